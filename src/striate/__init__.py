@@ -1,0 +1,57 @@
+"""Striate: train convolutional networks on images, and know what is going on.
+
+    import striate
+    run = striate.train("folder", epochs=5)
+    run.evaluate()
+    run.predict(["cat.jpg"])
+
+Everything here is imported when it is first used, so `import striate` and `striate --help` answer
+at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from striate.api.runs import Prediction as Prediction
+    from striate.api.runs import Run as Run
+    from striate.api.runs import resume as resume
+    from striate.api.runs import train as train
+    from striate.api.training import stream as stream
+    from striate.core.errors import StriateError as StriateError
+    from striate.core.recipe import PRESETS as PRESETS
+    from striate.core.recipe import Recipe as Recipe
+    from striate.core.recipe_io import from_yaml as load_recipe
+    from striate.train.evaluate import Evaluation as Evaluation
+
+__version__ = "0.1.0"
+
+_FRONT_DOOR = {
+    "Evaluation": "striate.train.evaluate:Evaluation",
+    "PRESETS": "striate.core.recipe:PRESETS",
+    "Prediction": "striate.api.runs:Prediction",
+    "Recipe": "striate.core.recipe:Recipe",
+    "Run": "striate.api.runs:Run",
+    "StriateError": "striate.core.errors:StriateError",
+    "load_recipe": "striate.core.recipe_io:from_yaml",
+    "resume": "striate.api.runs:resume",
+    "stream": "striate.api.training:stream",
+    "train": "striate.api.runs:train",
+}
+
+__all__ = sorted(_FRONT_DOOR)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FRONT_DOOR:
+        raise AttributeError(f"module 'striate' has no attribute '{name}'")
+    module, _, attribute = _FRONT_DOOR[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,232 @@
+"""What can be done with a run: evaluate it on any data, predict with it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from striate.api.training import resume as resume_stream
+from striate.api.training import stream
+from striate.core import recipe_io
+from striate.core.errors import DataError, RunError, listing, perhaps
+from striate.core.recipe import Recipe
+from striate.core.records import Finished, Record
+from striate.core.run import RunDirectory
+from striate.core.runtime import Runtime, choose_device
+from striate.data.check import decode_all, refuse_or_drop, survey
+from striate.data.dataset import Dataset, Split, open_dataset, open_for_evaluation
+from striate.data.loader import MemoryStore
+from striate.data.sources.pictures import open_pictures
+from striate.tasks.task import Task
+from striate.train import checkpoints
+from striate.train.evaluate import Evaluation, evaluate, outputs
+from striate.train.materials import how_to_read, network_of, task_of
+from striate.train.state import load_weights
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image: its likeliest class with probability, and the `top` few.
+
+    With several labels an image, `labels` are those above one half.
+    """
+
+    image: str
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+    labels: tuple[str, ...] = ()
+
+
+class Run(RunDirectory):
+    """A training whole: its recipe, records and best network."""
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The settled recipe."""
+        return recipe_io.from_yaml(self.path / "recipe.yaml")
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The class map, fixed by the training split."""
+        return tuple(self.read_json("dataset.json")["classes"])
+
+    @cached_property
+    def multi_label(self) -> bool:
+        return bool(self.read_json("dataset.json")["multi_label"])
+
+    @cached_property
+    def finished(self) -> Finished | None:
+        """The last record with the scores, None while the training is not done."""
+        found = [record for record in self.records() if isinstance(record, Finished)]
+        return found[-1] if found else None
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network with the best validation score: uint8 (N, H, W, C) → logits.
+
+        Raises RunError if no checkpoint is sound.
+        """
+        chosen, faults = checkpoints.best(self.checkpoints)
+        if chosen is None:
+            reasons = "\n" + listing(faults) if faults else ""
+            raise RunError(
+                f"{self.path} has no usable checkpoint{reasons}",
+                f"`striate resume {self.path}` continues a training that was cut off early.",
+            )
+        net = network_of(self.recipe, len(self.classes), None)
+        load_weights(net, chosen.model())
+        return net.to(self._runtime.device).eval()
+
+    def evaluate(
+        self, data: Any = None, *, split: str | None = None, skip_bad: bool = False
+    ) -> Evaluation:
+        """Scores on a split of the run's own data or of other data (its test split by default).
+
+        Other data may have fewer classes than the run, never unknown ones. Raises DataError.
+        """
+        dataset = self._own_data() if data is None else self._other_data(data)
+        if split is None:
+            split = "test" if "test" in dataset.splits else next(iter(dataset.splits))
+        if split not in dataset.splits:
+            raise DataError(
+                f"{dataset.source} has no {split} split", perhaps(split, dataset.splits)
+            )
+        chosen = replace(dataset, splits={split: dataset.splits[split]})
+        chosen, store = self._read(chosen, split, skip_bad=skip_bad)
+        part = chosen.splits[split]
+        scores, probabilities = evaluate(
+            self.network, store, part, self._task, size=self._size,
+            runtime=self._runtime, views=self.recipe.augment.test_views,
+        )  # fmt: skip
+        names = tuple(part.images.name(i) for i in range(len(part)))
+        return Evaluation(split, scores, self.classes, names, part.targets, probabilities)
+
+    def predict(self, paths: Any, *, top: int = 1, skip_bad: bool = False) -> list[Prediction]:
+        """Classes of images: paths of files, folders and archives, or arrays (H, W[, C]) uint8.
+
+        Raises DataError that names every image that cannot be used, unless `skip_bad`.
+        """
+        several = isinstance(paths, Sequence) and not isinstance(paths, str)
+        images = open_pictures(list(paths) if several else [paths])
+        empty = Split(images, np.zeros(len(images), dtype=np.int64))
+        dataset = Dataset("prediction", self.classes, False, {"all": empty}, {"all": "given"})
+        kept, store = self._read(dataset, "all", skip_bad=skip_bad)
+        logits, _ = outputs(
+            self.network, store, size=self._size, runtime=self._runtime,
+            views=self.recipe.augment.test_views,
+        )  # fmt: skip
+        shares = self._task.probabilities(logits)
+        images = kept.splits["all"].images
+        return [self._prediction(images.name(i), row, top) for i, row in enumerate(shares)]
+
+    def _prediction(self, name: str, shares: Any, top: int) -> Prediction:
+        order = np.argsort(-shares, kind="stable")[: max(1, top)]
+        ranked = tuple((self.classes[i], float(shares[i])) for i in order)
+        above = np.flatnonzero(shares > 0.5) if self.multi_label else order[:1]
+        labels = tuple(self.classes[i] for i in above)
+        return Prediction(name, ranked[0][0], ranked[0][1], ranked, labels)
+
+    def _own_data(self) -> Dataset:
+        data = self.recipe.data
+        if data.source == "arrays in memory":
+            raise RunError(
+                f"{self.path} was trained on Python objects, which a run cannot keep",
+                "Give the data to evaluate on.",
+            )
+        return open_dataset(
+            data.source,
+            seed=self.recipe.seed,
+            val_fraction=data.val_fraction,
+            test_fraction=data.test_fraction,
+            label_levels=data.label_levels,
+        )
+
+    def _other_data(self, data: Any) -> Dataset:
+        levels = self.recipe.data.label_levels
+        return open_for_evaluation(data, self.classes, self.multi_label, levels)
+
+    def _read(self, dataset: Dataset, name: str, *, skip_bad: bool) -> tuple[Dataset, MemoryStore]:
+        """Decode one split by the run's policy; unusable images are refused or dropped."""
+        data, images = self.recipe.data, dataset.splits[name].images
+        found = survey(images, data.max_megapixels, data.allow)
+        pixels, undecodable = decode_all(images, how_to_read(self.recipe), found.faults, keep=True)
+        faults = dict(sorted({**found.faults, **undecodable}.items()))
+        skip = skip_bad or data.skip_bad
+        kept, _ = refuse_or_drop(dataset, {name: faults}, skip_bad=skip, whole=False)
+        assert pixels is not None
+        store = MemoryStore(np.delete(pixels, list(faults), axis=0) if faults else pixels)
+        if not len(store):
+            raise DataError(f"{dataset.source}: no image is left after leaving out the bad ones")
+        return kept, store
+
+    @cached_property
+    def _runtime(self) -> Runtime:
+        """The precision of the training where it ran on such a device, else float32."""
+        device = choose_device("auto")
+        same = self.recipe.device.device.partition(":")[0] == device.type
+        return Runtime(device, self.recipe.device.precision if same else "float32")
+
+    @cached_property
+    def _task(self) -> Task:
+        return task_of(self.recipe, multi_label=self.multi_label)
+
+    @property
+    def _size(self) -> int:
+        size = self.recipe.data.image_size
+        assert size != "auto"
+        return size
+
+
+def train(data: Any = None, **settings: Any) -> Run:
+    """Train to the end and return the run; takes what `stream` takes.
+
+    Ctrl-C finishes the step, saves, and raises KeyboardInterrupt; the run can be resumed.
+    """
+    with graceful_stop() as stop:
+        return _drained(stream(data, stop=stop, **settings))
+
+
+def resume(run: str | Path, **settings: Any) -> Run:
+    """Continue a run to the end; takes what `striate.api.training.resume` takes."""
+    with graceful_stop() as stop:
+        return _drained(resume_stream(run, stop=stop, **settings))
+
+
+@contextmanager
+def graceful_stop() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C or SIGTERM makes the yielded function true; the second stops at once (F3)."""
+    asked = threading.Event()
+
+    def ask(number: int, _: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set  # only the main thread may set handlers
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _drained(records: Iterator[Record]) -> Run:
+    path, last = "", None
+    for record in records:
+        path, last = path or getattr(record, "run", ""), record
+    if not isinstance(last, Finished):
+        raise KeyboardInterrupt(f"stopped; continue with striate.resume({path!r})")
+    return Run(path)

@@ -1,0 +1,385 @@
+"""A new training and a resumed one, as one stream of records."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from striate.core import recipe_io
+from striate.core.errors import RunError
+from striate.core.files import write_atomically, write_json
+from striate.core.recipe import Recipe
+from striate.core.records import Finished, Note, Planned, Record, Started
+from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
+from striate.core.runtime import Runtime, describe, keep_pages
+from striate.models.fit import parameter_count
+from striate.train import checkpoints
+from striate.train.evaluate import Evaluation, evaluate
+from striate.train.log import Log, logged
+from striate.train.loop import Job
+from striate.train.loop import train as training_loop
+from striate.train.materials import (
+    Materials,
+    fresh_state,
+    gather,
+    make_job,
+    settle_device,
+    settle_rest,
+    task_of,
+)
+from striate.train.resolve import Decisions, check_used, settle_schedule
+from striate.train.state import State, load_weights, manifest_of
+from striate.train.timing import affordable_epochs, seconds_per_epoch, views_in
+
+T = TypeVar("T")
+Stop = Callable[[], bool]
+_TRAIN_SAMPLE = 5_000
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A settled recipe with its data and device."""
+
+    recipe: Recipe
+    found: Materials
+    runtime: Runtime
+    strengths: dict[str, float]
+
+
+def stream(
+    data: Any = None,
+    *,
+    recipe: Recipe | str | Path | None = None,
+    run: str | Path | None = None,
+    stop: Stop = lambda: False,
+    **knobs: Any,
+) -> Iterator[Record]:
+    """Train, yielding records; the first names the run. `break` leaves a complete run behind.
+
+    data: anything that `open_source` opens (a path, arrays, a torch Dataset); None uses the recipe's
+    source, the built-in digits by default. recipe: a Recipe or a YAML file. run: the run directory.
+    stop: asked after each step; true saves and ends. knobs: `epochs=5`, `model="resnet18"`, or
+    dotted names through `**{"optim.lr": 0.1}`.
+    """
+    began = time.perf_counter()
+    wanted = _settings(data, recipe, knobs)
+    check_used(wanted)
+    source = wanted.data.source if data is None or isinstance(data, str | Path) else data
+    folder = reserve_run(run, _short_name(wanted.data.source))
+    early: list[Record] = [Started(str(folder), wanted.data.source)]
+    try:
+        yield early[0]
+        ready, made = yield from _kept(_prepare(wanted, source, began), early)
+        directory = begin_run(folder, describe())
+    except BaseException:
+        release_run(folder)
+        raise
+    with locked(directory), Log(directory.path / "records.jsonl", offset=0) as log:
+        _write_setup(directory, ready, made)
+        for record in early:
+            log.write(record)
+        state = _fresh(ready)
+        yield from logged(_train_and_score(directory, ready, state, log, began, stop), log)
+
+
+def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> Iterator[Record]:
+    """Continue a run from its last good checkpoint, as one stream of records.
+
+    A finished run yields its Finished record again. `data` is needed only where the run was trained
+    on Python objects. Raises RunError if the data is not what it was.
+    """
+    began = time.perf_counter()
+    directory = RunDirectory(run)
+    finished = [r for r in directory.records() if isinstance(r, Finished)]
+    recipe = recipe_io.from_yaml(directory.path / "recipe.yaml")
+    yield Started(str(directory.path), recipe.data.source)
+    if finished:
+        yield Note("info", f"{directory.path} is finished: nothing to resume")
+        yield finished[-1]
+        return
+    with locked(directory):
+        checkpoint, faults = checkpoints.latest(directory.checkpoints)
+        for fault in faults:
+            using = f"using step {checkpoint.step}" if checkpoint else "starting again"
+            yield Note("warning", f"{fault}; {using}")
+        ready, _ = yield from _prepare(recipe, recipe.data.source if data is None else data, began)
+        _refuse_other_data(directory, ready.found)
+        state, offset = _fresh(ready), 0
+        if checkpoint:
+            state.restore(checkpoint.model(), checkpoint.state(), checkpoint.manifest)
+            offset = checkpoint.manifest["records_bytes"]
+        began -= state.position.total_seconds
+        with Log(directory.path / "records.jsonl", offset) as log:
+            if not checkpoint:
+                log.write(Started(str(directory.path), recipe.data.source))
+            yield Note("info", f"continuing after step {state.position.step}")
+            yield from logged(_train_and_score(directory, ready, state, log, began, stop), log)
+
+
+def _settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any]) -> Recipe:
+    base = recipe_io.from_yaml(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
+    if data is not None:
+        named = isinstance(data, str | Path)
+        knobs = {"data.source": str(data) if named else "arrays in memory", **knobs}
+    return recipe_io.with_overrides(base, knobs)
+
+
+def _prepare(
+    wanted: Recipe, source: Any, began: float
+) -> Generator[Record, None, tuple[_Ready, dict[str, Any]]]:
+    """Check the data, settle every "auto", try the network on shapes. Writes nothing."""
+    keep_pages()
+    at = Decisions(wanted)
+    found = yield from gather(at, source)
+    runtime = settle_device(at)
+    strengths = settle_rest(at, found, runtime)
+    if at.recipe.budget.minutes is not None:
+        yield from _fit_time(at, _Ready(at.recipe, found, runtime, strengths), began)
+    ready = _Ready(at.recipe, found, runtime, strengths)
+    if at.made:
+        yield Note("info", _decided(at))
+    return ready, at.made
+
+
+def _fit_time(at: Decisions, ready: _Ready, began: float) -> Generator[Record, None, None]:
+    """Choose the epochs that fit `budget.minutes`, by a few real steps on a throwaway network."""
+    minutes = at.recipe.budget.minutes
+    assert minutes is not None
+    trial = Decisions(at.recipe)
+    trial.decide("budget.epochs", 1, "")
+    settle_schedule(trial)
+    rehearsal = replace(ready, recipe=trial.recipe)
+    job = _job(rehearsal, lambda _: "", lambda: False)
+    epoch, validation = seconds_per_epoch(job, _fresh(rehearsal))
+    splits, views = ready.found.dataset.splits, at.recipe.augment.test_views
+    scored = (len(splits["val"]) + len(splits.get("test", ()))) / len(splits["val"])
+    probe = np.zeros((1, 32, 32, 1), dtype=np.uint8)
+    closing = validation * (scored * views_in(views, probe) + 1)
+    epochs = affordable_epochs(minutes, time.perf_counter() - began, epoch, closing)
+    why = f"{minutes:g} minutes at {epoch:.1f} s an epoch and {closing:.0f} s to score"
+    at.decide("budget.epochs", epochs, why)
+    at.recipe = replace(at.recipe, budget=replace(at.recipe.budget, minutes=None))
+    settle_schedule(at)
+    total = epochs * epoch + closing + time.perf_counter() - began
+    if total > 60 * minutes:
+        yield Note("warning", f"one epoch takes {epoch:.0f} s: more than {minutes:g} minutes allow")
+
+
+def _decided(at: Decisions) -> str:
+    shown = ("data.image_size", "augment.flip", "optim.lr", "optim.batch_size", "device.precision")
+    names = {"data.image_size": "image size", "augment.flip": "flips"}
+    parts = []
+    for knob in shown:
+        if knob in at.made:
+            value = at.made[knob]["value"]
+            value = (
+                {True: "yes", False: "no"}.get(value, value) if knob == "augment.flip" else value
+            )
+            why = f" ({at.made[knob]['why']})" if knob in names else ""
+            parts.append(
+                f"{names.get(knob, knob.rpartition('.')[2].replace('_', ' '))} {value}{why}"
+            )
+    return "decided: " + "; ".join(parts)
+
+
+def _fresh(ready: _Ready) -> State:
+    classes = len(ready.found.dataset.classes)
+    return fresh_state(ready.recipe, classes, ready.found.statistics, ready.runtime)
+
+
+def _job(ready: _Ready, save: Callable[[State], str], stop: Stop) -> Job:
+    return make_job(ready.recipe, ready.found, ready.strengths, ready.runtime, save, stop)
+
+
+def _train_and_score(
+    directory: RunDirectory, ready: _Ready, state: State, log: Log, began: float, stop: Stop
+) -> Generator[Record, None, None]:
+    """The loop, then the scores of the best checkpoint; test is read here, once (D3)."""
+    job = _job(ready, partial(_save, directory, log), stop)
+    at, train_images = state.position, len(ready.found.dataset.splits["train"])
+    yield Planned(
+        epochs=job.epochs,
+        steps=job.epochs * len(job.plan(0)),
+        images=train_images,
+        model=ready.recipe.model.name,
+        parameters=parameter_count(state.net),
+        score=job.task.main_score,
+        epoch=at.epoch,
+        step=at.step,
+    )
+    reason = yield from training_loop(job, state)
+    if reason == "interrupted":
+        return
+    chosen, _ = checkpoints.best(directory.checkpoints)
+    if chosen is None:
+        raise RunError(f"{directory.path} has no sound checkpoint to score")
+    load_weights(state.net, chosen.model())
+    evaluations = {name: _evaluate(state, ready, name) for name in ready.found.stores}
+    _write_scores(directory, evaluations, chosen.step)
+    yield Finished(
+        run=str(directory.path),
+        epochs=at.epoch,
+        seconds=round(time.perf_counter() - began, 1),
+        reason=reason,
+        train=evaluations["train"].scores,
+        val=evaluations["val"].scores,
+        test=evaluations["test"].scores if "test" in evaluations else {},
+    )
+
+
+def _evaluate(state: State, ready: _Ready, name: str) -> Evaluation:
+    """Scores of a split; of training a sample in the single view, to compare with validation."""
+    recipe, dataset, store = ready.recipe, ready.found.dataset, ready.found.stores[name]
+    split, views = dataset.splits[name], recipe.augment.test_views
+    if name == "train":
+        ids = np.unique(np.linspace(0, len(split) - 1, _TRAIN_SAMPLE).astype(np.int64))
+        split, store, views = split.take(ids), _Part(store, ids), "single"
+    size = recipe.data.image_size
+    assert size != "auto"
+    task = task_of(recipe, multi_label=dataset.multi_label)
+    scores, probabilities = evaluate(
+        state.net, store, split, task, size=size, runtime=ready.runtime, views=views
+    )
+    names = tuple(split.images.name(i) for i in range(len(split)))
+    return Evaluation(name, scores, dataset.classes, names, split.targets, probabilities)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some images of a store."""
+
+    store: Any
+    ids: Any
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batches(self, plan: Any) -> Any:
+        return self.store.batches([self.ids[ids] for ids in plan])
+
+
+def _save(directory: RunDirectory, log: Log, state: State) -> str:
+    """Write a checkpoint; keep only the best and the last."""
+    log.flush()
+    model, rest = state.tensors()
+    manifest = {"format": 1, **manifest_of(state.position), "records_bytes": log.offset}
+    path = checkpoints.save(directory.checkpoints, manifest, model, rest)
+    checkpoints.prune(directory.checkpoints)
+    return path.relative_to(directory.path).as_posix()
+
+
+def _write_setup(directory: RunDirectory, ready: _Ready, made: dict[str, Any]) -> None:
+    """recipe.yaml (repeats the run exactly), resolved.json, dataset.json, images.csv.gz."""
+    found, dataset = ready.found, ready.found.dataset
+    write_atomically(directory.path / "recipe.yaml", recipe_io.to_yaml(ready.recipe))
+    write_json(directory.path / "resolved.json", made)
+    write_json(
+        directory.path / "dataset.json",
+        {
+            "source": dataset.source,
+            "classes": list(dataset.classes),
+            "multi_label": dataset.multi_label,
+            "splits": {
+                name: {
+                    "images": len(split),
+                    "from": dataset.splits_from[name],
+                    "per_class": dataset.counts(name),
+                    "fingerprint": found.fingerprints[name],
+                }
+                for name, split in dataset.splits.items()
+            },
+            "mean": found.statistics.mean.tolist(),
+            "deviation": found.statistics.deviation.tolist(),
+            "findings": [asdict(finding) for finding in found.findings],
+        },
+    )
+    write_atomically(directory.path / "images.csv.gz", gzip.compress(_image_list(found), mtime=0))
+
+
+def _image_list(found: Materials) -> bytes:
+    """One row an image: split, name, classes, hash of the content."""
+    lines = ["split,image,classes,blake2b"]
+    for name, split in found.dataset.splits.items():
+        for i, content in enumerate(found.surveys[name].hashes):
+            target = split.targets[i]
+            numbers = np.flatnonzero(target) if target.ndim else [target]
+            classes = ";".join(found.dataset.classes[int(n)] for n in numbers)
+            lines.append(f"{name},{_cell(split.images.name(i))},{_cell(classes)},{content}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+
+
+def _write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: int) -> None:
+    """scores.json, and predictions.csv of the test images (validation where there is no test)."""
+    last = found.get("test", found["val"])
+    single = last.targets.ndim == 1
+    write_json(
+        directory.path / "scores.json",
+        {
+            "checkpoint_step": step,
+            "split": last.split,
+            **{name: _json_safe(evaluation.scores) for name, evaluation in found.items()},
+            "per_class": last.per_class() if single else [],
+            "confusions": last.worst_confusions() if single else [],
+        },
+    )
+    write_atomically(directory.path / "predictions.csv", _predictions(last))
+
+
+def _json_safe(scores: dict[str, float]) -> dict[str, float | None]:
+    return {key: value if np.isfinite(value) else None for key, value in scores.items()}
+
+
+def _predictions(found: Evaluation) -> str:
+    lines = ["image,true,predicted,probability"]
+    for name, target, shares in zip(found.names, found.targets, found.probabilities, strict=True):
+        if np.ndim(target):
+            true = ";".join(c for c, t in zip(found.classes, target, strict=True) if t)
+            picked = ";".join(c for c, p in zip(found.classes, shares, strict=True) if p > 0.5)
+        else:
+            true, picked = found.classes[target], found.classes[int(shares.argmax())]
+        lines.append(f"{_cell(name)},{_cell(true)},{_cell(picked)},{shares.max():.4f}")
+    return "\n".join(lines) + "\n"
+
+
+def _refuse_other_data(directory: RunDirectory, found: Materials) -> None:
+    known = directory.read_json("dataset.json")["splits"]
+    for name, value in found.fingerprints.items():
+        if known.get(name, {}).get("fingerprint") != value:
+            raise RunError(
+                f"the {name} images of {found.dataset.source} changed since {directory.path} began",
+                "Restore them, or train anew.",
+            )
+
+
+def _kept(records: Generator[Record, None, T], into: list[Record]) -> Generator[Record, None, T]:
+    """Pass records on and remember them; returns what `records` returns."""
+    with contextlib.closing(records):
+        while True:
+            try:
+                record = next(records)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            into.append(record)
+            yield record
+
+
+def _short_name(source: str) -> str:
+    """A folder-safe name: `../data/cats.zip#photo` → cats-photo."""
+    outer, _, inside = source.partition("#")
+    stem = Path(outer.removeprefix("torchvision:")).name.partition(".")[0]
+    text = "-".join(part for part in (stem, inside.strip("/").replace("/", "-")) if part)
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in text)
+    return safe[:40].strip("-") or "run"

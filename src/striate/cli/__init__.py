@@ -1,0 +1,1 @@
+"""Floor 7: thin verbs over the api."""

@@ -1,0 +1,97 @@
+"""`striate data show DATA`: look before you train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from striate.cli.flags import parse
+from striate.core.errors import StriateError, perhaps
+
+_ACTIONS = ("show",)
+_CLASSES_SHOWN = 40
+
+
+def data(argv: Sequence[str]) -> int:
+    """Dispatch `data show`."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(
+            "usage: striate data show DATA [--png FILE]\n\ncounts, sizes, splits, classes, a contact sheet"
+        )
+        return 0
+    if argv[0] not in _ACTIONS:
+        raise StriateError(f"no action 'data {argv[0]}'", perhaps(argv[0], _ACTIONS))
+    return int(parse(_show, "data show", argv[1:]))
+
+
+def _show(
+    source: Annotated[str, tyro.conf.Positional],
+    png: Path = Path("contact-sheet.png"),
+    seed: int = 0,
+    label_levels: tuple[str, ...] = (),
+) -> int:
+    """Counts, sizes, splits and classes of a data set, and a contact sheet of it.
+
+    Args:
+        source: what `striate train` takes
+        png: where to write the contact sheet
+        seed: of the splits that Striate makes
+        label_levels: a name for each folder level that is a label
+    """
+    from striate.data.check import survey
+    from striate.data.dataset import open_dataset
+    from striate.data.sheet import contact_sheet
+
+    dataset = open_dataset(source, seed=seed, label_levels=label_levels)
+    console = Console(highlight=False)
+    kind = "several labels an image" if dataset.multi_label else "one label an image"
+    print(f"{dataset.source}: {len(dataset.classes)} classes, {kind}")
+    table = Table()
+    table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=30)
+    counts = {name: dataset.counts(name) for name in dataset.splits}
+    for name in dataset.splits:
+        table.add_column(name, justify="right")
+    for i, label in enumerate(dataset.classes[:_CLASSES_SHOWN]):
+        table.add_row(Text(label), *(f"{counts[name][i]:,}" for name in dataset.splits))
+    if len(dataset.classes) > _CLASSES_SHOWN:
+        table.add_row(f"… {len(dataset.classes) - _CLASSES_SHOWN} more")
+    table.add_section()
+    table.add_row("images", *(f"{len(split):,}" for split in dataset.splits.values()))
+    console.print(table)
+    for name, why in dataset.splits_from.items():
+        print(f"{name}: {why}")
+    bad: list[str] = []
+    for name, split in dataset.splits.items():
+        found = survey(split.images, max_megapixels=100)
+        _print_sizes(name, found.sides[found.channels > 0], found.channels[found.channels > 0])
+        bad += [f"{split.images.name(i)}: {why}" for i, why in found.faults.items()]
+    for finding in dataset.findings:
+        print(f"{finding.verdict}: {finding.text}")
+    if bad:
+        print(f"{len(bad)} unusable images:")
+        print("\n".join(f"  {line}" for line in bad[:20]))
+    contact_sheet(dataset, png)
+    print(f"contact sheet: {png}")
+    return 0
+
+
+def _print_sizes(name: str, sides: np.ndarray, channels: np.ndarray) -> None:  # type: ignore[type-arg]
+    if not len(sides):
+        return
+    low, median, high = sides.min(axis=0), np.median(sides, axis=0), sides.max(axis=0)
+    grey = int((channels == 1).sum())
+    what = "grey" if grey == len(sides) else "colour" if not grey else f"{grey:,} grey, rest colour"
+    if (low == high).all():
+        print(f"{name}: {low[1]}×{low[0]} pixels, {what}")
+        return
+    print(
+        f"{name}: width {low[1]} to {high[1]} (median {median[1]:g}), "
+        f"height {low[0]} to {high[0]} (median {median[0]:g}), {what}"
+    )

@@ -1,0 +1,52 @@
+"""`striate evaluate RUN [DATA]`."""
+
+from __future__ import annotations
+
+import json as json_format
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from striate.cli.flags import parse
+from striate.cli.view import class_table, score_line
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """Score a run."""
+    return int(parse(_evaluate, "evaluate", argv))
+
+
+def _evaluate(
+    run: Annotated[Path, tyro.conf.Positional],
+    data: Annotated[str | None, tyro.conf.Positional] = None,
+    split: str | None = None,
+    skip_bad: bool = False,
+    json: bool = False,
+) -> int:
+    """Score a run's best network, on its own data or on other data with the same classes.
+
+    Args:
+        run: the run directory
+        data: other data, opened like the data of `striate train`; nothing is held out
+        split: train, val or test (default: test, else all there is)
+        skip_bad: leave out and count images that cannot be read
+        json: print one JSON object as the last line
+    """
+    from striate.api.runs import Run
+
+    opened = Run(run)
+    found = opened.evaluate(data, split=split, skip_bad=skip_bad)
+    if found.targets.ndim == 1:
+        Console(highlight=False).print(class_table(found.per_class(), found.split))
+        for pair in found.worst_confusions(3):
+            print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}")
+        print()
+    print(f"{found.split:<6}{score_line(found.scores)}")
+    if json:
+        scores = {k: v if math.isfinite(v) else None for k, v in found.scores.items()}
+        print(json_format.dumps({"run": str(run), found.split: scores}))
+    return 0

@@ -1,0 +1,96 @@
+"""Flags from types: tyro makes them of functions and of the recipe's dataclasses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from striate.core import recipe_io
+from striate.core.errors import RecipeError
+from striate.core.recipe import SHORT_FLAGS, Recipe
+
+_CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Train on images. Without DATA: the built-in digits.
+
+    Short flags: --model --epochs --minutes --batch-size --lr --seed --skip-bad --allow --image-size.
+    """
+
+    source: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = None
+    """folder of class folders, .zip or .tar of one (zip#folder for a part), IDX folder, .csv,
+    digits, torchvision:NAME"""
+    recipe: Path | None = None
+    """YAML recipe; flags override it"""
+    preset: str = "quick"
+    """named recipe to start from: quick, standard"""
+    run: Path | None = None
+    """run directory (default runs/<date>-<name>)"""
+    json: bool = False
+    """print one JSON object as the last line"""
+    knobs: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()  # noqa: RUF009 - frozen
+
+
+def parse(function: Callable[..., Any], verb: str, argv: Sequence[str]) -> Any:
+    """Call `function` with its parameters taken from the command line."""
+    return tyro.cli(function, prog=f"striate {verb}", args=list(argv), config=_CONFIG)
+
+
+def parse_train(argv: Sequence[str]) -> TrainFlags:
+    """Flags of `striate train` over --recipe or --preset, validated."""
+    args = [_long(arg) for arg in argv]
+    base = _base(args)
+    flags: TrainFlags = tyro.cli(
+        TrainFlags,
+        prog="striate train",
+        args=args,
+        default=TrainFlags(knobs=base),
+        config=_CONFIG,
+    )
+    given = asdict(flags.knobs)
+    if flags.source is not None:
+        given["data"]["source"] = flags.source
+    knobs = recipe_io.from_dict(given, "command line")
+    return TrainFlags(flags.source, flags.recipe, flags.preset, flags.run, flags.json, knobs)
+
+
+def _long(arg: str) -> str:
+    """`--lr=0.1` → `--optim.lr=0.1`."""
+    if not arg.startswith("--"):
+        return arg
+    name, equals, value = arg[2:].partition("=")
+    long = SHORT_FLAGS.get(name.replace("-", "_"))
+    return f"--{long.replace('_', '-')}{equals}{value}" if long else arg
+
+
+def _base(args: Sequence[str]) -> Recipe:
+    """The recipe that flags are laid over; it must be known before they are parsed."""
+    recipe, preset = _value(args, "--recipe"), _value(args, "--preset")
+    if recipe and preset:
+        raise RecipeError(
+            "--recipe and --preset both given", "A recipe is complete: drop --preset."
+        )
+    if recipe:
+        return recipe_io.from_yaml(recipe)
+    return recipe_io.preset(preset or "quick")
+
+
+def _value(args: Sequence[str], flag: str) -> str | None:
+    for position, arg in enumerate(args):
+        if arg == flag and position + 1 < len(args):
+            return args[position + 1]
+        if arg.startswith(flag + "="):
+            return arg.partition("=")[2]
+    return None
+
+
+def interactive() -> bool:
+    """Whether a person watches the output in a terminal."""
+    return sys.stdout.isatty()

@@ -1,0 +1,76 @@
+"""`striate VERB …`. This module imports nothing heavy: `striate --help` must answer at once.
+
+Exit codes: 0 done, 1 a check failed, 2 the user's input is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from striate.core.errors import StriateError, perhaps
+
+VERBS = {
+    "train": ("striate.cli.train:train", "train on images: a folder, an archive, IDX, CSV, digits"),
+    "resume": ("striate.cli.train:resume", "continue a run that was stopped"),
+    "evaluate": ("striate.cli.evaluate:evaluate", "score a run on its test split or other data"),
+    "predict": ("striate.cli.predict:predict", "classify files, folders, archives with a run"),
+    "runs": ("striate.cli.runs:runs", "a table of runs; --prune frees space"),
+    "data": ("striate.cli.data:data", "look at data before training: `data show DATA`"),
+    "env": ("striate.cli.env:env", "versions, devices, what is fast here, what is missing"),
+}
+
+HELP = """\
+Striate trains convolutional networks on images and tells you, with evidence, what is going on.
+
+usage: striate VERB [...]        striate VERB --help tells more
+
+{verbs}
+
+start with:  striate train                 the built-in digits, under a minute
+             striate train FOLDER          a folder with a sub-folder for each class"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one verb and return the exit code."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP.format(verbs=_verb_lines()))
+        return 0
+    if argv[0] in ("-V", "--version"):
+        from striate import __version__
+
+        print(f"striate {__version__}")
+        return 0
+    return _guarded(argv[0], argv[1:])
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def _guarded(verb: str, rest: Sequence[str]) -> int:
+    try:
+        if verb not in VERBS:
+            raise StriateError(f"no verb '{verb}'", perhaps(verb, VERBS))
+        module, _, function = VERBS[verb][0].partition(":")
+        code: int = getattr(importlib.import_module(module), function)(rest)
+        sys.stdout.flush()
+    except StriateError as error:
+        print(f"striate: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"\nstriate: {str(stop) or 'stopped'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `striate … | head`: not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _verb_lines() -> str:
+    return "\n".join(f"  {verb:<10} {text}" for verb, (_, text) in VERBS.items())

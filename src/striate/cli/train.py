@@ -1,0 +1,56 @@
+"""`striate train` and `striate resume`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from striate.cli.flags import parse, parse_train
+from striate.cli.view import closing_table, show
+from striate.core.records import Finished, Record, to_json
+
+
+def train(argv: Sequence[str]) -> int:
+    """Train and show it; 130 if interrupted."""
+    flags = parse_train(argv)
+    from striate.api.runs import graceful_stop
+    from striate.api.training import stream
+
+    with graceful_stop() as stop:
+        return _watch(stream(recipe=flags.knobs, run=flags.run, stop=stop), as_json=flags.json)
+
+
+def resume(argv: Sequence[str]) -> int:
+    """Continue a run and show it."""
+    return int(parse(_resume, "resume", argv))
+
+
+def _resume(run: Annotated[Path, tyro.conf.Positional], json: bool = False) -> int:
+    """Continue a run from its last good checkpoint.
+
+    Args:
+        run: the run directory
+        json: print one JSON object as the last line
+    """
+    from striate.api.runs import graceful_stop
+    from striate.api.training import resume as resumed
+
+    with graceful_stop() as stop:
+        return _watch(resumed(run, stop=stop), as_json=json)
+
+
+def _watch(records: Iterator[Record], *, as_json: bool) -> int:
+    path, last = show(records)
+    if not isinstance(last, Finished):
+        raise KeyboardInterrupt(f"stopped and saved. Continue with: striate resume {path}")
+    closing_table(last)
+    if as_json:
+        values = json.loads(to_json(last))
+        print(
+            json.dumps({k: values[k] for k in ("run", "epochs", "seconds", "train", "val", "test")})
+        )
+    return 0

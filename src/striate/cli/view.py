@@ -1,0 +1,198 @@
+"""What a person sees: a live view in a terminal, plain lines elsewhere, a table at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from striate.core.records import Epoch, Finished, Note, Planned, Record, Started, Step
+
+_BARS = "▁▂▃▄▅▆▇█"
+_CLASSES_SHOWN = 20
+
+
+class Progress:
+    """What has been seen so far, and how it looks now."""
+
+    def __init__(self) -> None:
+        self.plan: Planned | None = None
+        self.step: Step | None = None
+        self.epochs: list[Epoch] = []
+        self.losses: list[float] = []
+        self.began = time.monotonic()
+        self.first_step = 0
+
+    def see(self, record: Record) -> None:
+        if isinstance(record, Planned):
+            self.plan, self.began, self.first_step = record, time.monotonic(), record.step
+        elif isinstance(record, Step):
+            self.step = record
+            self.losses.append(record.loss)
+        elif isinstance(record, Epoch):
+            self.epochs.append(record)
+
+    def seconds_left(self) -> float | None:
+        """By the mean pace since the start, validation included."""
+        if not self.plan or not self.step or self.step.step <= self.first_step:
+            return None
+        pace = (time.monotonic() - self.began) / (self.step.step - self.first_step)
+        return pace * (self.plan.steps - self.step.step)
+
+    def render(self, width: int) -> RenderableType:
+        """Two or three lines that fit `width` columns."""
+        if not self.plan or not self.step:
+            return Text("preparing …", style="dim")
+        left = self.seconds_left()
+        head = f"epoch {self.step.epoch + 1}/{self.plan.epochs}  "
+        tail = f"  {clock(left)} left" if left is not None else ""
+        bar = ProgressBar(
+            self.plan.steps, self.step.step, width=max(5, width - len(head) - len(tail) - 1)
+        )
+        top = Table.grid()
+        top.add_row(head, bar, tail)
+        facts = f"loss {self.step.loss:.3f}  rate {self.step.lr:.3g}"
+        if self.epochs:
+            facts += f"  val {_name(self.plan.score)} {self.epochs[-1].val_score:.4f}"
+        facts += f"  {self.step.images_per_second:,.0f} images/s"
+        curve = "loss " + sparkline(self.losses, max(5, min(width - 6, 60)))
+        lines = [Text(facts, overflow="ellipsis", no_wrap=True), Text(curve, style="cyan")]
+        return Group(top, *lines)
+
+
+def show(records: Iterator[Record]) -> tuple[str, Record | None]:
+    """Watch to the end: (the run's path, the last record)."""
+    console = Console(highlight=False)
+    progress, path, last = Progress(), "", None
+    if not console.is_terminal:
+        for record in records:
+            progress.see(record)
+            path = record.run if isinstance(record, Started) else path
+            for line in plain_lines(record, progress):
+                print(line, flush=True)
+            last = record
+        return path, last
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        for record in records:
+            progress.see(record)
+            path = record.run if isinstance(record, Started) else path
+            for line in plain_lines(record, progress):
+                live.console.print(Text(line, style=_style(record)))
+            live.update(progress.render(console.width))
+            last = record
+    return path, last
+
+
+def plain_lines(record: Record, progress: Progress) -> list[str]:
+    """What a record says in a log; most steps say nothing."""
+    match record:
+        case Started(run=run):
+            return [f"run {run}"]
+        case Note(level=level, text=text):
+            return [f"{'warning: ' if level == 'warning' else ''}{text}"]
+        case Planned():
+            done = f", {record.step:,} done" if record.step else ""
+            return [
+                f"{record.model}: {record.parameters:,} parameters; {record.epochs} epochs, "
+                f"{record.steps:,} steps{done}"
+            ]
+        case Epoch():
+            left = progress.seconds_left()
+            score = progress.plan.score if progress.plan else "score"
+            return [
+                f"epoch {record.epoch:>3}  train loss {record.train_loss:.3f}  "
+                f"val loss {record.val_loss:.3f}  val {_name(score)} {record.val_score:.4f}"
+                f"{' *' if record.best else '  '}  {record.seconds:.1f} s"
+                + (f", {clock(left)} left" if left is not None and left > 0.5 else "")
+            ]
+        case _:
+            return []
+
+
+def closing_table(done: Finished) -> None:
+    """Scores by class, worst confusions, where the run is, and what to try next."""
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    path = Path(done.run) / "scores.json"
+    scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    split = scores.get("split", "test")
+    if scores.get("per_class"):
+        console.print(class_table(scores["per_class"], split))
+    for pair in scores.get("confusions", [])[:3]:
+        console.print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}", markup=False)
+    print()
+    for name, values in (("train", done.train), ("val", done.val), ("test", done.test)):
+        if values:
+            print(f"{name:<6}{score_line(values)}")
+    ended = " (early: validation stopped improving)" if done.reason == "patience" else ""
+    print(f"\n{done.epochs} epochs in {clock(done.seconds)}{ended}. The run: {done.run}")
+    print("Try next:")
+    print(f"  striate predict {done.run} IMAGE…        classify your own pictures")
+    print(f"  striate evaluate {done.run} DATA         score it on other data")
+    print("  striate train FOLDER                    train on your own classes")
+
+
+def class_table(rows: list[dict[str, Any]], split: str) -> Table:
+    """Precision, recall and F1 of each class; of many classes the worst."""
+    shown = rows
+    title = f"{split} scores by class"
+    if len(rows) > _CLASSES_SHOWN:
+        shown = sorted(rows, key=lambda row: row["f1"])[:_CLASSES_SHOWN]
+        title = f"{split} scores, the worst {_CLASSES_SHOWN} of {len(rows)} classes"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=30)
+    for column in ("images", "precision", "recall", "F1"):
+        table.add_column(column, justify="right")
+    for row in shown:
+        ratios = (f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+        table.add_row(Text(row["class"]), f"{row['n']:,}", *ratios)
+    return table
+
+
+def score_line(scores: dict[str, float]) -> str:
+    """`accuracy 0.9861  plain accuracy 0.9833 …` in one line."""
+    words = [
+        f"{_name(key)} {'–' if value is None else f'{value:,}' if key == 'n' else f'{value:.4f}'}"
+        for key, value in scores.items()
+    ]
+    return "  ".join(words)
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """A small curve: means of `width` equal stretches, low to high."""
+    if not values:
+        return ""
+    count = min(width, len(values))
+    edges = [round(i * len(values) / count) for i in range(count + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    low, high = min(means), max(means)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[round((mean - low) * scale)] for mean in means)
+
+
+def clock(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _name(score: str) -> str:
+    return score.replace("_", " ")
+
+
+def _style(record: Record) -> str:
+    if isinstance(record, Note):
+        return "yellow" if record.level == "warning" else "dim"
+    return ""

@@ -1,0 +1,76 @@
+"""Writing files so that a crash at any moment leaves the old file or the new one, never half."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from striate.core.errors import RunError
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Temporary name, fsync, rename, fsync of the folder (F1). Raises RunError on a full disk."""
+    content = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.tmp")
+    with disk_faults_explained(path, len(content)):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented strict JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable; a no-op where folders cannot be opened (Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def disk_faults_explained(path: Path, needed: int = 0) -> Iterator[None]:
+    """Turn a full or read-only disk into a RunError with path, needed and free bytes (F5)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        free = shutil.disk_usage(_existing(path)).free
+        needs = f"{needed:,} bytes needed, " if needed else ""
+        raise RunError(
+            f"cannot write {path}: {os.strerror(error.errno or 0)} ({needs}{free:,} bytes free)",
+            "Free some space or choose another place with --run DIR; "
+            "the last good checkpoint is untouched.",
+        ) from None
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

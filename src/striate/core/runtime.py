@@ -1,0 +1,172 @@
+"""The machine: device, precision, threads, allocator. The identity on one plain CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from striate.core.errors import RecipeError, perhaps
+
+if TYPE_CHECKING:
+    import torch
+
+BFLOAT16_GAIN = 1.5
+"""bfloat16 is used where its matrix product is at least this much faster than float32's."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where tensors live and in which arithmetic products are taken."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> torch.autocast:
+        """Products and convolutions in bfloat16 where that was chosen; weights stay float32."""
+        import torch
+
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use (affinity and container quota), not those that exist."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _quota() or cores))
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The torch device for `wanted`; "auto" is the first accelerator, else the CPU."""
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise RecipeError(
+            f"device.device: '{wanted}' cannot be used here: {first}",
+            perhaps(wanted, ["cpu", "cuda", "mps"]) + " `striate env` lists what is here.",
+        ) from None
+    return device
+
+
+def choose_precision(device: torch.device) -> tuple[str, str]:
+    """(precision, why) by timing a matrix product in both formats."""
+    import torch
+
+    if device.type == "cuda":
+        good = torch.cuda.get_device_capability(device) >= (8, 0)
+        return ("bfloat16", "tensor cores") if good else ("float32", "no bfloat16 units")
+    if device.type != "cpu":
+        return "float32", f"bfloat16 is not measured on {device.type}"
+    gain = product_gflops(torch.bfloat16) / product_gflops(torch.float32)
+    why = f"bfloat16 products are {gain:.1f}× float32's here"
+    return ("bfloat16" if gain >= BFLOAT16_GAIN else "float32"), why
+
+
+def product_gflops(dtype: torch.dtype, size: int = 768, repeats: int = 5) -> float:
+    """Best rate of a size×size matrix product on the CPU, in 10⁹ operations a second."""
+    import torch
+
+    a, b = (torch.ones(size, size, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2e-9 * size**3 / best
+
+
+def keep_pages() -> bool:
+    """Ask glibc to keep freed pages, so that each step does not fault its activations in again.
+
+    Sets M_MMAP_THRESHOLD and M_TRIM_THRESHOLD (mallopt(3)); False where there is no glibc. The
+    cost is that memory once used stays with the process.
+    """
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return False
+    m_trim_threshold, m_mmap_threshold, one_gigabyte = -1, -3, 1 << 30
+    libc = ctypes.CDLL(None)
+    kept = libc.mallopt(m_mmap_threshold, one_gigabyte)
+    return bool(kept and libc.mallopt(m_trim_threshold, 2**31 - 1))
+
+
+def free_memory() -> int:
+    """Bytes that can be taken without swapping; 4 GB where the system does not say."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 4 << 30
+
+
+def describe() -> dict[str, Any]:
+    """Versions, hardware, git revision and command line, for environment.json."""
+    import torch
+
+    packages = ("striate", "torch", "torchvision", "numpy", "pillow", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "cores": usable_cores(),
+        "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "versions": {name: version_of(name) for name in packages},
+        "git": _git_revision(),
+        "command": sys.argv,
+    }
+
+
+def version_of(package: str) -> str | None:
+    """Installed version, None if it is missing."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor_name() -> str:
+    """The processor's own name where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _quota() -> int | None:
+    """Cores granted by a container's CPU quota (cgroup v2)."""
+    try:
+        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if limit == "max" else max(1, round(int(limit) / int(period)))
+    except (OSError, ValueError):
+        return None
+
+
+def _git_revision() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

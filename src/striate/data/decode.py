@@ -1,0 +1,210 @@
+"""One decoder and one resizer for training, evaluation and prediction (F9, F10).
+
+The policy, whatever the file:
+
+- 16-bit grey is scaled linearly (65535 → 255), never clipped; 16-bit colour keeps its high byte;
+  32-bit integers are taken as 16-bit values, floats must lie in [0, 1].
+- CMYK, YCbCr, Lab, HSV and palettes become RGB.
+- Transparent images are laid over white.
+- Of an animation or a multi-page file, the first frame.
+- The EXIF orientation is applied.
+- 1-bit, grey and grey-with-alpha images have 1 channel, all others 3.
+- Pixel counts are checked in the header, before decoding.
+- Resizing is bilinear with antialiasing (each output pixel averages all that it covers).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+Pixels = NDArray[np.uint8]
+Resize = Literal["crop", "squash", "pad"]
+
+ENDINGS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".bmp": "BMP",
+    ".gif": "GIF", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
+    ".ppm": "PPM", ".pgm": "PPM", ".pbm": "PPM", ".pnm": "PPM",
+}  # fmt: skip
+"""Endings taken as images, and the format that each promises."""
+
+_FORMATS = sorted({*ENDINGS.values(), "MPO"})
+_GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+_MIRRORED_SIDES = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_ORIENTATION_TAG = 0x0112
+Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on every header, with a better message
+
+
+class Undecodable(Exception):
+    """An image cannot be used; the text says why. Collected and listed by the caller."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first bytes say: the upright size, channels (1 or 3) and the true format."""
+
+    width: int
+    height: int
+    channels: int
+    format: str
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the ending is one that we read."""
+    return PurePosixPath(name).suffix.lower() in ENDINGS
+
+
+def wrong_ending(name: str, header: Header) -> str:
+    """Why the ending lies about the content, or an empty string."""
+    suffix = PurePosixPath(name).suffix.lower()
+    promised = ENDINGS.get(suffix)
+    actual = "JPEG" if header.format == "MPO" else header.format
+    if promised in (None, actual):
+        return ""
+    return f"wrong extension: the content is {actual}, the name says {suffix}"
+
+
+def read_header(data: bytes, max_megapixels: float) -> Header:
+    """Parse the header only. Raises Undecodable."""
+    with _open(data, max_megapixels) as image:
+        return _header(image)
+
+
+def decode(data: bytes, max_megapixels: float) -> Pixels:
+    """Encoded bytes → uint8 (H, W, C) by the policy above. Raises Undecodable."""
+    with _open(data, max_megapixels) as image:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels decide
+                return to_array(ImageOps.exif_transpose(image))
+        except Undecodable:
+            raise
+        except Exception as error:  # Pillow's plugins raise nearly anything on damaged input
+            raise Undecodable(f"does not decode: {_reason(error)}") from None
+
+
+def to_array(image: Image.Image) -> Pixels:
+    """An upright Pillow image → uint8 (H, W, C) by the policy above."""
+    mode = image.mode
+    if mode == "I" or mode.startswith("I;16"):
+        wide = np.asarray(image).astype(np.int64)
+        return _scaled(wide, 65535.0, "0 to 65535")
+    if mode == "F":
+        return _scaled(np.asarray(image), 1.0, "0 to 1")
+    if mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
+        image = _over_white(image)
+    image = image.convert("L" if mode in _GREY_MODES else "RGB")
+    array = np.asarray(image, dtype=np.uint8)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def unify(pixels: Pixels, size: int, channels: int, resize: Resize) -> Pixels:
+    """Any uint8 (H, W, C) → (size, size, channels).
+
+    crop: the shorter side becomes `size`, then the centre is cut; squash: stretched; pad: the longer
+    side becomes `size`, the rest is black. Grey is repeated for 3 channels; colour becomes grey by
+    ITU-R 601 weights.
+    """
+    if pixels.shape[2] != channels:
+        pixels = np.repeat(pixels, 3, axis=2) if channels == 3 else _grey(pixels)
+    height, width = pixels.shape[:2]
+    if (height, width) == (size, size):
+        return pixels
+    new_height, new_width = _new_sides(height, width, size, resize)
+    return _centred(_resized(pixels, new_height, new_width), size)
+
+
+def _new_sides(height: int, width: int, size: int, resize: Resize) -> tuple[int, int]:
+    if resize == "squash":
+        return size, size
+    side = min(height, width) if resize == "crop" else max(height, width)
+    new_height, new_width = (max(1, round(s * size / side)) for s in (height, width))
+    if resize == "crop":  # a 1×10000 image must not become 32×320000 before its centre is cut
+        return min(new_height, 16 * size), min(new_width, 16 * size)
+    return new_height, new_width
+
+
+def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    array = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def _centred(pixels: Pixels, size: int) -> Pixels:
+    """Cut or pad each side to `size`, about the centre."""
+    for axis in (0, 1):
+        extra = pixels.shape[axis] - size
+        if extra > 0:
+            start = extra // 2
+            pixels = pixels[start : start + size] if axis == 0 else pixels[:, start : start + size]
+        elif extra < 0:
+            before = -extra // 2
+            widths = [(0, 0)] * 3
+            widths[axis] = (before, -extra - before)
+            pixels = np.pad(pixels, widths)
+    return pixels
+
+
+def _grey(pixels: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+
+
+def _open(data: bytes, max_megapixels: float) -> Image.Image:
+    if not data:
+        raise Undecodable("zero bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Exception as error:
+        raise Undecodable(f"not an image: {_reason(error)}") from None
+    megapixels = image.width * image.height / 1e6
+    if megapixels > max_megapixels:
+        raise Undecodable(
+            f"{image.width}×{image.height} is {megapixels:.0f} megapixels, more than the limit "
+            f"of {max_megapixels:g} (data.max_megapixels)"
+        )
+    return image
+
+
+def _header(image: Image.Image) -> Header:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # damaged metadata must not cost the image
+        orientation = 1
+    width, height = image.size
+    if orientation in _MIRRORED_SIDES:
+        width, height = height, width
+    transparent_palette = image.mode in ("P", "PA")
+    channels = 1 if image.mode in _GREY_MODES and not transparent_palette else 3
+    return Header(width, height, channels, image.format or "unknown")
+
+
+def _scaled(values: NDArray[np.int64] | NDArray[np.float32], top: float, text: str) -> Pixels:
+    if values.size and not (values.min() >= 0 and values.max() <= top):
+        raise Undecodable(
+            f"values from {values.min():g} to {values.max():g}; expected {text} for this format"
+        )
+    return np.rint(values * (255.0 / top)).astype(np.uint8)[:, :, None]
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    layered = image.convert("RGBA")
+    white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, layered)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "cannot identify image file" in text:
+        return "no image format is recognised in its first bytes"
+    return text

@@ -1,0 +1,220 @@
+"""Collections of images, wherever the bytes are: files, archives, arrays, torch data sets.
+
+All have the same few methods, so nothing above asks where an image comes from.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from striate.data.decode import Header, Pixels, Undecodable, decode, read_header, to_array
+
+Indices = Sequence[int] | NDArray[np.integer]
+
+
+class Images(Protocol):
+    """An indexed collection of images."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What a message calls this image: its path, member or position."""
+
+    def raw(self, index: int) -> bytes:
+        """The stored bytes, for hashes."""
+
+    def header(self, index: int, max_megapixels: float) -> Header:
+        """Size and channels. Raises Undecodable."""
+
+    def pixels(self, index: int, max_megapixels: float) -> Pixels:
+        """uint8 (H, W, C). Raises Undecodable."""
+
+    def take(self, indices: Indices) -> Images:
+        """The collection of these images only."""
+
+
+class Reader(Protocol):
+    """Gives the bytes of a named file."""
+
+    def read(self, key: str) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Files below a folder."""
+
+    root: Path
+
+    def read(self, key: str) -> bytes:
+        return (self.root / key).read_bytes()
+
+
+@dataclass(frozen=True)
+class TarReader:
+    """Members of an uncompressed tar, by offset and size; reads are independent of each other."""
+
+    path: Path
+    places: Mapping[str, tuple[int, int]]
+
+    def read(self, key: str) -> bytes:
+        offset, size = self.places[key]
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+
+@dataclass(frozen=True)
+class BytesReader:
+    """Members held in memory (compressed tars have no random access)."""
+
+    members: Mapping[str, bytes]
+
+    def read(self, key: str) -> bytes:
+        return self.members[key]
+
+
+class ZipReader:
+    """Members of a zip. One open file for each process and thread: handles cannot be shared."""
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self.path, self.prefix = path, prefix
+        self._local = threading.local()
+
+    def read(self, key: str) -> bytes:
+        if getattr(self._local, "pid", None) != os.getpid():
+            self._local.file, self._local.pid = zipfile.ZipFile(self.path), os.getpid()
+        try:
+            data: bytes = self._local.file.read(self.prefix + key)
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            raise OSError(f"cannot be read from {self.path.name}: {error}") from None
+        return data
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "prefix": self.prefix}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """Image files behind a reader; `shown` is put before a key in messages."""
+
+    reader: Reader
+    keys: tuple[str, ...]
+    shown: str = ""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def name(self, index: int) -> str:
+        return self.shown + self.keys[index]
+
+    def raw(self, index: int) -> bytes:
+        try:
+            return self.reader.read(self.keys[index])
+        except OSError as error:
+            raise Undecodable(f"cannot be read: {error.strerror or error}") from None
+
+    def header(self, index: int, max_megapixels: float) -> Header:
+        return read_header(self.raw(index), max_megapixels)
+
+    def pixels(self, index: int, max_megapixels: float) -> Pixels:
+        return decode(self.raw(index), max_megapixels)
+
+    def take(self, indices: Indices) -> EncodedImages:
+        return EncodedImages(self.reader, tuple(self.keys[i] for i in indices), self.shown)
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images of one size in memory: uint8 (N, H, W, C)."""
+
+    array: Pixels
+    shown: str = "image "
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def name(self, index: int) -> str:
+        return f"{self.shown}{index}"
+
+    def raw(self, index: int) -> bytes:
+        return self.array[index].tobytes()
+
+    def header(self, index: int, max_megapixels: float) -> Header:
+        height, width, channels = self.array.shape[1:]
+        return Header(width, height, channels, "array")
+
+    def pixels(self, index: int, max_megapixels: float) -> Pixels:
+        pixels: Pixels = self.array[index]
+        return pixels
+
+    def take(self, indices: Indices) -> ArrayImages:
+        return ArrayImages(self.array[np.asarray(indices, dtype=np.int64)], self.shown)
+
+
+@dataclass(frozen=True)
+class TorchImages:
+    """The images of a map-style torch data set, fetched when asked for."""
+
+    dataset: Any
+    indices: NDArray[np.int64]
+    shown: str = "sample "
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        return f"{self.shown}{self.indices[index]}"
+
+    def raw(self, index: int) -> bytes:
+        return self.pixels(index, float("inf")).tobytes()
+
+    def header(self, index: int, max_megapixels: float) -> Header:
+        height, width, channels = self.pixels(index, max_megapixels).shape
+        return Header(width, height, channels, "array")
+
+    def pixels(self, index: int, max_megapixels: float) -> Pixels:
+        return sample_pixels(self.dataset[int(self.indices[index])][0])
+
+    def take(self, indices: Indices) -> TorchImages:
+        chosen = self.indices[np.asarray(indices, dtype=np.int64)]
+        return TorchImages(self.dataset, chosen, self.shown)
+
+
+def sample_pixels(image: Any) -> Pixels:
+    """A Pillow image, array (H, W[, C]) or tensor (C, H, W) → uint8 (H, W, C)."""
+    if isinstance(image, Image.Image):
+        return to_array(image)
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[0] in (1, 3) and not isinstance(image, np.ndarray):
+        array = array.transpose(1, 2, 0)  # torch's layout
+    array = array[:, :, None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] not in (1, 3):
+        raise Undecodable(f"shape {array.shape}; expected (H, W), (H, W, 1) or (H, W, 3)")
+    return as_uint8(array)
+
+
+def as_uint8(array: NDArray[Any]) -> Pixels:
+    """uint8 as it is, floats in [0, 1] scaled to 255. Raises Undecodable for anything else."""
+    if array.dtype == np.uint8:
+        return array
+    if not np.issubdtype(array.dtype, np.floating):
+        raise Undecodable(f"type {array.dtype}; expected uint8, or floats from 0 to 1")
+    if array.size and not (array.min() >= 0 and array.max() <= 1):
+        raise Undecodable(
+            f"values from {array.min():g} to {array.max():g}; expected floats from 0 to 1, "
+            "before any normalisation"
+        )
+    return np.rint(array * 255).astype(np.uint8)

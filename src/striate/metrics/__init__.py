@@ -1,0 +1,1 @@
+"""Floor 1: pure functions from outputs and truths to scores."""

@@ -1,0 +1,78 @@
+"""Scores of classifiers: pure functions on arrays, tested against scikit-learn.
+
+truth: int (N,), class numbers; scores: float (N, classes), larger is more likely; for several labels
+an image truth is 0/1 (N, classes).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Whole = NDArray[np.integer[Any]]
+
+
+def accuracy(truth: Whole, scores: Floats) -> float:
+    """Share of images whose best score is the truth; NaN without images."""
+    return float((scores.argmax(axis=1) == truth).mean()) if len(truth) else float("nan")
+
+
+def top_k_error(truth: Whole, scores: Floats, k: int = 5) -> float:
+    """M2: share of images whose truth is not among the k best scores; NaN without images.
+
+    A tie with the k-th best counts against the network, so equal scores for all are no success.
+    """
+    if not len(truth):
+        return float("nan")
+    own = scores[np.arange(len(truth)), truth][:, None]
+    at_least_as_good = (scores >= own).sum(axis=1) - 1
+    return float((at_least_as_good >= k).mean())
+
+
+def confusion(truth: Whole, predicted: Whole, classes: int) -> NDArray[np.int64]:
+    """Counts (classes, classes): rows are truths, columns predictions."""
+    flat = np.bincount(truth * classes + predicted, minlength=classes * classes)
+    return flat.reshape(classes, classes).astype(np.int64)
+
+
+def precision_recall_f1(table: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Per class (classes, 3) from a confusion table; 0 where a denominator is 0."""
+    right = np.diag(table).astype(np.float64)
+    predicted, true = table.sum(axis=0), table.sum(axis=1)
+    precision, recall = _share(right, predicted), _share(right, true)
+    return np.stack([precision, recall, _share(2 * right, predicted + true)], axis=1)
+
+
+def average_precision(truth: NDArray[Any], scores: Floats) -> float:
+    """Σ (Rₙ − Rₙ₋₁) Pₙ over thresholds at distinct scores; NaN without positives.
+
+    truth: 0/1 (N,), scores: (N,).
+    """
+    positives = truth.sum()
+    if not positives:
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(truth[order])
+    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(truth) - 1)
+    precision = hits[last_of_ties] / (last_of_ties + 1)
+    recall = hits[last_of_ties] / positives
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def mean_average_precision(truth: NDArray[Any], scores: Floats) -> float:
+    """Mean over the classes that have positives; NaN if none has. truth, scores: (N, classes)."""
+    each = [average_precision(truth[:, c], scores[:, c]) for c in range(truth.shape[1])]
+    known = [value for value in each if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def exact_match(truth: NDArray[Any], scores: Floats) -> float:
+    """Share of images with every label right at score 0 (probability ½); NaN without images."""
+    return float(((scores > 0) == (truth > 0)).all(axis=1).mean()) if len(truth) else float("nan")
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

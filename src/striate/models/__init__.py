@@ -1,0 +1,1 @@
+"""Floor 1: the zoo, our own small networks, initialisers and the input stage."""

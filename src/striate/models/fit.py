@@ -1,0 +1,80 @@
+"""Does a network fit the images? Tried on shapes alone, without computing anything."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+from torch import nn
+
+from striate.core.errors import ModelError
+
+
+def check_fits(
+    net: nn.Module, name: str, image_size: int, channels: int, batch_size: int, classes: int
+) -> None:
+    """Run `net` on shapes (the meta device) in training mode.
+
+    Raises ModelError that names the layer where the map collapses, where batch norm sees one value,
+    or where the shapes do not match; and if the output is not (batch, classes).
+    """
+    shadow = copy.deepcopy(net).to("meta").train()
+    trail: list[tuple[str, tuple[int, ...]]] = []
+    for layer, module in shadow.named_modules():
+        if not list(module.children()):
+            module.register_forward_pre_hook(_noting(trail, f"{layer} ({type(module).__name__})"))
+    images = torch.empty(batch_size, channels, image_size, image_size, device="meta")
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            output = shadow(images)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise _explained(str(error), name, trail, image_size, batch_size) from None
+    except NotImplementedError:
+        return  # an operation without a shape rule: the first real step will tell
+    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if shape != (batch_size, classes):
+        raise ModelError(
+            f"{name} gives {shape} for {batch_size} images; expected ({batch_size}, {classes})"
+        )
+
+
+def _noting(trail: list[tuple[str, tuple[int, ...]]], layer: str):  # type: ignore[no-untyped-def]
+    def hook(_: nn.Module, inputs: tuple[object, ...]) -> None:
+        if inputs and isinstance(inputs[0], torch.Tensor):
+            trail.append((layer, tuple(inputs[0].shape)))
+
+    return hook
+
+
+def _explained(
+    reason: str, name: str, trail: list[tuple[str, tuple[int, ...]]], size: int, batch: int
+) -> ModelError:
+    layer, shape = trail[-1] if trail else ("its first layer", ())
+    if "more than 1 value per channel" in reason:
+        return ModelError(
+            f"{name} with batches of {batch}: layer {layer} normalises a map of shape "
+            f"{shape}, one value per channel",
+            "Use a batch size of 2 or more, larger images, or a network without batch norm.",
+        )
+    if any(text in reason for text in ("too small", "greater than actual input", "non-positive")):
+        sides = "×".join(str(side) for side in shape[2:])
+        return ModelError(
+            f"{name} is too deep for {size}×{size} images: the map collapses at layer {layer}, "
+            f"whose input is {sides}",
+            "Use larger images (--data.image-size) or a shallower network (--model fastnet).",
+        )
+    first = reason.splitlines()[0]
+    return ModelError(f"{name} does not take {size}×{size} images: layer {layer}: {first}")
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Numbers that training changes."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def has_norm(net: nn.Module) -> bool:
+    """Whether any layer normalises its activations; such networks take higher rates."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+    return any(isinstance(module, kinds) for module in net.modules())

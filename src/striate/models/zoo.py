@@ -1,0 +1,77 @@
+"""ARCHITECTURES: every network by name, as "module:function" so that listing them needs no torch.
+
+A factory takes the keyword arguments that it declares, of: num_classes, channels, image_size, width,
+dropout, small_stem. A user's own `package.module:factory` is called the same way.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from striate.core.errors import ModelError, perhaps
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_OWN = ("fastnet", "lenet", "decknet", "alexnet_grouped")
+_VGG = tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn"))
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+_TORCHVISION = ("alexnet", *_VGG, "googlenet", "inception_v3", *_RESNETS)
+
+ARCHITECTURES: dict[str, str] = {
+    **{name: f"striate.models.own:{name}" for name in _OWN},
+    **{name: f"striate.models.vision:{name}" for name in _TORCHVISION},
+}
+
+TAKES_GREY = frozenset(_OWN) - {"alexnet_grouped"}
+"""Networks with as many input channels as the images have; all others take 3."""
+
+
+def find_factory(name: str) -> Callable[..., nn.Module]:
+    """The factory behind a zoo name, `timm:NAME` or `package.module:factory`. Raises ModelError."""
+    if name.startswith("timm:"):
+        from striate.models.vision import timm_factory
+
+        return timm_factory(name.removeprefix("timm:"))
+    if ":" not in name and name not in ARCHITECTURES:
+        hint = perhaps(name, ARCHITECTURES)
+        raise ModelError(
+            f"unknown architecture '{name}'",
+            f"{hint} Also timm:NAME, or your own package.module:factory.",
+        )
+    module, _, function = ARCHITECTURES.get(name, name).partition(":")
+    return _imported(module, function, name)
+
+
+def build(name: str, **wanted: Any) -> nn.Module:
+    """Call the factory with those of `wanted` that it declares; every network needs num_classes."""
+    factory = find_factory(name)
+    declared = inspect.signature(factory).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in declared.values())
+    if "num_classes" not in declared and not anything:
+        raise ModelError(
+            f"{name}: the factory does not take num_classes",
+            "Declare it as `def factory(num_classes, channels, image_size)`; the last two are "
+            "optional.",
+        )
+    return factory(**{k: v for k, v in wanted.items() if anything or k in declared})
+
+
+def _imported(module: str, function: str, name: str) -> Callable[..., nn.Module]:
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        raise ModelError(
+            f"{name}: {error}", f"Is {module}.py in {Path.cwd()} or installed?"
+        ) from None
+    except AttributeError:
+        names = [n for n in dir(importlib.import_module(module)) if not n.startswith("_")]
+        raise ModelError(f"{module} has no '{function}'", perhaps(function, names)) from None
+    if not callable(found):
+        raise ModelError(f"{name} is a {type(found).__name__}, not a function or class")
+    factory: Callable[..., nn.Module] = found
+    return factory

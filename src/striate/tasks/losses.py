@@ -1,0 +1,44 @@
+"""Losses of classification (L11): functions (logits (N, C), targets, smoothing) → mean loss.
+
+targets: class numbers int64 (N,), for sigmoid 0/1 float (N, C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional as F
+
+Loss = Callable[[Tensor, Tensor, float], Tensor]
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """−Σ q log softmax(s), q = (1 − ε) one-hot + ε/C (Szegedy et al. 2016)."""
+    return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+
+
+def hinge(logits: Tensor, targets: Tensor, _: float) -> Tensor:
+    """Multiclass SVM hinge Σ_{j≠y} max(0, s_j − s_y + 1). torch divides by C; the lecture does not.
+
+    Deck B's expansion writes + W_y·x where it must be − W_y·x (L11).
+    """
+    return F.multi_margin_loss(logits, targets) * logits.shape[1]
+
+
+def mse(logits: Tensor, targets: Tensor, _: float) -> Tensor:
+    """Mean squared error against one-hot targets."""
+    return F.mse_loss(logits, F.one_hot(targets, logits.shape[1]).to(logits.dtype))
+
+
+def sigmoid(logits: Tensor, targets: Tensor, _: float) -> Tensor:
+    """Binary cross-entropy of each class's sigmoid, mean over classes."""
+    return F.binary_cross_entropy_with_logits(logits, targets)
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "hinge": hinge,
+    "mse": mse,
+    "sigmoid": sigmoid,
+}

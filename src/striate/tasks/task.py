@@ -1,0 +1,28 @@
+"""The Task protocol: what the loop and the evaluation need to know of a problem."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Outputs = NDArray[np.float32]
+
+
+class Task(Protocol):
+    """Targets, loss and scores of one kind of problem."""
+
+    @property
+    def main_score(self) -> str:
+        """Name of the score that is maximised on validation."""
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss that training minimises."""
+
+    def scores(self, logits: Outputs, targets: NDArray[Any]) -> dict[str, float]:
+        """Scores of many outputs, `loss` (without smoothing) and `n` among them."""
+
+    def probabilities(self, logits: Outputs) -> Outputs:
+        """(N, classes) in [0, 1]."""

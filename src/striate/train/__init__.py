@@ -1,0 +1,1 @@
+"""Floor 3: the loop, checkpoints, evaluation passes, and what "auto" becomes."""

@@ -1,0 +1,115 @@
+"""Evaluation passes: outputs of a network for all images of a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from striate.core.runtime import Runtime
+from striate.data.augment import centre, views_of
+from striate.data.dataset import Split
+from striate.data.decode import Pixels
+from striate.data.loader import Store, ordered_plan
+from striate.metrics.classification import confusion, precision_recall_f1
+from striate.tasks.task import Task
+
+Logits = NDArray[np.float32]
+
+
+def outputs(
+    net: nn.Module,
+    store: Store,
+    *,
+    size: int,
+    runtime: Runtime,
+    views: str = "single",
+    batch_size: int = 500,
+) -> tuple[Logits, Logits]:
+    """(averaged over the test views, of the single view): float32 (N, classes) each.
+
+    `views` is a kind of `views_of`; images are cut to the central size×size first.
+    """
+    was_training = net.training
+    net.eval()
+    averaged, plain = [], []
+    try:
+        with torch.inference_mode():
+            for images in store.batches(ordered_plan(len(store), batch_size)):
+                each = [
+                    _forward(net, view, runtime) for view in views_of(centre(images, size), views)
+                ]
+                plain.append(each[0])
+                averaged.append(np.mean(each, axis=0))
+    finally:
+        net.train(was_training)
+    return np.concatenate(averaged), np.concatenate(plain)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one split and what they rest on: probabilities float (N, classes) and targets."""
+
+    split: str
+    scores: dict[str, float]
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    targets: NDArray[Any]
+    probabilities: Logits
+
+    def __getitem__(self, score: str) -> float:
+        return self.scores[score]
+
+    def per_class(self) -> list[dict[str, float | str]]:
+        """Precision, recall, F1 and count of each class (one label an image)."""
+        each = precision_recall_f1(self.confusion())
+        counts = np.bincount(self.targets, minlength=len(self.classes))
+        return [
+            {"class": c, "n": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}
+            for c, n, (p, r, f) in zip(self.classes, counts, each, strict=True)
+        ]
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (classes, classes): rows are truths, columns predictions."""
+        return confusion(self.targets, self.probabilities.argmax(axis=1), len(self.classes))
+
+    def worst_confusions(self, limit: int = 5) -> list[dict[str, str | int]]:
+        """The commonest mistakes: true class, predicted class, count."""
+        table = self.confusion()
+        np.fill_diagonal(table, 0)
+        order = np.argsort(-table, axis=None, kind="stable")[:limit]
+        pairs = [np.unravel_index(i, table.shape) for i in order]
+        return [
+            {"true": self.classes[t], "predicted": self.classes[p], "n": int(table[t, p])}
+            for t, p in pairs
+            if table[t, p]
+        ]
+
+
+def evaluate(
+    net: nn.Module,
+    store: Store,
+    split: Split,
+    task: Task,
+    *,
+    size: int,
+    runtime: Runtime,
+    views: str,
+) -> tuple[dict[str, float], Logits]:
+    """(scores, probabilities). The main score is what `predict` delivers; `plain_…` the single view."""
+    averaged, plain = outputs(net, store, size=size, runtime=runtime, views=views)
+    scores, main = task.scores(averaged, split.targets), task.main_score
+    single = task.scores(plain, split.targets)[main]
+    ordered = {main: scores.pop(main), f"plain_{main}": single, **scores}
+    return ordered, task.probabilities(averaged)
+
+
+def _forward(net: nn.Module, images: Pixels, runtime: Runtime) -> Logits:
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(runtime.device)
+    with runtime.autocast():
+        logits: Logits = net(x).cpu().numpy()
+    return logits

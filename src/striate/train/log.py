@@ -1,0 +1,68 @@
+"""Writing records to the run, and cutting the log where a checkpoint was made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from striate.core.files import disk_faults_explained
+from striate.core.records import Record, Step, to_json
+
+T = TypeVar("T")
+
+
+class Log:
+    """`records.jsonl`, append-only. `offset` is the byte position after the last record."""
+
+    def __init__(self, path: Path, offset: int | None = None) -> None:
+        self.path = path
+        with disk_faults_explained(path):
+            self._file = path.open("ab")
+            if offset is not None:
+                self._file.truncate(offset)
+        self.offset = self._file.seek(0, os.SEEK_END)
+
+    def write(self, record: Record) -> None:
+        line = (to_json(record) + "\n").encode()
+        with disk_faults_explained(self.path, len(line)):
+            self._file.write(line)
+            if not isinstance(record, Step):  # steps may wait in the buffer
+                self._file.flush()
+        self.offset += len(line)
+
+    def flush(self) -> None:
+        """To the disk, before a checkpoint refers to the offset."""
+        with disk_faults_explained(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def logged(records: Generator[Record, None, T], log: Log) -> Generator[Record, None, T]:
+    """Pass records on, each written first: whoever has seen a record finds it in the log.
+
+    Returns what `records` returns; closing this closes `records`.
+    """
+    with contextlib.closing(records):
+        while True:
+            try:
+                record = next(records)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            log.write(record)
+            yield record

@@ -1,0 +1,206 @@
+"""The training loop: one generator, read top to bottom. It never asks which task it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from striate.core.errors import TrainingError, listing
+from striate.core.records import Epoch, Record, Saved, Step
+from striate.core.runtime import Runtime
+from striate.data.augment import Augmentation
+from striate.data.loader import Ids, Store
+from striate.optim.schedules import Schedule
+from striate.tasks.task import Task
+from striate.train.state import Position, State
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a training consists of, as plain functions and values; nothing in it changes.
+
+    plan(epoch) → batches of image numbers; validate(net) → scores; save(state) → path;
+    after_backward(net) → clips or adds penalties; after_step(net) → limits weights.
+    """
+
+    epochs: int
+    store: Store
+    targets: NDArray[Any]
+    name: Callable[[int], str]
+    plan: Callable[[int], Sequence[Ids]]
+    augment: Augmentation
+    task: Task
+    rate: Schedule
+    lr: float
+    seed: int
+    runtime: Runtime
+    validate: Callable[[nn.Module], dict[str, float]]
+    save: Callable[[State], str]
+    after_backward: Sequence[Callable[[nn.Module], None]] = ()
+    after_step: Sequence[Callable[[nn.Module], None]] = ()
+    patience: int = 0
+    stop: Callable[[], bool] = field(default=lambda: False)
+
+
+def train(job: Job, state: State) -> Generator[Record, None, str]:
+    """Train from the state's position to the last epoch, yielding records.
+
+    Returns why it ended: "planned", "patience" (early stopping) or "interrupted" (`job.stop()`).
+    Closing the generator early saves a checkpoint silently, so that a complete run is left. Raises
+    TrainingError before an update with a non-finite loss or gradient (F14).
+    """
+    at, saved = state.position, state.position.step
+    try:
+        while at.epoch < job.epochs:
+            if job.patience and at.epochs_without_gain >= job.patience:
+                return "patience"
+            complete = yield from _batches(job, state)
+            if complete:
+                yield _close_epoch(job, state)
+            record, saved = _save(job, state), at.step
+            yield record
+            if job.stop():
+                return "interrupted"
+    except (GeneratorExit, TrainingError):  # both strike between updates: the state is sound
+        if at.step > saved:
+            job.save(state)
+        raise
+    return "planned"
+
+
+def _batches(job: Job, state: State) -> Generator[Record, None, bool]:
+    """The rest of this epoch's batches; True if none is left, False after a request to stop."""
+    at = state.position
+    rest = job.plan(at.epoch)[at.batch :]
+    state.net.train()
+    started = time.perf_counter()
+    for done, (ids, images) in enumerate(zip(rest, job.store.batches(rest), strict=True), start=1):
+        lr = job.lr * job.rate(at.step)
+        loss, norm = update(job, state, job.augment(images, ids, at.epoch), ids, lr)
+        seconds = time.perf_counter() - started
+        _advance(at, loss, len(ids), seconds)
+        yield Step(at.step, at.epoch, loss, lr, norm, round(len(ids) / seconds, 1))
+        if job.stop():
+            return done == len(rest)
+        started = time.perf_counter()
+    return True
+
+
+def update(
+    job: Job, state: State, images: NDArray[np.uint8], ids: Ids, lr: float
+) -> tuple[float, float]:
+    """One step: set the rate, forward, backward, check finite, step. Returns (loss, grad norm)."""
+    net, device = state.net, job.runtime.device
+    for group in state.optimiser.param_groups:
+        group["lr"] = lr
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    y = torch.from_numpy(job.targets[ids]).to(device)
+    with seeded(job.seed, state.position.step, device):
+        with job.runtime.autocast():
+            logits = net(x)
+        loss = job.task.loss(logits, y)
+        loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
+    if not torch.isfinite(loss + norm):
+        raise _not_finite(job, state, x, ids, loss.item(), norm.item())
+    for act in job.after_backward:
+        act(net)
+    state.optimiser.step()
+    state.optimiser.zero_grad(set_to_none=True)
+    for act in job.after_step:
+        act(net)
+    if state.average:
+        state.average.update(net, state.position.step)
+    return loss.item(), norm.item()
+
+
+@contextlib.contextmanager
+def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """Dropout and the like as a function of (seed, step); the global generator is left as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed((seed * 1_000_003 + step) % 2**63)
+        yield
+
+
+def _advance(at: Position, loss: float, images: int, seconds: float) -> None:
+    at.step, at.batch = at.step + 1, at.batch + 1
+    at.loss_sum, at.images = at.loss_sum + loss * images, at.images + images
+    at.seconds, at.total_seconds = at.seconds + seconds, at.total_seconds + seconds
+    at.val_score = None  # a score belongs to the weights that it was measured on
+
+
+def _close_epoch(job: Job, state: State) -> Epoch:
+    """Validate, remember the best, move the position to the next epoch."""
+    at, started = state.position, time.perf_counter()
+    scores = job.validate(state.deployed)
+    score = scores[job.task.main_score]
+    is_best = at.best_score is None or score > at.best_score
+    seconds = time.perf_counter() - started
+    record = Epoch(
+        epoch=at.epoch + 1,
+        step=at.step,
+        train_loss=at.loss_sum / at.images,
+        val_loss=scores["loss"],
+        val_score=score,
+        seconds=round(at.seconds + seconds, 2),
+        best=is_best,
+    )
+    at.val_score, at.total_seconds = score, at.total_seconds + seconds
+    at.best_score = score if is_best else at.best_score
+    at.epochs_without_gain = 0 if is_best else at.epochs_without_gain + 1
+    at.epoch, at.batch, at.loss_sum, at.images, at.seconds = at.epoch + 1, 0, 0.0, 0, 0.0
+    return record
+
+
+def _save(job: Job, state: State) -> Saved:
+    started = time.perf_counter()
+    path = job.save(state)
+    at = state.position
+    return Saved(at.step, at.epoch, path, round(time.perf_counter() - started, 3))
+
+
+def _not_finite(
+    job: Job, state: State, images: Tensor, ids: Ids, loss: float, norm: float
+) -> TrainingError:
+    """Name the step, the first layer whose output is not finite, and the images of the batch."""
+    what = f"loss {loss:g}" if not math.isfinite(loss) else f"gradient norm {norm:g}"
+    layer = first_bad_layer(state.net, images)
+    where = f"; the first layer with a non-finite output is {layer}" if layer else ""
+    names = [job.name(int(i)) for i in ids]
+    return TrainingError(
+        f"step {state.position.step + 1}: {what}{where}. The weights were not changed. "
+        f"Images of this batch:\n{listing(names, 10)}",
+        "A lower learning rate usually helps (--lr), or --optim.clip-norm 1; "
+        "--device.precision float32 tells whether rounding is to blame.",
+    )
+
+
+@torch.no_grad()
+def first_bad_layer(net: nn.Module, images: Tensor) -> str:
+    """Name of the first layer, in order of computation, whose output is not finite, or ""."""
+    found: list[str] = []
+
+    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and not found and not torch.isfinite(output).all():
+                found.append(name)
+
+        return hook
+
+    handles = [m.register_forward_hook(watch(n)) for n, m in net.named_modules() if n]
+    try:
+        net(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else ""

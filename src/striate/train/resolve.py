@@ -1,0 +1,266 @@
+"""What "auto" becomes. Every decision is recorded with its reason, for resolved.json and the user.
+
+This is the builder: it unpacks the recipe, and below it functions take plain arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from striate.core.errors import RecipeError
+from striate.core.recipe import Recipe
+from striate.core.recipe_io import get_knob, set_knob
+from striate.core.runtime import free_memory, usable_cores
+from striate.data.check import Survey
+from striate.data.dataset import Dataset
+from striate.models.zoo import TAKES_GREY, build
+from striate.optim.rules import UPDATE_RULES, default_rate, find_rule
+from striate.optim.schedules import SCHEDULES, find_schedule
+
+LARGEST_AUTO_SIZE = 224
+SMALL_STEM_BELOW = 96
+CUTOUT_FROM_EPOCHS = 16
+SHIFT_VIEWS_FROM = 24
+STORE_MARGIN = 0.875
+"""Random resized crops are cut from images that are larger by this factor, as 224 of 256."""
+
+
+@dataclass
+class Decisions:
+    """A recipe whose "auto" knobs are settled one by one, and why."""
+
+    recipe: Recipe
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def settle(self, knob: str, choose: Callable[[], tuple[Any, str]]) -> Any:
+        """The knob's value; if it is "auto", what `choose` says, with its reason."""
+        value = get_knob(self.recipe, knob)
+        if value != "auto":
+            return value
+        value, why = choose()
+        return self.decide(knob, value, why)
+
+    def decide(self, knob: str, value: Any, why: str) -> Any:
+        self.made[knob] = {"value": value, "why": why}
+        self.recipe = set_knob(self.recipe, knob, value)
+        return value
+
+
+def check_used(recipe: Recipe) -> None:
+    """Refuse a knob that the chosen rule, schedule, crop … does not use, with the reason."""
+    rule, schedule = find_rule(recipe.optim.rule), find_schedule(recipe.schedule.name)
+    unused = [
+        *_foreign(recipe, "optim", recipe.optim.rule, rule.knobs, ("momentum", "rho", "eps")),
+        *_foreign(
+            recipe, "schedule", recipe.schedule.name, schedule.defaults, ("gamma", "step_epochs")
+        ),
+    ]
+    crop, loss = recipe.augment.crop, recipe.loss.name
+    conditions = {
+        "augment.crop_padding": (crop in ("auto", "pad"), "crop is " + crop),
+        "augment.crop_scale": (crop == "resized", "crop is " + crop),
+        "model.width": (recipe.model.name == "fastnet", f"model is {recipe.model.name}"),
+        "model.init_std": (
+            recipe.model.initialiser == "gaussian", f"initialiser is {recipe.model.initialiser}",
+        ),
+        "loss.label_smoothing": (loss in ("auto", "cross_entropy"), f"loss is {loss}"),
+        "regularise.average_decay": (recipe.regularise.average != "none", "average is none"),
+    }  # fmt: skip
+    for knob, (used, why) in conditions.items():
+        if not used and get_knob(recipe, knob) != "auto":
+            unused.append(f"{knob}: not used: {why}")
+    if recipe.budget.minutes is not None and recipe.budget.epochs != "auto":
+        unused.append("budget.epochs and budget.minutes both given: one follows from the other")
+    if unused:
+        raise RecipeError("\n".join(unused), "Leave these knobs out, or change what uses them.")
+
+
+def _foreign(
+    recipe: Recipe, group: str, chosen: str, uses: dict[str, float], names: tuple[str, ...]
+) -> list[str]:
+    members = UPDATE_RULES if group == "optim" else SCHEDULES
+    lines = []
+    for name in names:
+        if name not in uses and get_knob(recipe, f"{group}.{name}") != "auto":
+            users = [
+                n
+                for n, m in members.items()
+                if name in getattr(m, "knobs", getattr(m, "defaults", {}))
+            ]
+            lines.append(f"{group}.{name}: {chosen} does not use it ({', '.join(users)} do)")
+    return lines
+
+
+def settle_shape(at: Decisions, dataset: Dataset, surveys: dict[str, Survey]) -> None:
+    """Input size and channels, from the headers of the training images."""
+    train = surveys["train"]
+    good = train.channels > 0
+    if not good.any():
+        return  # nothing can be read: the list of bad images follows
+    sides = train.sides[good]
+    at.settle("data.image_size", lambda: _median_side(sides))
+    name = at.recipe.model.name
+    grey = all((s.channels[s.channels > 0] == 1).all() for s in surveys.values())
+
+    def choose_channels() -> tuple[int, str]:
+        if not grey:
+            return 3, "there are colour images"
+        if name in TAKES_GREY:
+            return 1, "every image is stored grey"
+        return 3, f"{name} takes 3 channels: grey is repeated"
+
+    at.settle("data.channels", choose_channels)
+    at.settle("model.small_stem", lambda: _small_stem(at.recipe.data.image_size))
+    if name == "fastnet":
+        at.settle(
+            "model.width",
+            lambda: (
+                (0.75, "grey images") if at.recipe.data.channels == 1 else (1.0, "colour images")
+            ),
+        )
+
+
+def _median_side(sides: Any) -> tuple[int, str]:
+    median = float(np.median(sides))
+    size = int(min(LARGEST_AUTO_SIZE, max(8, 8 * int(median / 8 + 0.5))))
+    return size, f"the median side is {median:g} pixels"
+
+
+def _small_stem(size: Any) -> tuple[bool, str]:
+    return size < SMALL_STEM_BELOW, f"images have {size} pixels a side"
+
+
+def settle_memory(at: Decisions, needed: int) -> bool:
+    """Whether all splits live decoded in memory, `needed` bytes in total."""
+    limit = at.settle(
+        "data.memory_mb", lambda: (free_memory() // 4 // 2**20, "a quarter of the free memory")
+    )
+    fits = needed <= limit * 2**20
+    workers = (0, "all images fit in memory") if fits else (usable_cores(), "one a core")
+    at.settle("data.workers", lambda: workers)
+    return fits
+
+
+def settle_augmentation(at: Decisions, flip: Callable[[], tuple[bool, str]]) -> dict[str, float]:
+    """Strengths of the augmentations; `flip` is asked only if it is left open."""
+    size = at.recipe.data.image_size
+    assert size != "auto"
+    crop = at.settle("augment.crop", lambda: ("pad", "the default for short trainings"))
+    strengths: dict[str, float] = {}
+    if crop == "pad":
+        why = f"a sixteenth of {size} pixels"
+        strengths["pad"] = at.settle(
+            "augment.crop_padding", lambda: (max(1, round(size / 16)), why)
+        )
+    if crop == "resized":
+        at.settle("augment.crop_scale", lambda: (0.35, "mild crops suit short trainings"))
+        strengths["resized"] = 1 - float(at.recipe.augment.crop_scale)
+    mirrored = at.settle("augment.flip", flip)
+    strengths["flip"] = 0.5 if mirrored else 0.0
+    strengths["cutout"] = at.settle("augment.cutout", lambda: _cutout(at.recipe))
+    at.settle("augment.test_views", lambda: _test_views(size, mirrored=mirrored))
+    return strengths
+
+
+def _cutout(recipe: Recipe) -> tuple[int, str]:
+    epochs, size = recipe.budget.epochs, recipe.data.image_size
+    assert size != "auto"
+    if epochs == "auto" or epochs < CUTOUT_FROM_EPOCHS:
+        return 0, f"fewer than {CUTOUT_FROM_EPOCHS} epochs learn more without"
+    return size // 4, "a quarter of the side"
+
+
+def _test_views(size: int, *, mirrored: bool) -> tuple[str, str]:
+    flips = "trained with flips" if mirrored else "trained without flips"
+    if size < SHIFT_VIEWS_FROM:
+        kind = "flip" if mirrored else "single"
+        return kind, f"{flips}; a pixel is too far to shift {size}-pixel images"
+    return ("flip_shift" if mirrored else "shift"), flips
+
+
+def store_size(recipe: Recipe) -> int:
+    """Side at which images are kept: larger than the input for random resized crops."""
+    size = recipe.data.image_size
+    assert size != "auto"
+    return round(size / STORE_MARGIN) if recipe.augment.crop == "resized" else size
+
+
+def settle_training(at: Decisions, images: int, *, multi_label: bool, normalised: bool) -> None:
+    """Loss, batch size, rates, regularisers and epochs."""
+    loss = at.settle("loss.name", lambda: _default_loss(multi_label))
+    if loss == "cross_entropy":
+        at.settle("loss.label_smoothing", lambda: (0.1, "the default of cross-entropy"))
+    batch = at.settle("optim.batch_size", lambda: _batch_size(images))
+    rule = find_rule(at.recipe.optim.rule)
+    for knob, value in rule.knobs.items():
+        at.settle(f"optim.{knob}", lambda v=value: (v, f"{at.recipe.optim.rule}'s usual value"))
+    kind = "with" if normalised else "without"
+    why = f"{at.recipe.optim.rule}, batches of {batch}, a network {kind} normalisation"
+    at.settle(
+        "optim.lr", lambda: (default_rate(at.recipe.optim.rule, batch, normalised=normalised), why)
+    )
+    at.settle("regularise.l2", lambda: _weight_decay(at.recipe.optim.rule))
+    if at.recipe.regularise.average == "ema":
+        at.settle("regularise.average_decay", lambda: (0.998, "the default"))
+    if at.recipe.budget.minutes is None:
+        settle_epochs(at, images)
+        settle_schedule(at)
+
+
+def settle_epochs(at: Decisions, images: int) -> int:
+    """Passes over the data: few for large sets, many for small ones."""
+    epochs: int = at.settle("budget.epochs", lambda: _epochs(images, at.recipe.data.channels == 1))
+    return epochs
+
+
+def settle_schedule(at: Decisions) -> None:
+    """The knobs of the schedule, some of which depend on the epochs."""
+    epochs = at.recipe.budget.epochs
+    assert epochs != "auto"
+    name = at.recipe.schedule.name
+    for knob, value in find_schedule(name).defaults.items():
+        if knob == "step_epochs":
+            at.settle("schedule.step_epochs", lambda: (epochs / 3, "a third of the training"))
+        else:
+            at.settle(f"schedule.{knob}", lambda v=value: (v, f"{name}'s usual value"))
+
+
+def _default_loss(multi_label: bool) -> tuple[str, str]:
+    if multi_label:
+        return "sigmoid", "several labels an image"
+    return "cross_entropy", "one label an image"
+
+
+def _batch_size(images: int) -> tuple[int, str]:
+    sixteenth = 2 ** int(np.log2(max(8, images / 16)))
+    size = int(min(256, max(8, sixteenth)))
+    return size, f"{images:,} training images"
+
+
+def _weight_decay(rule: str) -> tuple[float, str]:
+    value = {"adamw": 0.05, "adam": 0.0, "rmsprop": 0.0, "adagrad": 0.0}.get(rule, 5e-4)
+    return value, f"{rule}'s usual value"
+
+
+def _epochs(images: int, grey: bool) -> tuple[int, str]:
+    """Image presentations are held near a constant: 320,000, for grey images 220,000."""
+    presentations = 220_000 if grey else 320_000
+    epochs = int(min(40, max(4, round(presentations / images))))
+    return epochs, f"about {presentations:,} {'grey ' * grey}images in all, 4 to 40 epochs"
+
+
+def build_network(recipe: Recipe, classes: int) -> Any:
+    """The backbone that the recipe names, for `classes` outputs."""
+    return build(
+        recipe.model.name,
+        num_classes=classes,
+        channels=recipe.data.channels,
+        image_size=recipe.data.image_size,
+        small_stem=recipe.model.small_stem,
+        **({"width": recipe.model.width} if recipe.model.width != "auto" else {}),
+        **({"dropout": recipe.regularise.dropout} if recipe.regularise.dropout else {}),
+    )

@@ -1,0 +1,118 @@
+"""What changes while training: weights, optimiser, average, position. To and from tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from striate.core.errors import RunError
+from striate.optim.regularise import MovingAverage
+
+
+@dataclass
+class Position:
+    """How far training is. `batch` batches of `epoch` are consumed; sums belong to that epoch."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    images: int = 0
+    seconds: float = 0.0
+    total_seconds: float = 0.0
+    best_score: float | None = None
+    val_score: float | None = None
+    epochs_without_gain: int = 0
+    stopped: str = ""
+
+
+@dataclass
+class State:
+    """Everything that a checkpoint must hold. Randomness is a function of the position."""
+
+    net: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: MovingAverage | None
+    position: Position
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The network to evaluate: the moving average if one is kept."""
+        return self.average.net if self.average else self.net
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(model tensors to use, state tensors that only training needs)."""
+        state = _optimiser_tensors(self.optimiser, self.net)
+        if self.average:
+            state |= {f"raw.{name}": t for name, t in self.net.state_dict().items()}
+        return self.deployed.state_dict(), state
+
+    def restore(
+        self, model: Mapping[str, Tensor], state: Mapping[str, Tensor], manifest: dict[str, Any]
+    ) -> None:
+        """Take all values from a checkpoint. Raises RunError if it is another network's."""
+        raw = {n.removeprefix("raw."): t for n, t in state.items() if n.startswith("raw.")}
+        load_weights(self.deployed, model)
+        load_weights(self.net, raw or model)
+        _restore_optimiser(self.optimiser, self.net, state)
+        self.position = position_of(manifest)
+
+
+def position_of(manifest: dict[str, Any]) -> Position:
+    """The position in a manifest."""
+    return Position(**{f.name: manifest[f.name] for f in fields(Position)})
+
+
+def manifest_of(position: Position) -> dict[str, Any]:
+    """The position as manifest entries."""
+    return asdict(position)
+
+
+def load_weights(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors into `net`, keeping its memory layout. Raises RunError on any difference."""
+    own = net.state_dict()
+    wrong = [
+        f"{name}: {tuple(own[name].shape) if name in own else 'absent'} in the network, "
+        f"{tuple(tensors[name].shape) if name in tensors else 'absent'} in the checkpoint"
+        for name in sorted(own.keys() ^ tensors.keys())
+        + sorted(n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape)
+    ]
+    if wrong:
+        raise RunError(
+            f"the checkpoint does not fit the network ({len(wrong)} tensors): {wrong[0]}",
+            "The run's recipe.yaml or dataset.json was changed, or belongs to another run.",
+        )
+    net.load_state_dict(dict(tensors))
+
+
+def _named(net: nn.Module) -> dict[int, str]:
+    return {id(p): name for name, p in net.named_parameters()}
+
+
+def _optimiser_tensors(optimiser: torch.optim.Optimizer, net: nn.Module) -> dict[str, Tensor]:
+    """`optimiser.PARAMETER.KEY` for every tensor that the rule keeps."""
+    names = _named(net)
+    return {
+        f"optimiser.{names[id(p)]}.{key}": value
+        for p, kept in optimiser.state.items()
+        for key, value in kept.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore_optimiser(
+    optimiser: torch.optim.Optimizer, net: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
+    for group in optimiser.param_groups:
+        for p in group["params"]:
+            prefix = f"optimiser.{_named(net)[id(p)]}."
+            for name, value in tensors.items():
+                if name.startswith(prefix) and "." not in name.removeprefix(prefix):
+                    kept = (
+                        torch.empty_like(p) if value.shape == p.shape else torch.empty_like(value)
+                    )
+                    optimiser.state[p][name.removeprefix(prefix)] = kept.copy_(value)

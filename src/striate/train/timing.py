@@ -1,0 +1,44 @@
+"""How long will it take? Measured on a few real steps, so that `--minutes` can plan the epochs."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from striate.data.augment import views_of
+from striate.data.decode import Pixels
+from striate.train.loop import Job, update
+from striate.train.state import State
+
+_STEPS = 8
+
+
+def seconds_per_epoch(job: Job, scratch: State) -> tuple[float, float]:
+    """(an epoch with its validation, the validation alone), in seconds.
+
+    `scratch` is trained for a few steps and must be thrown away.
+    """
+    plan = job.plan(0)
+    times = []
+    started = time.perf_counter()
+    for ids, images in zip(plan[:_STEPS], job.store.batches(plan[:_STEPS]), strict=True):
+        update(job, scratch, job.augment(images, ids, 0), ids, 0.0)
+        times.append(time.perf_counter() - started)
+        started = time.perf_counter()
+    job.validate(scratch.net)
+    validation = time.perf_counter() - started
+    step = statistics.median(times[1:] or times)  # the first step also sets up its kernels
+    return step * len(plan) + validation, validation
+
+
+def views_in(kind: str, probe: Pixels) -> int:
+    """Forward passes an image that a kind of test views costs."""
+    return len(views_of(probe, kind))
+
+
+def affordable_epochs(
+    minutes: float, spent: float, epoch_seconds: float, closing_seconds: float
+) -> int:
+    """Whole epochs that fit, at least one; 5 % are kept back for the unforeseen."""
+    left = 0.95 * 60 * minutes - spent - closing_seconds
+    return max(1, int(left / epoch_seconds))
