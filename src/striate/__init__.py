@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from striate.core.errors import StriateError as StriateError
     from striate.core.recipe import PRESETS as PRESETS
     from striate.core.recipe import Recipe as Recipe
-    from striate.core.recipe_io import from_yaml as load_recipe
+    from striate.core.recipe_io import load_recipe as load_recipe
     from striate.train.evaluate import Evaluation as Evaluation
 
 __version__ = "0.1.0"
@@ -35,7 +35,7 @@ _FRONT_DOOR = {
     "Recipe": "striate.core.recipe:Recipe",
     "Run": "striate.api.runs:Run",
     "StriateError": "striate.core.errors:StriateError",
-    "load_recipe": "striate.core.recipe_io:from_yaml",
+    "load_recipe": "striate.core.recipe_io:load_recipe",
     "resume": "striate.api.runs:resume",
     "stream": "striate.api.training:stream",
     "train": "striate.api.runs:train",

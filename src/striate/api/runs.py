@@ -15,8 +15,7 @@ import numpy as np
 from torch import nn
 
 from striate.api.training import resume as resume_stream
-from striate.api.training import stream
-from striate.core import recipe_io
+from striate.api.training import settled_recipe, stream
 from striate.core.errors import DataError, RunError, listing, perhaps
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Record
@@ -53,7 +52,7 @@ class Run(RunDirectory):
     @cached_property
     def recipe(self) -> Recipe:
         """The settled recipe."""
-        return recipe_io.from_yaml(self.path / "recipe.yaml")
+        return settled_recipe(self)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -204,10 +203,10 @@ def resume(run: str | Path, **settings: Any) -> Run:
 
 @contextmanager
 def graceful_stop() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C or SIGTERM makes the yielded function true; the second stops at once (F3)."""
+    """The first Ctrl-C or SIGTERM turns the yielded function true, the second stops at once."""
     asked = threading.Event()
 
-    def ask(number: int, _: Any) -> None:
+    def ask(*_: Any) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()

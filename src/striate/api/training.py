@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from striate.core import recipe_io
-from striate.core.errors import RunError
+from striate.core.errors import RecipeError, RunError
 from striate.core.files import write_atomically, write_json
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
@@ -64,8 +64,9 @@ def stream(
 ) -> Iterator[Record]:
     """Train, yielding records; the first names the run. `break` leaves a complete run behind.
 
-    data: anything that `open_source` opens (a path, arrays, a torch Dataset); None uses the recipe's
-    source, the built-in digits by default. recipe: a Recipe or a YAML file. run: the run directory.
+    data: anything that `open_source` opens (a path, arrays, a torch Dataset); None uses the
+    recipe's source, the built-in digits by default. recipe: a Recipe or a YAML file. run: the
+    run directory.
     stop: asked after each step; true saves and ends. knobs: `epochs=5`, `model="resnet18"`, or
     dotted names through `**{"optim.lr": 0.1}`.
     """
@@ -77,13 +78,13 @@ def stream(
     early: list[Record] = [Started(str(folder), wanted.data.source)]
     try:
         yield early[0]
-        ready, made = yield from _kept(_prepare(wanted, source, began), early)
+        ready, at = yield from _kept(_prepare(wanted, source, began), early)
         directory = begin_run(folder, describe())
     except BaseException:
         release_run(folder)
         raise
     with locked(directory), Log(directory.path / "records.jsonl", offset=0) as log:
-        _write_setup(directory, ready, made)
+        _write_setup(directory, ready, _repeatable(wanted, at), at.made)
         for record in early:
             log.write(record)
         state = _fresh(ready)
@@ -99,7 +100,7 @@ def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> 
     began = time.perf_counter()
     directory = RunDirectory(run)
     finished = [r for r in directory.records() if isinstance(r, Finished)]
-    recipe = recipe_io.from_yaml(directory.path / "recipe.yaml")
+    recipe = settled_recipe(directory)
     yield Started(str(directory.path), recipe.data.source)
     if finished:
         yield Note("info", f"{directory.path} is finished: nothing to resume")
@@ -124,8 +125,30 @@ def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> 
             yield from logged(_train_and_score(directory, ready, state, log, began, stop), log)
 
 
+def settled_recipe(directory: RunDirectory) -> Recipe:
+    """The run's recipe with every "auto" as it was decided then."""
+    recipe = recipe_io.load_recipe(directory.path / "recipe.yaml")
+    decided = directory.read_json("resolved.json")
+    try:
+        return recipe_io.with_overrides(recipe, {k: v["value"] for k, v in decided.items()})
+    except (KeyError, TypeError, RecipeError) as error:
+        raise RunError(f"{directory.path / 'resolved.json'} is damaged: {error}") from None
+
+
+def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
+    """What was asked, with the measured choices fixed: given again, it repeats the run exactly.
+
+    Other "auto" knobs follow from the data, so they stay open for other data and models.
+    """
+    recipe = wanted
+    for knob in ("device.precision", "budget.epochs" if wanted.budget.minutes else ""):
+        if knob in at.made:
+            recipe = recipe_io.set_knob(recipe, knob, at.made[knob]["value"])
+    return recipe_io.set_knob(recipe, "budget.minutes", None)
+
+
 def _settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any]) -> Recipe:
-    base = recipe_io.from_yaml(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
+    base = recipe_io.load_recipe(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
     if data is not None:
         named = isinstance(data, str | Path)
         knobs = {"data.source": str(data) if named else "arrays in memory", **knobs}
@@ -134,19 +157,19 @@ def _settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, An
 
 def _prepare(
     wanted: Recipe, source: Any, began: float
-) -> Generator[Record, None, tuple[_Ready, dict[str, Any]]]:
+) -> Generator[Record, None, tuple[_Ready, Decisions]]:
     """Check the data, settle every "auto", try the network on shapes. Writes nothing."""
     keep_pages()
     at = Decisions(wanted)
     found = yield from gather(at, source)
     runtime = settle_device(at)
-    strengths = settle_rest(at, found, runtime)
+    strengths = settle_rest(at, found)
     if at.recipe.budget.minutes is not None:
         yield from _fit_time(at, _Ready(at.recipe, found, runtime, strengths), began)
     ready = _Ready(at.recipe, found, runtime, strengths)
     if at.made:
         yield Note("info", _decided(at))
-    return ready, at.made
+    return ready, at
 
 
 def _fit_time(at: Decisions, ready: _Ready, began: float) -> Generator[Record, None, None]:
@@ -276,10 +299,12 @@ def _save(directory: RunDirectory, log: Log, state: State) -> str:
     return path.relative_to(directory.path).as_posix()
 
 
-def _write_setup(directory: RunDirectory, ready: _Ready, made: dict[str, Any]) -> None:
-    """recipe.yaml (repeats the run exactly), resolved.json, dataset.json, images.csv.gz."""
+def _write_setup(
+    directory: RunDirectory, ready: _Ready, recipe: Recipe, made: dict[str, Any]
+) -> None:
+    """recipe.yaml (repeats the run), resolved.json, dataset.json, images.csv.gz."""
     found, dataset = ready.found, ready.found.dataset
-    write_atomically(directory.path / "recipe.yaml", recipe_io.to_yaml(ready.recipe))
+    write_atomically(directory.path / "recipe.yaml", recipe_io.to_yaml(recipe))
     write_json(directory.path / "resolved.json", made)
     write_json(
         directory.path / "dataset.json",

@@ -23,7 +23,8 @@ def data(argv: Sequence[str]) -> int:
     """Dispatch `data show`."""
     if not argv or argv[0] in ("-h", "--help"):
         print(
-            "usage: striate data show DATA [--png FILE]\n\ncounts, sizes, splits, classes, a contact sheet"
+            "usage: striate data show DATA [--png FILE]\n\n"
+            "counts, sizes, splits, classes, a contact sheet"
         )
         return 0
     if argv[0] not in _ACTIONS:
@@ -82,7 +83,7 @@ def _show(
     return 0
 
 
-def _print_sizes(name: str, sides: np.ndarray, channels: np.ndarray) -> None:  # type: ignore[type-arg]
+def _print_sizes(name: str, sides: np.ndarray, channels: np.ndarray) -> None:
     if not len(sides):
         return
     low, median, high = sides.min(axis=0), np.median(sides, axis=0), sides.max(axis=0)

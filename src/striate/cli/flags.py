@@ -21,7 +21,8 @@ _CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
 class TrainFlags:
     """Train on images. Without DATA: the built-in digits.
 
-    Short flags: --model --epochs --minutes --batch-size --lr --seed --skip-bad --allow --image-size.
+    Short flags: --model --epochs --minutes --batch-size --lr --seed --skip-bad --allow
+    --image-size.
     """
 
     source: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = None
@@ -78,7 +79,7 @@ def _base(args: Sequence[str]) -> Recipe:
             "--recipe and --preset both given", "A recipe is complete: drop --preset."
         )
     if recipe:
-        return recipe_io.from_yaml(recipe)
+        return recipe_io.load_recipe(recipe)
     return recipe_io.preset(preset or "quick")
 
 

@@ -85,7 +85,7 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def from_yaml(path: str | Path, base: Recipe | None = None) -> Recipe:
+def load_recipe(path: str | Path, base: Recipe | None = None) -> Recipe:
     """Read a recipe file; knobs that it leaves out keep their value in `base`."""
     import yaml
 

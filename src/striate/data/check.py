@@ -19,7 +19,7 @@ from striate.core.errors import DataError, listing
 from striate.core.findings import Finding
 from striate.core.runtime import usable_cores
 from striate.data.dataset import Dataset, without
-from striate.data.decode import Pixels, Resize, Undecodable, unify, wrong_ending
+from striate.data.decode import Pixels, Resize, UndecodableError, unify, wrong_ending
 from striate.data.images import ArrayImages, Images
 
 A = TypeVar("A")
@@ -49,7 +49,7 @@ class Unified:
     max_megapixels: float
 
     def load(self, images: Images, index: int) -> Pixels:
-        """uint8 (size, size, channels). Raises Undecodable."""
+        """uint8 (size, size, channels). Raises UndecodableError."""
         pixels = images.pixels(index, self.max_megapixels)
         return unify(pixels, self.size, self.channels, self.resize)
 
@@ -66,7 +66,7 @@ def survey(images: Images, max_megapixels: float, allow: Iterable[str] = ()) -> 
         try:
             hashes[index] = hashlib.blake2b(images.raw(index), digest_size=16).hexdigest()
             header = images.header(index, max_megapixels)
-        except Undecodable as error:
+        except UndecodableError as error:
             faults[index] = str(error)
             return
         sides[index], channels[index] = (header.height, header.width), header.channels
@@ -90,7 +90,7 @@ def decode_all(
     def load(index: int) -> None:
         try:
             decoded = how.load(images, index)
-        except Undecodable as error:
+        except UndecodableError as error:
             faults[index] = str(error)
             return
         if pixels is not None:

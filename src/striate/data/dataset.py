@@ -83,8 +83,7 @@ def open_dataset(
     findings = [*_ignored(found), *_class_findings(parts, classes, found.source)]
     splits = {
         name: _numbered(parts[name], classes, found.multi_label)
-        for name in ("train", "val", "test")
-        if name in parts
+        for name in sorted(parts, key=["train", "val", "test"].index)
     }
     if any(why.startswith("given") for name, why in origin.items() if name == "val"):
         findings += _no_test(origin)

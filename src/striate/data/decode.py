@@ -42,7 +42,7 @@ _ORIENTATION_TAG = 0x0112
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on every header, with a better message
 
 
-class Undecodable(Exception):
+class UndecodableError(Exception):
     """An image cannot be used; the text says why. Collected and listed by the caller."""
 
 
@@ -72,22 +72,22 @@ def wrong_ending(name: str, header: Header) -> str:
 
 
 def read_header(data: bytes, max_megapixels: float) -> Header:
-    """Parse the header only. Raises Undecodable."""
+    """Parse the header only. Raises UndecodableError."""
     with _open(data, max_megapixels) as image:
         return _header(image)
 
 
 def decode(data: bytes, max_megapixels: float) -> Pixels:
-    """Encoded bytes → uint8 (H, W, C) by the policy above. Raises Undecodable."""
+    """Encoded bytes → uint8 (H, W, C) by the policy above. Raises UndecodableError."""
     with _open(data, max_megapixels) as image:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels decide
                 return to_array(ImageOps.exif_transpose(image))
-        except Undecodable:
+        except UndecodableError:
             raise
         except Exception as error:  # Pillow's plugins raise nearly anything on damaged input
-            raise Undecodable(f"does not decode: {_reason(error)}") from None
+            raise UndecodableError(f"does not decode: {_reason(error)}") from None
 
 
 def to_array(image: Image.Image) -> Pixels:
@@ -108,9 +108,9 @@ def to_array(image: Image.Image) -> Pixels:
 def unify(pixels: Pixels, size: int, channels: int, resize: Resize) -> Pixels:
     """Any uint8 (H, W, C) → (size, size, channels).
 
-    crop: the shorter side becomes `size`, then the centre is cut; squash: stretched; pad: the longer
-    side becomes `size`, the rest is black. Grey is repeated for 3 channels; colour becomes grey by
-    ITU-R 601 weights.
+    crop: the shorter side becomes `size`, then the centre is cut; squash: stretched; pad: the
+    longer side becomes `size`, the rest is black. Grey is repeated for 3 channels; colour
+    becomes grey by ITU-R 601 weights.
     """
     if pixels.shape[2] != channels:
         pixels = np.repeat(pixels, 3, axis=2) if channels == 3 else _grey(pixels)
@@ -160,16 +160,16 @@ def _grey(pixels: Pixels) -> Pixels:
 
 def _open(data: bytes, max_megapixels: float) -> Image.Image:
     if not data:
-        raise Undecodable("zero bytes")
+        raise UndecodableError("zero bytes")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Exception as error:
-        raise Undecodable(f"not an image: {_reason(error)}") from None
+        raise UndecodableError(f"not an image: {_reason(error)}") from None
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
-        raise Undecodable(
+        raise UndecodableError(
             f"{image.width}×{image.height} is {megapixels:.0f} megapixels, more than the limit "
             f"of {max_megapixels:g} (data.max_megapixels)"
         )
@@ -191,7 +191,7 @@ def _header(image: Image.Image) -> Header:
 
 def _scaled(values: NDArray[np.int64] | NDArray[np.float32], top: float, text: str) -> Pixels:
     if values.size and not (values.min() >= 0 and values.max() <= top):
-        raise Undecodable(
+        raise UndecodableError(
             f"values from {values.min():g} to {values.max():g}; expected {text} for this format"
         )
     return np.rint(values * (255.0 / top)).astype(np.uint8)[:, :, None]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from striate.data.decode import Header, Pixels, Undecodable, decode, read_header, to_array
+from striate.data.decode import Header, Pixels, UndecodableError, decode, read_header, to_array
 
 Indices = Sequence[int] | NDArray[np.integer]
 
@@ -34,10 +34,10 @@ class Images(Protocol):
         """The stored bytes, for hashes."""
 
     def header(self, index: int, max_megapixels: float) -> Header:
-        """Size and channels. Raises Undecodable."""
+        """Size and channels. Raises UndecodableError."""
 
     def pixels(self, index: int, max_megapixels: float) -> Pixels:
-        """uint8 (H, W, C). Raises Undecodable."""
+        """uint8 (H, W, C). Raises UndecodableError."""
 
     def take(self, indices: Indices) -> Images:
         """The collection of these images only."""
@@ -124,7 +124,7 @@ class EncodedImages:
         try:
             return self.reader.read(self.keys[index])
         except OSError as error:
-            raise Undecodable(f"cannot be read: {error.strerror or error}") from None
+            raise UndecodableError(f"cannot be read: {error.strerror or error}") from None
 
     def header(self, index: int, max_megapixels: float) -> Header:
         return read_header(self.raw(index), max_megapixels)
@@ -202,18 +202,18 @@ def sample_pixels(image: Any) -> Pixels:
         array = array.transpose(1, 2, 0)  # torch's layout
     array = array[:, :, None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] not in (1, 3):
-        raise Undecodable(f"shape {array.shape}; expected (H, W), (H, W, 1) or (H, W, 3)")
+        raise UndecodableError(f"shape {array.shape}; expected (H, W), (H, W, 1) or (H, W, 3)")
     return as_uint8(array)
 
 
 def as_uint8(array: NDArray[Any]) -> Pixels:
-    """uint8 as it is, floats in [0, 1] scaled to 255. Raises Undecodable for anything else."""
+    """uint8 as it is, floats in [0, 1] scaled to 255. Raises UndecodableError for anything else."""
     if array.dtype == np.uint8:
         return array
     if not np.issubdtype(array.dtype, np.floating):
-        raise Undecodable(f"type {array.dtype}; expected uint8, or floats from 0 to 1")
+        raise UndecodableError(f"type {array.dtype}; expected uint8, or floats from 0 to 1")
     if array.size and not (array.min() >= 0 and array.max() <= 1):
-        raise Undecodable(
+        raise UndecodableError(
             f"values from {array.min():g} to {array.max():g}; expected floats from 0 to 1, "
             "before any normalisation"
         )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from striate.core.errors import TrainingError
 from striate.core.randomness import permutation
 from striate.data.check import Unified
-from striate.data.decode import Pixels, Undecodable
+from striate.data.decode import Pixels, UndecodableError
 from striate.data.images import Images
 
 Ids = NDArray[np.int64]
@@ -58,7 +58,7 @@ class DiskStore:
     def __getitem__(self, index: int) -> Pixels:
         try:
             return self.how.load(self.images, index)
-        except Undecodable as error:
+        except UndecodableError as error:
             raise TrainingError(
                 f"{self.images.name(index)} could be read before training and cannot now: {error}",
                 "Has the data changed? Repair it and continue with `striate resume`.",

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from striate.core.files import write_atomically
 from striate.core.randomness import permutation
 from striate.data.dataset import Dataset, Split
-from striate.data.decode import Undecodable, unify
+from striate.data.decode import UndecodableError, unify
 
 _TILE, _GAP, _LABEL, _COLUMNS, _CLASSES = 72, 4, 150, 10, 40
 _INK, _PAPER, _MISSING = (20, 20, 20), (255, 255, 255), (200, 60, 60)
@@ -49,7 +49,7 @@ def _examples(split: Split, number: int) -> list[int]:
 def _tile(split: Split, index: int) -> Image.Image:
     try:
         pixels = split.images.pixels(index, 100.0)
-    except Undecodable:
+    except UndecodableError:
         return Image.new("RGB", (_TILE, _TILE), _MISSING)
     return Image.fromarray(unify(pixels, _TILE, 3, "pad"))
 

@@ -1,7 +1,7 @@
 """Scores of classifiers: pure functions on arrays, tested against scikit-learn.
 
-truth: int (N,), class numbers; scores: float (N, classes), larger is more likely; for several labels
-an image truth is 0/1 (N, classes).
+truth: int (N,), class numbers; scores: float (N, classes), larger is more likely; for several
+labels an image truth is 0/1 (N, classes).
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def decknet(
 
 
 def alexnet_grouped(num_classes: int, dropout: float = 0.5) -> nn.Module:
-    """AlexNet as published (Krizhevsky et al. 2012), with two groups: 60,965,224 parameters (M1)."""
+    """AlexNet as published (Krizhevsky 2012), with two groups: 60,965,224 parameters (M1)."""
     response = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
     return nn.Sequential(
         nn.Conv2d(3, 96, 11, stride=4, padding=2),

@@ -1,7 +1,7 @@
 """ARCHITECTURES: every network by name, as "module:function" so that listing them needs no torch.
 
-A factory takes the keyword arguments that it declares, of: num_classes, channels, image_size, width,
-dropout, small_stem. A user's own `package.module:factory` is called the same way.
+A factory takes the keyword arguments that it declares, of: num_classes, channels, image_size,
+width, dropout, small_stem. A user's own `package.module:factory` is called the same way.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Schedule = Callable[[int], float]
 """step (0 for the first update) → factor in [0, 1]."""
 
 
-def constant(step: int) -> float:
+def constant(_: int) -> float:
     """1."""
     return 1.0
 

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors and JSON, written whole or not at all, verified before use (F1, F6, F19).
+"""Checkpoints: safetensors and JSON, whole or not at all, verified before use (F1, F6, F19).
 
 checkpoints/step-00001200/model.safetensors   the weights to use (the average, if one is kept)
                           state.safetensors   what only training needs: optimiser, raw weights
@@ -8,7 +8,6 @@ checkpoints/step-00001200/model.safetensors   the weights to use (the average, i
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def save(folder: Path, manifest: dict[str, Any], model: Tensors, state: Tensors)
             )
             if final.exists():  # the same step again, after a resume: the new one is as good
                 shutil.rmtree(final)
-            os.replace(temporary, final)
+            temporary.replace(final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         sync_folder(folder)
@@ -80,7 +79,7 @@ def save(folder: Path, manifest: dict[str, Any], model: Tensors, state: Tensors)
 
 def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """(the newest sound checkpoint, what was wrong with newer ones)."""
-    faults = []
+    faults: list[str] = []
     for path in _newest_first(folder):
         try:
             return verified(path), faults

@@ -100,7 +100,7 @@ def evaluate(
     runtime: Runtime,
     views: str,
 ) -> tuple[dict[str, float], Logits]:
-    """(scores, probabilities). The main score is what `predict` delivers; `plain_…` the single view."""
+    """(scores, probabilities). The main score is what `predict` delivers, `plain_…` one view's."""
     averaged, plain = outputs(net, store, size=size, runtime=runtime, views=views)
     scores, main = task.scores(averaged, split.targets), task.main_score
     single = task.scores(plain, split.targets)[main]

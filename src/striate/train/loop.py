@@ -125,7 +125,7 @@ def update(
 
 @contextlib.contextmanager
 def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Dropout and the like as a function of (seed, step); the global generator is left as it was."""
+    """Dropout and the like as a function of (seed, step); the global generator stays as it was."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed((seed * 1_000_003 + step) % 2**63)

@@ -89,7 +89,7 @@ def gather(at: Decisions, source: Any) -> Generator[Note, None, Materials]:
     surveys = {
         n: survey(s.images, data.max_megapixels, data.allow) for n, s in dataset.splits.items()
     }
-    settle_shape(at, dataset, surveys)
+    settle_shape(at, surveys)
     dataset, surveys, stores, bad = _read(at, dataset, surveys)
     sample = np.unique(
         np.linspace(0, len(stores["train"]) - 1, _STATISTICS_IMAGES).astype(np.int64)
@@ -151,7 +151,7 @@ def settle_device(at: Decisions) -> Runtime:
     return Runtime(device, precision)
 
 
-def settle_rest(at: Decisions, found: Materials, runtime: Runtime) -> dict[str, float]:
+def settle_rest(at: Decisions, found: Materials) -> dict[str, float]:
     """Augmentation and training knobs; the network is tried on shapes first (refused early)."""
     recipe, dataset = at.recipe, found.dataset
     classes, images = len(dataset.classes), len(dataset.splits["train"])
@@ -211,16 +211,16 @@ def fresh_state(
             0.001 if std == "auto" else std,
             None if bias == "auto" else bias,
         )
-    net = _laid_out(net, recipe).to(runtime.device)
+    placed = _laid_out(net, recipe).to(runtime.device)
     knobs = {k: getattr(recipe.optim, k) for k in find_rule(recipe.optim.rule).knobs}
     assert recipe.optim.lr != "auto"
     assert recipe.regularise.l2 != "auto"
     optimiser = make_optimiser(
-        net, recipe.optim.rule, lr=recipe.optim.lr, l2=recipe.regularise.l2, knobs=knobs
+        placed, recipe.optim.rule, lr=recipe.optim.lr, l2=recipe.regularise.l2, knobs=knobs
     )
     decay = recipe.regularise.average_decay
-    average = None if decay == "auto" else MovingAverage(net, decay)
-    return State(net, optimiser, average, Position())
+    average = None if decay == "auto" else MovingAverage(placed, decay)
+    return State(placed, optimiser, average, Position())
 
 
 def network_of(recipe: Recipe, classes: int, statistics: Statistics | None) -> Network:
@@ -242,7 +242,7 @@ def network_of(recipe: Recipe, classes: int, statistics: Statistics | None) -> N
 
 def _laid_out(net: nn.Module, recipe: Recipe) -> nn.Module:
     if recipe.device.channels_last:
-        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return net.to(memory_format=torch.channels_last)
     return net
 
 

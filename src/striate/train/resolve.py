@@ -16,7 +16,6 @@ from striate.core.recipe import Recipe
 from striate.core.recipe_io import get_knob, set_knob
 from striate.core.runtime import free_memory, usable_cores
 from striate.data.check import Survey
-from striate.data.dataset import Dataset
 from striate.models.zoo import TAKES_GREY, build
 from striate.optim.rules import UPDATE_RULES, default_rate, find_rule
 from striate.optim.schedules import SCHEDULES, find_schedule
@@ -43,6 +42,10 @@ class Decisions:
             return value
         value, why = choose()
         return self.decide(knob, value, why)
+
+    def default(self, knob: str, value: Any, why: str) -> Any:
+        """`settle` for a value that costs nothing to name."""
+        return self.settle(knob, lambda: (value, why))
 
     def decide(self, knob: str, value: Any, why: str) -> Any:
         self.made[knob] = {"value": value, "why": why}
@@ -95,7 +98,7 @@ def _foreign(
     return lines
 
 
-def settle_shape(at: Decisions, dataset: Dataset, surveys: dict[str, Survey]) -> None:
+def settle_shape(at: Decisions, surveys: dict[str, Survey]) -> None:
     """Input size and channels, from the headers of the training images."""
     train = surveys["train"]
     good = train.channels > 0
@@ -197,7 +200,7 @@ def settle_training(at: Decisions, images: int, *, multi_label: bool, normalised
     batch = at.settle("optim.batch_size", lambda: _batch_size(images))
     rule = find_rule(at.recipe.optim.rule)
     for knob, value in rule.knobs.items():
-        at.settle(f"optim.{knob}", lambda v=value: (v, f"{at.recipe.optim.rule}'s usual value"))
+        at.default(f"optim.{knob}", value, f"{at.recipe.optim.rule}'s usual value")
     kind = "with" if normalised else "without"
     why = f"{at.recipe.optim.rule}, batches of {batch}, a network {kind} normalisation"
     at.settle(
@@ -224,9 +227,9 @@ def settle_schedule(at: Decisions) -> None:
     name = at.recipe.schedule.name
     for knob, value in find_schedule(name).defaults.items():
         if knob == "step_epochs":
-            at.settle("schedule.step_epochs", lambda: (epochs / 3, "a third of the training"))
+            at.default("schedule.step_epochs", epochs / 3, "a third of the training")
         else:
-            at.settle(f"schedule.{knob}", lambda v=value: (v, f"{name}'s usual value"))
+            at.default(f"schedule.{knob}", value, f"{name}'s usual value")
 
 
 def _default_loss(multi_label: bool) -> tuple[str, str]:

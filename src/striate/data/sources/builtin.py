@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from striate.core.errors import DataError, perhaps
+from striate.data.decode import UndecodableError
 from striate.data.images import ArrayImages, Images, TorchImages, as_uint8
-from striate.data.images import Undecodable as _Undecodable
 from striate.data.sources.listing import WHOLE, Listing, Part
 
 DOWNLOADS = Path("~/.cache/striate/torchvision")
@@ -76,7 +76,7 @@ def open_object(data: Any) -> Listing:
         unknown = set(data) - {"train", "val", "test"}
         if unknown or "train" not in data:
             raise DataError(
-                f"splits {sorted(map(str, data))}: expected train, with val and test if you have them"
+                f"splits {sorted(map(str, data))}: expected train, perhaps val and test"
             )
         parts = {name: _object_part(value) for name, value in data.items()}
     else:
@@ -117,7 +117,7 @@ def _array_part(images: Any, labels: Any) -> Part:
         )
     try:
         pixels = as_uint8(array)
-    except _Undecodable as error:
+    except UndecodableError as error:
         raise DataError(f"images: {error}") from None
     return Part(ArrayImages(pixels), _label_names(table))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.core.errors import DataError, perhaps
-from striate.data.decode import Undecodable, is_image_name
+from striate.data.decode import UndecodableError, is_image_name
 from striate.data.images import ArrayImages, EncodedImages, FolderReader, Images, Indices
 from striate.data.images import sample_pixels as _sample_pixels
 from striate.data.sources.tree import scan_archive, scan_folder, visible_pictures
@@ -82,7 +82,7 @@ def _shown(folder: Path) -> str:
 def _array(value: Any, position: int) -> Images:
     try:
         return ArrayImages(_sample_pixels(value)[None], f"image {position}, ")
-    except Undecodable as error:
+    except UndecodableError as error:
         raise DataError(f"image {position}: {error}") from None
     except (TypeError, ValueError):
         raise DataError(

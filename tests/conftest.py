@@ -1,0 +1,88 @@
+"""Shared fixtures: tiny picture sets that a network learns in a second, and one trained run."""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
+QUICK = {"epochs": 2, "batch_size": 8, "image_size": 16, "augment.flip": False}
+"""Knobs that make a training take about a second."""
+
+
+def picture(colour, size=(16, 16), seed=0, noise=30):
+    """A noisy uniform image: uint8 (H, W, 3)."""
+    rng = np.random.default_rng(seed)
+    shape = (size[1], size[0], 3)
+    return np.clip(np.array(colour) + rng.normal(0, noise, shape), 0, 255).astype(np.uint8)
+
+
+def encoded(array, form="PNG", **options):
+    """An array as the bytes of an image file."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def write_tree(root: Path, counts, size=(16, 16), ending=".png", form="PNG"):
+    """`counts`: {"train/red": 6, …} → files root/train/red/0.png …"""
+    for place, count in counts.items():
+        folder = root / place
+        folder.mkdir(parents=True, exist_ok=True)
+        colour = COLOURS.get(folder.name, (128, 128, 128))
+        for i in range(count):
+            seed = i + zlib.crc32(place.encode())  # no two images of a tree are equal
+            (folder / f"{i}{ending}").write_bytes(encoded(picture(colour, size, seed), form))
+    return root
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """train/val/test of three colours."""
+    counts = {f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS}
+    return write_tree(tmp_path / "colours", counts)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """(run folder, data folder) of one finished training, shared and not to be changed."""
+    import striate
+
+    base = tmp_path_factory.mktemp("trained")
+    counts = {f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS}
+    data = write_tree(base / "colours", counts)
+    run = striate.train(data, run=base / "run", **{**QUICK, "epochs": 4})
+    return run.path, data
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The optional folder of real data sets."""
+    folder = Path(os.environ.get("STRIATE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set STRIATE_DATA to test on it")
+    return folder
+
+
+@pytest.fixture
+def striate_cli(capsys, monkeypatch, tmp_path):
+    """Run a command in-process: → (exit code, standard output, standard error)."""
+    from striate.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv):
+        try:
+            code = main([str(a) for a in argv])
+        except SystemExit as stop:
+            code = stop.code
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run

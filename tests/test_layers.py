@@ -1,0 +1,60 @@
+"""The floors of the house: imports point down only, and rooms of one floor stay apart."""
+
+import ast
+from pathlib import Path
+
+SRC = Path(__file__).parents[1] / "src" / "striate"
+FLOORS = {
+    "core": 0, "textbook": 0,
+    "data": 1, "models": 1, "optim": 1, "metrics": 1,
+    "tasks": 2,
+    "train": 3,
+    "audit": 4, "preflight": 4, "doctor": 4, "explain": 4, "atlas": 4, "transfer": 4,
+    "report": 5,
+    "api": 6, "labs": 6,
+    "cli": 7, "studio": 7, "serve": 7,
+}  # fmt: skip
+DOORS = {"__init__", "__main__"}  # the front door opens onto every floor, lazily
+
+
+def room(path):
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("striate."):
+            yield node.module.split(".")[1]
+        if isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("striate."))
+
+
+def violations(source=SRC):
+    for path in sorted(source.rglob("*.py")):
+        here = room(path)
+        if here in DOORS:
+            continue
+        for there in imports(path):
+            if there != here and FLOORS[there] >= FLOORS[here]:
+                yield f"{path.relative_to(SRC)} imports {there}"
+
+
+def test_every_room_has_a_floor():
+    assert {room(p) for p in SRC.rglob("*.py")} - DOORS <= FLOORS.keys()
+
+
+def test_imports_point_down():
+    assert list(violations()) == []
+
+
+def test_the_check_can_fail(monkeypatch):
+    monkeypatch.setitem(FLOORS, "core", 9)
+    assert any("imports core" in line for line in violations())
+
+
+def test_nothing_hostile_is_used():
+    """F19, F20: no pickle, eval, extraction or shell anywhere in the package."""
+    banned = ("pickle", "eval(", "exec(", "yaml.load(", "shell=True", "extractall", "torch.load(")
+    for path in SRC.rglob("*.py"):
+        code = path.read_text(encoding="utf-8").replace(".eval()", "")
+        assert not [word for word in banned if word in code], path
