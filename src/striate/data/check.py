@@ -7,6 +7,7 @@ them. Nothing is ever substituted.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ def _refuse_emptied(before: Dataset, after: Dataset, split: str) -> None:
 def _in_threads(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
     """Pillow and zlib release the interpreter lock, so threads decode side by side."""
     items = list(items)
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels decide
         chunk = 256
         batches = [items[i : i + chunk] for i in range(0, len(items), chunk)]
         for results in pool.map(lambda part: [work(item) for item in part], batches):

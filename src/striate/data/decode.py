@@ -16,7 +16,6 @@ The policy, whatever the file:
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -35,10 +34,11 @@ ENDINGS = {
 }  # fmt: skip
 """Endings taken as images, and the format that each promises."""
 
-_FORMATS = sorted({*ENDINGS.values(), "MPO"})
+_FORMATS = sorted({*ENDINGS.values()})
 _GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 _MIRRORED_SIDES = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _ORIENTATION_TAG = 0x0112
+Image.init()  # `formats=` below takes known formats only
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on every header, with a better message
 
 
@@ -81,9 +81,7 @@ def decode(data: bytes, max_megapixels: float) -> Pixels:
     """Encoded bytes → uint8 (H, W, C) by the policy above. Raises UndecodableError."""
     with _open(data, max_megapixels) as image:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels decide
-                return to_array(ImageOps.exif_transpose(image))
+            return to_array(ImageOps.exif_transpose(image))
         except UndecodableError:
             raise
         except Exception as error:  # Pillow's plugins raise nearly anything on damaged input
@@ -162,9 +160,7 @@ def _open(data: bytes, max_megapixels: float) -> Image.Image:
     if not data:
         raise UndecodableError("zero bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Exception as error:
         raise UndecodableError(f"not an image: {_reason(error)}") from None
     megapixels = image.width * image.height / 1e6
