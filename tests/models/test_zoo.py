@@ -1,0 +1,162 @@
+"""Architectures: published parameter counts (M1), shapes, gradients, and refusals by layer."""
+
+import pytest
+import torch
+from torch import nn
+
+from striate.core.errors import ModelError
+from striate.models.fit import check_fits, has_norm, parameter_count
+from striate.models.initialise import INITIALISERS, initialise
+from striate.models.zoo import ARCHITECTURES, TAKES_GREY, build
+
+PUBLISHED = {
+    "alexnet": 61_100_840, "alexnet_grouped": 60_965_224, "googlenet": 6_624_904,
+    "inception_v3": 23_834_568,
+    "vgg11": 132_863_336, "vgg13": 133_047_848, "vgg16": 138_357_544, "vgg19": 143_667_240,
+    "vgg11_bn": 132_868_840, "vgg13_bn": 133_053_736, "vgg16_bn": 138_365_992,
+    "vgg19_bn": 143_678_248,
+    "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032,
+    "resnet101": 44_549_160, "resnet152": 60_192_808,
+}  # fmt: skip
+OWN = {"lenet": 61_706, "fastnet": 1_977_514, "decknet": 54_840}
+SMALL = sorted(set(ARCHITECTURES) - {"alexnet_grouped", "inception_v3"})
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name):
+    with torch.device("meta"):
+        net = build(name, num_classes=1000)
+    assert parameter_count(net) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_own_parameter_counts(name):
+    size, channels = (32, 3) if name == "fastnet" else (28, 1)
+    assert parameter_count(build(name, num_classes=10, channels=channels, image_size=size)) == OWN[name]
+
+
+def test_every_architecture_is_tested():
+    assert PUBLISHED.keys() | OWN.keys() == ARCHITECTURES.keys()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_fits_small_images_with_a_small_stem(name):
+    with torch.device("meta"):
+        net = build(name, num_classes=7, channels=3, image_size=32, small_stem=True)
+    check_fits(net, name, 32, 3, 4, 7)
+
+
+@pytest.mark.parametrize("name", ["fastnet", "lenet", "decknet", "resnet18", "googlenet"])
+def test_every_parameter_receives_a_gradient(name):
+    torch.manual_seed(0)
+    channels = 1 if name in TAKES_GREY else 3
+    net = build(name, num_classes=5, channels=channels, image_size=24, small_stem=True)
+    net(torch.randn(4, channels, 24, 24)).square().sum().backward()
+    silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+@pytest.mark.parametrize("size", [8, 12, 16, 28, 31, 48, 64, 100, 224])
+def test_fastnet_takes_all_sizes(size):
+    for channels in (1, 3):
+        net = build("fastnet", num_classes=3, channels=channels, image_size=size)
+        check_fits(net, "fastnet", size, channels, 2, 3)
+
+
+@pytest.mark.parametrize("name", ["lenet", "decknet"])
+@pytest.mark.parametrize("size", [8, 16, 28, 32, 40])
+def test_lecture_networks_take_small_sizes(name, size):
+    net = build(name, num_classes=3, channels=1, image_size=size)
+    check_fits(net, name, size, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layer"),
+    [
+        ("alexnet", 16, "features.5 (MaxPool2d)"),
+        ("vgg11", 16, "features.20 (MaxPool2d)"),
+        ("inception_v3", 32, "Mixed_6a.branch3x3.conv (Conv2d)"),
+    ],
+)
+def test_too_deep_is_refused_with_the_layer(name, size, layer):
+    with torch.device("meta"):
+        net = build(name, num_classes=5)
+    with pytest.raises(ModelError) as error:
+        check_fits(net, name, size, 3, 4, 5)
+    assert f"{name} is too deep for {size}×{size} images" in str(error.value)
+    assert layer in str(error.value)
+
+
+def test_batch_norm_with_one_value_is_refused_with_the_layer():
+    with torch.device("meta"):
+        net = build("resnet18", num_classes=5)
+    with pytest.raises(ModelError, match="layer4.0.bn1.*one value per channel"):
+        check_fits(net, "resnet18", 32, 3, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnt18", "Perhaps you meant: resnet18"),
+        ("nowhere.module:net", "No module named"),
+        ("torch:lerpp", "Perhaps you meant: lerp"),
+        ("math:pi", "float, not a function"),
+        ("math:sin", "does not take num_classes"),
+    ],
+)
+def test_unknown_architectures(name, expected):
+    with pytest.raises(ModelError) as error:
+        build(name, num_classes=3)
+    assert expected in str(error.value)
+
+
+def test_a_users_factory(tmp_path, monkeypatch):
+    (tmp_path / "mynets.py").write_text(
+        "from torch import nn\n"
+        "def tiny(num_classes, channels, image_size):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * image_size**2, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    net = build("mynets:tiny", num_classes=3, channels=1, image_size=5, width=2.0)
+    check_fits(net, "mynets:tiny", 5, 1, 2, 3)
+    with pytest.raises(ModelError, match="expected .2, 4."):
+        check_fits(net, "mynets:tiny", 5, 1, 2, 4)
+    with pytest.raises(ModelError, match="does not take 6×6 images: layer 1"):
+        check_fits(net, "mynets:tiny", 6, 1, 2, 3)
+
+
+def test_timm_by_name():
+    pytest.importorskip("timm", reason="the timm extra is not installed")
+    net = build("timm:resnet10t", num_classes=4)
+    assert net(torch.zeros(2, 3, 64, 64)).shape == (2, 4)
+    with pytest.raises(ModelError, match="Perhaps you meant"):
+        build("timm:resnet10x", num_classes=4)
+
+
+@pytest.mark.parametrize("name", INITIALISERS)
+def test_initialisers(name):
+    """Each against its own formula; biases zero or as asked (T2)."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(64, 128, 3), nn.ReLU(), nn.Flatten(), nn.Linear(600, 300))
+    initialise(net, name, std=0.001, bias=0.1)
+    for layer in (net[0], net[3]):
+        weight = layer.weight.detach().flatten(1)
+        fan_in, fan_out = weight.shape[1], weight.shape[0] * (9 if weight.ndim == 4 else 1)
+        if layer is net[0]:
+            fan_out = 128 * 9
+        expected = {
+            "gaussian": 0.001,
+            "xavier": (2 / (fan_in + fan_out)) ** 0.5,
+            "he": (2 / fan_in) ** 0.5,
+        }
+        if name == "orthogonal":
+            gram = weight @ weight.T
+            torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-4, rtol=0)
+        else:
+            assert weight.std().item() == pytest.approx(expected[name], rel=0.05)
+        assert (layer.bias == 0.1).all()
+
+
+def test_has_norm():
+    assert has_norm(build("fastnet", num_classes=2))
+    assert not has_norm(build("lenet", num_classes=2))
