@@ -8,7 +8,7 @@ FLOORS = {
     "core": 0, "textbook": 0,
     "data": 1, "models": 1, "optim": 1, "metrics": 1,
     "tasks": 2,
-    "train": 3,
+    "training": 3,
     "audit": 4, "preflight": 4, "doctor": 4, "explain": 4, "atlas": 4, "transfer": 4,
     "report": 5,
     "api": 6, "labs": 6,

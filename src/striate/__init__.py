@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from striate.api.runs import Run as Run
     from striate.api.runs import resume as resume
     from striate.api.runs import train as train
-    from striate.api.training import stream as stream
+    from striate.api.session import stream as stream
     from striate.core.errors import StriateError as StriateError
     from striate.core.recipe import PRESETS as PRESETS
     from striate.core.recipe import Recipe as Recipe
     from striate.core.recipe_io import load_recipe as load_recipe
-    from striate.train.evaluate import Evaluation as Evaluation
+    from striate.training.evaluate import Evaluation as Evaluation
 
 __version__ = "0.1.0"
 
 _FRONT_DOOR = {
-    "Evaluation": "striate.train.evaluate:Evaluation",
+    "Evaluation": "striate.training.evaluate:Evaluation",
     "PRESETS": "striate.core.recipe:PRESETS",
     "Prediction": "striate.api.runs:Prediction",
     "Recipe": "striate.core.recipe:Recipe",
@@ -37,7 +37,7 @@ _FRONT_DOOR = {
     "StriateError": "striate.core.errors:StriateError",
     "load_recipe": "striate.core.recipe_io:load_recipe",
     "resume": "striate.api.runs:resume",
-    "stream": "striate.api.training:stream",
+    "stream": "striate.api.session:stream",
     "train": "striate.api.runs:train",
 }
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from striate.api.training import resume as resume_stream
-from striate.api.training import settled_recipe, stream
+from striate.api.session import resume as resume_stream
+from striate.api.session import settled_recipe, stream
 from striate.core.errors import DataError, RunError, listing, perhaps
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Record
@@ -26,10 +26,10 @@ from striate.data.dataset import Dataset, Split, open_dataset, open_for_evaluati
 from striate.data.loader import MemoryStore
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
-from striate.train import checkpoints
-from striate.train.evaluate import Evaluation, evaluate, outputs
-from striate.train.materials import how_to_read, network_of, task_of
-from striate.train.state import load_weights
+from striate.training import checkpoints
+from striate.training.evaluate import Evaluation, evaluate, outputs
+from striate.training.materials import how_to_read, network_of, task_of
+from striate.training.state import load_weights
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def train(data: Any = None, **settings: Any) -> Run:
 
 
 def resume(run: str | Path, **settings: Any) -> Run:
-    """Continue a run to the end; takes what `striate.api.training.resume` takes."""
+    """Continue a run to the end; takes what `striate.api.session.resume` takes."""
     with graceful_stop() as stop:
         return _drained(resume_stream(run, stop=stop, **settings))
 

@@ -77,7 +77,7 @@ def _last(records: list[Any], kind: type) -> Any:
 
 
 def _prune(found: list[RunDirectory]) -> None:
-    from striate.train.checkpoints import prune
+    from striate.training.checkpoints import prune
 
     freed = sum(prune(run.checkpoints) for run in found)
     print(f"kept the best and the last checkpoint of each run; freed {freed / 1e6:.1f} MB")

@@ -18,7 +18,7 @@ def train(argv: Sequence[str]) -> int:
     """Train and show it; 130 if interrupted."""
     flags = parse_train(argv)
     from striate.api.runs import graceful_stop
-    from striate.api.training import stream
+    from striate.api.session import stream
 
     with graceful_stop() as stop:
         return _watch(stream(recipe=flags.knobs, run=flags.run, stop=stop), as_json=flags.json)
@@ -37,7 +37,7 @@ def _resume(run: Annotated[Path, tyro.conf.Positional], json: bool = False) -> i
         json: print one JSON object as the last line
     """
     from striate.api.runs import graceful_stop
-    from striate.api.training import resume as resumed
+    from striate.api.session import resume as resumed
 
     with graceful_stop() as stop:
         return _watch(resumed(run, stop=stop), as_json=json)

@@ -21,7 +21,7 @@ from striate.data.augment import Augmentation
 from striate.data.loader import Ids, Store
 from striate.optim.schedules import Schedule
 from striate.tasks.task import Task
-from striate.train.state import Position, State
+from striate.training.state import Position, State
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,10 @@ from striate.optim.rules import find_rule, make_optimiser
 from striate.optim.schedules import make_schedule
 from striate.tasks.classify import make_task
 from striate.tasks.task import Task
-from striate.train.evaluate import outputs
-from striate.train.loop import Job
-from striate.train.probe import flip_probe
-from striate.train.resolve import (
+from striate.training.evaluate import outputs
+from striate.training.loop import Job
+from striate.training.probe import flip_probe
+from striate.training.resolve import (
     Decisions,
     build_network,
     settle_augmentation,
@@ -54,7 +54,7 @@ from striate.train.resolve import (
     settle_training,
     store_size,
 )
-from striate.train.state import Position, State
+from striate.training.state import Position, State
 
 _STATISTICS_IMAGES = 10_000
 

@@ -7,6 +7,7 @@ checkpoints/step-00001200/model.safetensors   the weights to use (the average, i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -65,9 +66,8 @@ def save(folder: Path, manifest: dict[str, Any], model: Tensors, state: Tensors)
             temporary.mkdir(parents=True)
             for name, data in encoded.items():
                 write_atomically(temporary / name, data)
-            write_json(
-                temporary / "manifest.json", {**manifest, "files": _sums(temporary, encoded)}
-            )
+            complete = {**manifest, "files": _sums(temporary, encoded)}
+            write_json(temporary / "manifest.json", {**complete, "sha256": _own_sum(complete)})
             if final.exists():  # the same step again, after a resume: the new one is as good
                 shutil.rmtree(final)
             temporary.replace(final)
@@ -142,10 +142,12 @@ def _unverified(path: Path) -> Checkpoint | None:
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text("utf-8"))
+        if manifest["sha256"] != _own_sum(manifest):
+            raise RunError(f"{path.name} is damaged: hash of manifest.json differs")
         int(manifest["step"])
         for name in _FILES:
             int(manifest["files"][name]["bytes"]), str(manifest["files"][name]["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise RunError(f"{path.name} is damaged: manifest.json ({reason})") from None
     return manifest
@@ -161,6 +163,12 @@ def _newest_first(folder: Path) -> Iterator[Path]:
 def _sums(folder: Path, encoded: dict[str, bytes]) -> dict[str, dict[str, Any]]:
     """Hashes of what reached the disk, not of what was meant to."""
     return {n: {"bytes": len(data), "sha256": sha256(folder / n)} for n, data in encoded.items()}
+
+
+def _own_sum(manifest: dict[str, Any]) -> str:
+    """Hash of all other entries, so that a flipped bit in a score is noticed too."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(tensors: Tensors) -> Tensors:

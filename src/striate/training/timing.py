@@ -7,8 +7,8 @@ import time
 
 from striate.data.augment import views_of
 from striate.data.decode import Pixels
-from striate.train.loop import Job, update
-from striate.train.state import State
+from striate.training.loop import Job, update
+from striate.training.state import State
 
 _STEPS = 8
 

@@ -21,12 +21,12 @@ from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
 from striate.core.runtime import Runtime, describe, keep_pages
 from striate.models.fit import parameter_count
-from striate.train import checkpoints
-from striate.train.evaluate import Evaluation, evaluate
-from striate.train.log import Log, logged
-from striate.train.loop import Job
-from striate.train.loop import train as training_loop
-from striate.train.materials import (
+from striate.training import checkpoints
+from striate.training.evaluate import Evaluation, evaluate
+from striate.training.log import Log, logged
+from striate.training.loop import Job
+from striate.training.loop import train as training_loop
+from striate.training.materials import (
     Materials,
     fresh_state,
     gather,
@@ -35,9 +35,9 @@ from striate.train.materials import (
     settle_rest,
     task_of,
 )
-from striate.train.resolve import Decisions, check_used, settle_schedule
-from striate.train.state import State, load_weights, manifest_of
-from striate.train.timing import affordable_epochs, seconds_per_epoch, views_in
+from striate.training.resolve import Decisions, check_used, settle_schedule
+from striate.training.state import State, load_weights, manifest_of
+from striate.training.timing import affordable_epochs, seconds_per_epoch, views_in
 
 T = TypeVar("T")
 Stop = Callable[[], bool]
