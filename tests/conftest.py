@@ -57,7 +57,7 @@ def trained(tmp_path_factory):
     base = tmp_path_factory.mktemp("trained")
     counts = {f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS}
     data = write_tree(base / "colours", counts)
-    run = striate.train(data, run=base / "run", **{**QUICK, "epochs": 4})
+    run = striate.train(data, run=base / "run", **{**QUICK, "epochs": 25})
     return run.path, data
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from striate.core.errors import RecipeError
+from striate.core.errors import RecipeError, perhaps
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import get_knob, set_knob
 from striate.core.runtime import free_memory, usable_cores
@@ -20,6 +20,8 @@ from striate.models.zoo import TAKES_GREY, build
 from striate.optim.rules import UPDATE_RULES, default_rate, find_rule
 from striate.optim.schedules import SCHEDULES, find_schedule
 
+OPT_OUTS = ("wrong-extension",)
+"""Faults of the data that `--allow` accepts."""
 LARGEST_AUTO_SIZE = 224
 SMALL_STEM_BELOW = 96
 CUTOUT_FROM_EPOCHS = 16
@@ -78,6 +80,9 @@ def check_used(recipe: Recipe) -> None:
             unused.append(f"{knob}: not used: {why}")
     if recipe.budget.minutes is not None and recipe.budget.epochs != "auto":
         unused.append("budget.epochs and budget.minutes both given: one follows from the other")
+    for opt_out in recipe.data.allow:
+        if opt_out not in OPT_OUTS:
+            raise RecipeError(f"data.allow: unknown '{opt_out}'", perhaps(opt_out, OPT_OUTS))
     if unused:
         raise RecipeError("\n".join(unused), "Leave these knobs out, or change what uses them.")
 

@@ -1,0 +1,186 @@
+"""The verbs, as a person and as a program uses them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+from PIL import Image
+
+from striate.cli.view import clock, sparkline
+from tests.conftest import COLOURS, write_tree
+
+FLAGS = ("--epochs", 2, "--batch-size", 8, "--image-size", 16, "--augment.flip", "False")
+
+
+def last_json(out):
+    return json.loads(out.splitlines()[-1])
+
+
+def test_train_prints_json_last(striate_cli, tree):
+    code, out, _ = striate_cli("train", tree, *FLAGS, "--run", "run", "--json")
+    assert code == 0
+    said = last_json(out)
+    assert list(said) == ["run", "epochs", "seconds", "train", "val", "test"]
+    assert (said["run"], said["epochs"]) == ("run", 2)
+    assert list(said["test"]) == ["accuracy", "plain_accuracy", "top5_error", "loss", "n"]
+    assert said["test"]["n"] == 12
+    assert "Try next:" in out
+    assert "F1" in out
+
+
+def test_default_run_names(striate_cli, tree, tmp_path):
+    for _ in range(2):
+        assert striate_cli("train", tree, *FLAGS, "--epochs", 1)[0] == 0
+    names = sorted(p.name for p in (tmp_path / "runs").iterdir())
+    assert len(names) == 2
+    assert all("colours" in name for name in names)
+
+
+def test_recipe_and_flags(striate_cli, tree, tmp_path):
+    (tmp_path / "r.yaml").write_text(f"data:\n  source: {tree}\noptim:\n  lr: 0.02\nbudget:\n  epochs: 1\n")
+    code, _, err = striate_cli("train", "--recipe", "r.yaml", "--model", "lenet", "--run", "run")
+    assert code == 0, err
+    text = (tmp_path / "run" / "recipe.yaml").read_text()
+    assert "name: lenet" in text
+    assert "lr: 0.02" in text
+
+
+def test_a_runs_recipe_with_another_model(striate_cli, trained):
+    recipe = trained[0] / "recipe.yaml"
+    code, _, err = striate_cli(
+        "train", "--recipe", recipe, "--model", "decknet", "--epochs", 1, "--run", "run"
+    )
+    assert code == 0, err
+
+
+def test_evaluate(striate_cli, trained):
+    run, data = trained
+    code, out, _ = striate_cli("evaluate", run, "--json")
+    assert code == 0
+    stored = json.loads((run / "scores.json").read_text())["test"]
+    assert last_json(out)["test"] == pytest.approx(stored)
+    other = last_json(striate_cli("evaluate", run, data / "test", "--json")[1])
+    assert other["all"]["accuracy"] == stored["accuracy"]
+    val = last_json(striate_cli("evaluate", run, "--split", "val", "--json")[1])
+    assert val["val"]["n"] == 12
+    code, _, err = striate_cli("evaluate", run, "--split", "tset")
+    assert (code, "Perhaps you meant: test" in err) == (2, True)
+
+
+def test_evaluate_data_with_a_test_split_uses_it(striate_cli, trained):
+    out = striate_cli("evaluate", trained[0], trained[1], "--json")[1]
+    assert last_json(out)["test"]["n"] == 12
+
+
+def test_predict_files_folders_and_zips(striate_cli, trained, tmp_path):
+    run, data = trained
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        for i in range(2):
+            archive.write(data / "test" / "green" / f"{i}.png", f"green/{i}.png")
+    file = data / "test" / "blue" / "0.png"
+    code, out, err = striate_cli(
+        "predict", run, file, data / "test" / "red", "some.zip", "--top", 2, "--json"
+    )
+    assert code == 0, err
+    rows = last_json(out)["predictions"]
+    assert [r["class"] for r in rows] == ["blue"] + ["red"] * 4 + ["green"] * 2
+    assert rows[0]["image"] == str(file)
+    assert rows[-1]["image"] == "some.zip#green/1.png"
+    assert all(0 <= r["probability"] <= 1 and len(r["top"]) == 2 for r in rows)
+    code, out, _ = striate_cli("predict", run, data / "test" / "red")
+    assert len(out.splitlines()) == 4
+    assert all("\tred 0." in line or "\tred 1." in line for line in out.splitlines())
+
+
+def test_predict_skip_bad(striate_cli, trained, tmp_path):
+    folder = write_tree(tmp_path / "p", {"x": 2})
+    (folder / "x" / "bad.png").write_bytes(b"zzz")
+    code, out, _ = striate_cli("predict", trained[0], folder, "--skip-bad")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+
+
+def test_predictions_csv(trained):
+    lines = (trained[0] / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "image,true,predicted,probability"
+    assert len(lines) == 1 + 12
+    assert sum(line.split(",")[1] == line.split(",")[2] for line in lines[1:]) >= 10
+
+
+def test_runs_table_and_prune(striate_cli, trained):
+    code, out, _ = striate_cli("runs", trained[0].parent, "--prune")
+    assert code == 0
+    assert "run" in out
+    assert "finished" in out
+    assert "freed" in out
+    assert striate_cli("runs")[1].startswith("no runs here yet")
+
+
+def test_env(striate_cli):
+    code, out, _ = striate_cli("env")
+    assert code == 0
+    for word in ("torch", "cores", "GFLOP/s", "bfloat16", "timm"):
+        assert word in out
+
+
+def test_data_show(striate_cli, tree, tmp_path):
+    code, out, _ = striate_cli("data", "show", tree)
+    assert code == 0
+    for piece in ("3 classes", "blue", "16×16 pixels, colour", "contact-sheet.png"):
+        assert piece in out
+    with Image.open(tmp_path / "contact-sheet.png") as sheet:
+        assert sheet.width > 500
+    assert striate_cli("data")[0] == 0
+    assert striate_cli("data", "shwo")[0] == 2
+
+
+def test_help_of_every_verb(striate_cli):
+    from striate.cli.main import VERBS
+
+    for verb in VERBS:
+        code, out, err = striate_cli(verb, "--help")
+        assert code in (0, None), err
+        assert "usage" in out.lower()
+
+
+def test_version(striate_cli):
+    import striate
+
+    assert striate_cli("--version")[1].strip() == f"striate {striate.__version__}"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_resume(sent, tmp_path):
+    """F3, one of each: the step is finished, a checkpoint is written, resume works, code 130."""
+    data = write_tree(tmp_path / "d", dict.fromkeys(COLOURS, 30))
+    command = [sys.executable, "-m", "striate"]
+    flags = ["--epochs", "4000", "--augment.flip", "False", "--batch-size", "8", "--run", "run"]
+    with subprocess.Popen(
+        [*command, "train", str(data), *flags], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            if line.startswith("epoch   2"):
+                break
+        process.send_signal(sent)
+        started = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        assert time.monotonic() - started < 30
+    assert process.returncode == 130
+    assert "Continue with: striate resume run" in err
+    assert "Traceback" not in err + out
+    listed = subprocess.run(
+        [*command, "runs", "."], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "can be resumed" in listed.stdout
+
+
+def test_small_things():
+    assert [clock(s) for s in (5, 65, 3600 * 2 + 600)] == ["5 s", "1 min 05 s", "2 h 10 min"]
+    assert sparkline([3, 2, 1, 0], 4) == "█▆▃▁"
+    assert len(sparkline(list(range(1000)), 40)) == 40
+    assert sparkline([1.0], 9) == "▁"
