@@ -45,7 +45,9 @@ def write_tree(root: Path, counts, size=(16, 16), ending=".png", form="PNG"):
 @pytest.fixture
 def tree(tmp_path):
     """train/val/test of three colours."""
-    counts = {f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS}
+    counts = {
+        f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS
+    }
     return write_tree(tmp_path / "colours", counts)
 
 
@@ -55,7 +57,9 @@ def trained(tmp_path_factory):
     import striate
 
     base = tmp_path_factory.mktemp("trained")
-    counts = {f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS}
+    counts = {
+        f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS
+    }
     data = write_tree(base / "colours", counts)
     run = striate.train(data, run=base / "run", **{**QUICK, "epochs": 25})
     return run.path, data

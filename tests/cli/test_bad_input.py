@@ -64,7 +64,9 @@ def test_folder_of_other_files(refused, tmp_path):
 
 
 def test_one_class(refused, tmp_path):
-    refused(write_tree(tmp_path / "d", {"red": 6}), "one class only (red, 6 images)", "at least two")
+    refused(
+        write_tree(tmp_path / "d", {"red": 6}), "one class only (red, 6 images)", "at least two"
+    )
     refused(write_tree(tmp_path / "e", {"train/red": 6, "test/red": 2}), "one class only")
 
 
@@ -227,7 +229,10 @@ def test_csv_faults(refused, tmp_path):
 @pytest.mark.parametrize(
     ("text", "pieces"),
     [
-        ("optim:\n  lrr: 0.1\n", ["r.yaml", "optim.lrr: no such knob", "Perhaps you meant: optim.lr"]),
+        (
+            "optim:\n  lrr: 0.1\n",
+            ["r.yaml", "optim.lrr: no such knob", "Perhaps you meant: optim.lr"],
+        ),
         ("optim:\n  lr: fast\n", ["optim.lr", "found 'fast'"]),
         ("optim:\n  lr: -1\n", ["optim.lr", "found -1"]),
     ],
@@ -300,7 +305,9 @@ def damaged_copy(trained, tmp_path):
     return Path(shutil.copytree(trained[0], tmp_path / "copy"))
 
 
-@pytest.mark.parametrize("name", ["recipe.yaml", "dataset.json", "resolved.json", "environment.json"])
+@pytest.mark.parametrize(
+    "name", ["recipe.yaml", "dataset.json", "resolved.json", "environment.json"]
+)
 @pytest.mark.parametrize("how", ["missing", "garbled"])
 def test_a_damaged_run(name, how, striate_cli, trained, tmp_path):
     run = damaged_copy(trained, tmp_path)

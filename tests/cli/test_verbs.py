@@ -41,7 +41,9 @@ def test_default_run_names(striate_cli, tree, tmp_path):
 
 
 def test_recipe_and_flags(striate_cli, tree, tmp_path):
-    (tmp_path / "r.yaml").write_text(f"data:\n  source: {tree}\noptim:\n  lr: 0.02\nbudget:\n  epochs: 1\n")
+    (tmp_path / "r.yaml").write_text(
+        f"data:\n  source: {tree}\noptim:\n  lr: 0.02\nbudget:\n  epochs: 1\n"
+    )
     code, _, err = striate_cli("train", "--recipe", "r.yaml", "--model", "lenet", "--run", "run")
     assert code == 0, err
     text = (tmp_path / "run" / "recipe.yaml").read_text()

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from striate.core.randomness import uniform
-from striate.data.augment import AUGMENTATIONS, centre, cutout, flip, padded_crop, pipeline, views_of
+from striate.data.augment import (
+    AUGMENTATIONS,
+    centre,
+    cutout,
+    flip,
+    padded_crop,
+    pipeline,
+    views_of,
+)
 
 STRENGTH = {"flip": 0.5, "pad": 3, "resized": 0.6, "cutout": 6}
 FILL = np.array([10.0, 20.0, 30.0])
@@ -87,11 +95,15 @@ def test_cutout_paints_a_square():
 def test_pipeline_cuts_the_centre():
     apply_all = pipeline(0, {"flip": 0.5, "cutout": 2}, FILL, 8)
     assert apply_all(IMAGES, np.arange(40), 0).shape == (40, 8, 8, 3)
-    np.testing.assert_array_equal(pipeline(0, {}, FILL, 8)(IMAGES, np.arange(40), 0), IMAGES[:, 4:12, 4:12])
+    np.testing.assert_array_equal(
+        pipeline(0, {}, FILL, 8)(IMAGES, np.arange(40), 0), IMAGES[:, 4:12, 4:12]
+    )
     np.testing.assert_array_equal(centre(IMAGES, 16), IMAGES)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("single", 1), ("flip", 2), ("shift", 3), ("flip_shift", 6)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("single", 1), ("flip", 2), ("shift", 3), ("flip_shift", 6)]
+)
 def test_views(kind, count):
     views = views_of(IMAGES, kind)
     assert len(views) == count

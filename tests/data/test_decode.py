@@ -116,7 +116,12 @@ def test_exif_orientation(orientation):
 def test_a_bomb_is_refused_by_its_header():
     chunk = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)
     header = b"IHDR" + chunk
-    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    data = (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + header
+        + struct.pack(">I", zlib.crc32(header))
+    )
     idat = b"IDAT" + zlib.compress(bytes(1000))
     data += struct.pack(">I", len(idat) - 4) + idat + struct.pack(">I", zlib.crc32(idat))
     tracemalloc.start()
@@ -151,7 +156,10 @@ def test_truncated(form):
 def test_mutants_never_crash():
     """Any damage is either an UndecodableError or pixels; never another exception."""
     rng = np.random.default_rng(1)
-    originals = [save(Image.fromarray(smooth()), f) for f in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")]
+    originals = [
+        save(Image.fromarray(smooth()), f)
+        for f in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+    ]
     for data in originals:
         for _ in range(40):
             mutant = bytearray(data)
@@ -166,12 +174,16 @@ def test_mutants_never_crash():
 def test_wrong_ending():
     header = read_header(save(Image.fromarray(smooth()), "PNG"), LIMIT)
     assert wrong_ending("a/b.PNG", header) == ""
-    assert wrong_ending("a/b.jpg", header) == "wrong extension: the content is PNG, the name says .jpg"
+    assert (
+        wrong_ending("a/b.jpg", header) == "wrong extension: the content is PNG, the name says .jpg"
+    )
 
 
 def test_unify_crop_keeps_the_aspect():
     wide = smooth(20, 40)
-    expected = Image.fromarray(wide).resize((20, 10), Image.Resampling.BILINEAR).crop((5, 0, 15, 10))
+    expected = (
+        Image.fromarray(wide).resize((20, 10), Image.Resampling.BILINEAR).crop((5, 0, 15, 10))
+    )
     np.testing.assert_array_equal(unify(wide, 10, 3, "crop"), np.asarray(expected))
 
 

@@ -48,7 +48,9 @@ def test_split_folders(tree):
     assert dataset.splits_from == {"train": "given", "val": "given", "test": "given"}
 
 
-@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Training", "validation", "Testing")])
+@pytest.mark.parametrize(
+    "names", [("train", "valid", "test"), ("Training", "validation", "Testing")]
+)
 def test_other_split_names(names, tmp_path):
     root = write_tree(tmp_path, {f"{n}/{c}": 4 for n in names for c in COLOURS})
     assert sizes(open_dataset(root)) == {"train": 12, "val": 12, "test": 12}
@@ -98,7 +100,9 @@ def test_archive_survives_worker_processes(tree, tmp_path):
 
 
 def test_domains_are_refused_and_one_opens(tmp_path):
-    counts = {f"{d}/{s}/{c}": 4 for d in ("art", "photo") for s in ("train", "test") for c in COLOURS}
+    counts = {
+        f"{d}/{s}/{c}": 4 for d in ("art", "photo") for s in ("train", "test") for c in COLOURS
+    }
     path = zipped(write_tree(tmp_path / "d", counts), tmp_path / "domains.zip")
     with pytest.raises(DataError) as error:
         open_dataset(path)
@@ -185,7 +189,10 @@ def test_csv(tmp_path):
 
 
 def test_csv_with_splits(tmp_path):
-    rows = [f"{i}.png,{'ab'[i % 2]},{'train' if i < 6 else 'valid' if i < 9 else 'test'}" for i in range(12)]
+    rows = [
+        f"{i}.png,{'ab'[i % 2]},{'train' if i < 6 else 'valid' if i < 9 else 'test'}"
+        for i in range(12)
+    ]
     assert sizes(open_dataset(csv_of(tmp_path, rows, "path,label,split"))) == {
         "train": 6, "val": 3, "test": 3,
     }  # fmt: skip
@@ -193,7 +200,9 @@ def test_csv_with_splits(tmp_path):
 
 @pytest.mark.parametrize("style", ["cell", "columns", "one-hot"])
 def test_csv_with_several_labels(style, tmp_path):
-    header = {"cell": "path,labels", "columns": "path,label_1,label_2", "one-hot": "path,sun,sea"}[style]
+    header = {"cell": "path,labels", "columns": "path,label_1,label_2", "one-hot": "path,sun,sea"}[
+        style
+    ]
     cells = {"cell": ["sun;sea", "sun", "sea"], "columns": ["sun,sea", "sun,", "sea,"],
              "one-hot": ["1,1", "1,0", "0,1"]}[style]  # fmt: skip
     dataset = open_dataset(csv_of(tmp_path, [f"{i}.png,{cells[i % 3]}" for i in range(12)], header))
@@ -246,7 +255,10 @@ def test_torchvision_from_local_files(tmp_path):
         (raw / f"{stem}-images-idx3-ubyte").write_bytes(idx(np.zeros((count, 28, 28), np.uint8)))
         (raw / f"{stem}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8) % 3))
     listing = open_torchvision("mnist", tmp_path)
-    assert {name: len(part.images) for name, part in listing.parts.items()} == {"train": 30, "test": 9}
+    assert {name: len(part.images) for name, part in listing.parts.items()} == {
+        "train": 30,
+        "test": 9,
+    }
     assert listing.parts["train"].images.pixels(0, 100).shape == (28, 28, 1)
 
 
@@ -274,7 +286,9 @@ def test_arrays():
     assert floats.classes == ("a", "b")
     table = np.eye(3)[np.arange(30) % 3]
     assert open_dataset((images, table)).multi_label
-    given = open_dataset({"train": (images, np.arange(30) % 3), "test": (images, np.arange(30) % 3)})
+    given = open_dataset(
+        {"train": (images, np.arange(30) % 3), "test": (images, np.arange(30) % 3)}
+    )
     assert sizes(given) == {"train": 27, "val": 3, "test": 30}
 
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from striate.data.check import Unified, decode_all
+from striate.data.dataset import open_dataset
 from striate.data.images import ArrayImages
 from striate.data.loader import DiskStore, MemoryStore, epoch_plan, ordered_plan, steps_per_epoch
 from striate.data.prepare import measure, shift_and_scale
 from striate.data.splits import stratified_holdout
-from striate.data.dataset import open_dataset
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=200), st.floats(0.01, 0.9))

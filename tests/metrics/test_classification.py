@@ -43,7 +43,9 @@ def test_random_input(seed):
 
 def test_ties_in_average_precision():
     truth, scores = np.array([1, 0, 1, 0, 0]), np.array([0.5, 0.5, 0.5, 0.1, 0.9])
-    assert average_precision(truth, scores) == pytest.approx(sk.average_precision_score(truth, scores))
+    assert average_precision(truth, scores) == pytest.approx(
+        sk.average_precision_score(truth, scores)
+    )
 
 
 def test_equal_scores_are_no_top_k_success():

@@ -32,7 +32,10 @@ def test_published_parameter_counts(name):
 @pytest.mark.parametrize("name", OWN)
 def test_own_parameter_counts(name):
     size, channels = (32, 3) if name == "fastnet" else (28, 1)
-    assert parameter_count(build(name, num_classes=10, channels=channels, image_size=size)) == OWN[name]
+    assert (
+        parameter_count(build(name, num_classes=10, channels=channels, image_size=size))
+        == OWN[name]
+    )
 
 
 def test_every_architecture_is_tested():

@@ -82,9 +82,15 @@ def test_l2_is_the_gradient_of_the_penalty():
 
 
 def test_default_rates_grow_with_the_batch():
-    assert default_rate("sgd", 512, normalised=True) == 2 * default_rate("sgd", 256, normalised=True)
-    assert default_rate("adam", 1024, normalised=True) == 2 * default_rate("adam", 256, normalised=True)
-    assert default_rate("nesterov", 256, normalised=False) < default_rate("nesterov", 256, normalised=True)
+    assert default_rate("sgd", 512, normalised=True) == 2 * default_rate(
+        "sgd", 256, normalised=True
+    )
+    assert default_rate("adam", 1024, normalised=True) == 2 * default_rate(
+        "adam", 256, normalised=True
+    )
+    assert default_rate("nesterov", 256, normalised=False) < default_rate(
+        "nesterov", 256, normalised=True
+    )
 
 
 def test_unknown_rule():

@@ -43,7 +43,9 @@ def test_deck_a_printout_with_its_true_values():
     ],
 )  # fmt: skip
 def test_against_torch(ours, theirs):
-    assert [ours(t) for t in range(50)] == pytest.approx(torch_rates(theirs, 50), rel=1e-6, abs=1e-9)
+    assert [ours(t) for t in range(50)] == pytest.approx(
+        torch_rates(theirs, 50), rel=1e-6, abs=1e-9
+    )
 
 
 def test_lecture_formulas():

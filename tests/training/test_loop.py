@@ -85,8 +85,13 @@ def test_resumed_equals_uninterrupted(extra, at, tree, tmp_path):
     striate.resume(tmp_path / "cut")
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     whole, cut = (list(RunDirectory(tmp_path / n).records()) for n in ("whole", "cut"))
-    assert [r.loss for r in whole if isinstance(r, Step)] == [r.loss for r in cut if isinstance(r, Step)]
-    scores = [[(r.train_loss, r.val_loss, r.val_score) for r in rs if isinstance(r, Epoch)] for rs in (whole, cut)]
+    assert [r.loss for r in whole if isinstance(r, Step)] == [
+        r.loss for r in cut if isinstance(r, Step)
+    ]
+    scores = [
+        [(r.train_loss, r.val_loss, r.val_score) for r in rs if isinstance(r, Epoch)]
+        for rs in (whole, cut)
+    ]
     assert scores[0] == scores[1]
 
 
@@ -123,8 +128,12 @@ def test_resume_falls_back_and_says_so(tree, tmp_path):
     damaged = bytearray(newest.read_bytes())
     damaged[-1] ^= 1
     newest.write_bytes(damaged)
-    notes = [r.text for r in consume(striate.api.session.resume(tmp_path / "run")) if hasattr(r, "text")]
-    assert any(f"{found[-1].name} is damaged: hash of model.safetensors differs" in n for n in notes)
+    notes = [
+        r.text for r in consume(striate.api.session.resume(tmp_path / "run")) if hasattr(r, "text")
+    ]
+    assert any(
+        f"{found[-1].name} is damaged: hash of model.safetensors differs" in n for n in notes
+    )
 
 
 def test_changed_data_is_refused(tree, tmp_path):
@@ -144,7 +153,9 @@ def test_a_nan_stops_before_the_update(tree, tmp_path, monkeypatch):
 
     def poisoned(logits, targets, smoothing):
         calls.append(1)
-        return losses.cross_entropy(logits, targets, smoothing) * (float("nan") if len(calls) == 4 else 1)
+        return losses.cross_entropy(logits, targets, smoothing) * (
+            float("nan") if len(calls) == 4 else 1
+        )
 
     monkeypatch.setitem(losses.LOSSES, "cross_entropy", poisoned)
     with pytest.raises(TrainingError) as error:
@@ -222,7 +233,13 @@ def test_multi_label(tmp_path):
     run = striate.train((images, table), run=tmp_path / "run", epochs=12)
     test = run.finished.test
     assert test["mean_average_precision"] > 0.95
-    assert set(test) == {"mean_average_precision", "plain_mean_average_precision", "exact_match", "loss", "n"}
+    assert set(test) == {
+        "mean_average_precision",
+        "plain_mean_average_precision",
+        "exact_match",
+        "loss",
+        "n",
+    }
     prediction = run.predict([images[0]])[0]
     assert set(prediction.labels) == {run.classes[i] for i in np.flatnonzero(table[0])}
     with pytest.raises(RunError, match="Python objects"):
@@ -242,8 +259,14 @@ def test_minutes_plan_the_epochs(tree, tmp_path):
 @pytest.mark.parametrize(
     ("knobs", "expected"),
     [
-        ({"optim.rule": "adagrad", "optim.momentum": 0.5}, "optim.momentum: adagrad does not use it"),
-        ({"schedule.name": "cosine", "schedule.gamma": 0.5}, "schedule.gamma: cosine does not use it"),
+        (
+            {"optim.rule": "adagrad", "optim.momentum": 0.5},
+            "optim.momentum: adagrad does not use it",
+        ),
+        (
+            {"schedule.name": "cosine", "schedule.gamma": 0.5},
+            "schedule.gamma: cosine does not use it",
+        ),
         ({"loss.name": "hinge", "loss.label_smoothing": 0.1}, "loss.label_smoothing: not used"),
         ({"model": "lenet", "model.width": 2.0}, "model.width: not used: model is lenet"),
         ({"epochs": 2, "minutes": 1.0}, "budget.epochs and budget.minutes both given"),

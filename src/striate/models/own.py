@@ -30,7 +30,7 @@ def fastnet(
         layers += [
             nn.Conv2d(previous, outputs, 3, padding=1, bias=False),
             nn.MaxPool2d(2),
-            nn.BatchNorm2d(outputs),
+            nn.BatchNorm2d(outputs, momentum=0.2),
             nn.GELU(),
             *_conv_norm(outputs, outputs),
         ]
@@ -141,4 +141,4 @@ def alexnet_grouped(num_classes: int, dropout: float = 0.5) -> nn.Module:
 
 def _conv_norm(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
     conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-    return [conv, nn.BatchNorm2d(outputs), nn.GELU()]
+    return [conv, nn.BatchNorm2d(outputs, momentum=0.2), nn.GELU()]

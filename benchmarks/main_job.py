@@ -1,0 +1,88 @@
+"""The main job on real data, with defaults: accuracy, wall time from process start, peak memory.
+
+    make bench                                    all sets in STRIATE_DATA (default ../shared/data)
+    python benchmarks/main_job.py digits mnist    some of them
+
+Each row is one `striate train DATA --json` in a process of its own; nothing is tuned per set. The
+last row trains twice with one seed and compares the bytes of the final weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from striate.core.runtime import processor_name, usable_cores, version_of
+
+DATA = Path(os.environ.get("STRIATE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+TARGETS = {
+    # name: (source, test accuracy, seconds)
+    "digits": ("digits", 0.98, 60),
+    "mnist": (DATA / "mnist", 0.993, 300),
+    "fashion-mnist": (DATA / "fashion-mnist", 0.93, 600),
+    "cifar10": (DATA / "cifar10-jpeg.zip", 0.85, 600),
+    "sign-digits": (DATA / "sign-digits.zip", 0.93, 300),
+}
+
+
+def main(names: list[str]) -> int:
+    print(f"{processor_name()}, {usable_cores()} cores, torch {version_of('torch')}, "
+          f"Python {platform.python_version()}\n")  # fmt: skip
+    print("| data | test accuracy | target | single view | epochs | wall s | limit | peak MB |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names or TARGETS:
+            missed += not row(name, Path(folder))
+        same = repeatable(Path(folder))
+    print(f"\nthe same seed twice on digits: {'identical' if same else 'DIFFERENT'} final weights")
+    return 1 if missed or not same else 0
+
+
+def row(name: str, folder: Path) -> bool:
+    """Train once and print the figures; True if both targets are met or the data is not here."""
+    source, accuracy, seconds = TARGETS[name]
+    if name != "digits" and not Path(source).exists():
+        print(f"| {name} | no data at {source}: set STRIATE_DATA | | | | | | |", flush=True)
+        return True
+    said, wall, peak = train(source, folder / name)
+    test = said["test"]
+    print(
+        f"| {name} | {test['accuracy']:.4f} | {accuracy} | {test['plain_accuracy']:.4f} "
+        f"| {said['epochs']} | {wall:.0f} | {seconds} | {peak:.0f} |",
+        flush=True,
+    )
+    return bool(test["accuracy"] >= accuracy and wall <= seconds)
+
+
+def train(source: object, run: Path) -> tuple[dict, float, float]:
+    """(the JSON line, wall seconds, peak megabytes) of one training in its own process."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "striate", "train", str(source), "--run", str(run), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} exited with {process.returncode}")
+    wall = time.perf_counter() - started
+    return json.loads(out.splitlines()[-1]), wall, usage.ru_maxrss / 1024
+
+
+def repeatable(folder: Path) -> bool:
+    weights = []
+    for name in ("first", "second"):
+        train("digits", folder / name)
+        last = max((folder / name / "checkpoints").glob("step-*"))
+        weights.append((last / "model.safetensors").read_bytes())
+    return weights[0] == weights[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
