@@ -26,7 +26,11 @@ def test_unknown_attribute():
         striate.trian  # noqa: B018
 
 
-HEAVY = "import sys; {}; print([m for m in ('torch','torchvision','sklearn','pydantic') if m in sys.modules])"
+HEAVY = """
+import sys
+{}
+print([m for m in ("torch", "torchvision", "sklearn", "pydantic") if m in sys.modules])
+"""
 
 
 @pytest.mark.parametrize(

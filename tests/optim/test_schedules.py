@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.optim import lr_scheduler as torch_lr
 
 from striate.core.errors import RecipeError
 from striate.optim import schedules as s
@@ -32,16 +33,16 @@ def test_deck_a_printout_with_its_true_values():
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (lambda t: s.step_decay(t, every=7, gamma=0.3), lambda o: torch.optim.lr_scheduler.StepLR(o, 7, 0.3)),
-        (lambda t: s.exponential(t, steps_per_epoch=1, gamma=0.97),
-         lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.97)),
-        (lambda t: s.cosine(t, total=50), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 50)),
-        (lambda t: s.square_root(t, total=50),
-         lambda o: torch.optim.lr_scheduler.PolynomialLR(o, 50, power=0.5)),
-        (s.warmed_up(s.constant, 10),
-         lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.1, 1.0, total_iters=9)),
+        (lambda t: s.step_decay(t, every=7, gamma=0.3), lambda o: torch_lr.StepLR(o, 7, 0.3)),
+        (
+            lambda t: s.exponential(t, steps_per_epoch=1, gamma=0.97),
+            lambda o: torch_lr.ExponentialLR(o, 0.97),
+        ),
+        (lambda t: s.cosine(t, total=50), lambda o: torch_lr.CosineAnnealingLR(o, 50)),
+        (lambda t: s.square_root(t, total=50), lambda o: torch_lr.PolynomialLR(o, 50, power=0.5)),
+        (s.warmed_up(s.constant, 10), lambda o: torch_lr.LinearLR(o, 0.1, 1.0, total_iters=9)),
     ],
-)  # fmt: skip
+)
 def test_against_torch(ours, theirs):
     assert [ours(t) for t in range(50)] == pytest.approx(
         torch_rates(theirs, 50), rel=1e-6, abs=1e-9

@@ -82,7 +82,7 @@ def test_fall_back_names_the_reason(tmp_path):
 
 
 def test_order_of_writing(tmp_path, monkeypatch):
-    """F1: contents are on the disk before the rename that makes them visible, then the folder."""
+    """F1: contents are on the disk before the rename that shows them, then the folder is."""
     events = []
     fsync, replace = os.fsync, Path.replace
 
@@ -107,7 +107,7 @@ def test_order_of_writing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("fail_at", range(1, 5))
 def test_a_full_disk_leaves_the_old_checkpoint(fail_at, tmp_path, monkeypatch):
-    """F5: an error at each write; path and bytes are named, no stray files, the old one is sound."""
+    """F5: an error at each write: path and bytes named, no stray files, the old one is sound."""
     save(tmp_path, 1)
     calls, fsync = [], os.fsync
 

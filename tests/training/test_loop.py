@@ -77,7 +77,7 @@ def test_recipe_yaml_repeats_the_run(tree, tmp_path):
 @pytest.mark.parametrize("extra", [{}, {"regularise.average": "ema"}, {"optim.rule": "adamw"}])
 @pytest.mark.parametrize("at", [1, 3, 5, 8])
 def test_resumed_equals_uninterrupted(extra, at, tree, tmp_path):
-    """Closed after any step – in the middle of an epoch or at its end – and continued: the same bits."""
+    """Closed after any step, within an epoch or at its end, and continued: the same bits."""
     knobs = {**KNOBS, **extra}
     striate.train(tree, run=tmp_path / "whole", **knobs)
     stream = striate.stream(tree, run=tmp_path / "cut", **knobs)

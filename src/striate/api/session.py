@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from striate.api.keeping import write_scores, write_setup
 from striate.core import recipe_io
 from striate.core.errors import RecipeError, RunError
-from striate.core.files import write_atomically, write_json
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
@@ -84,7 +83,7 @@ def stream(
         release_run(folder)
         raise
     with locked(directory), Log(directory.path / "records.jsonl", offset=0) as log:
-        _write_setup(directory, ready, _repeatable(wanted, at), at.made)
+        write_setup(directory, ready.found, _repeatable(wanted, at), at.made)
         for record in early:
             log.write(record)
         state = _fresh(ready)
@@ -246,7 +245,7 @@ def _train_and_score(
         raise RunError(f"{directory.path} has no sound checkpoint to score")
     load_weights(state.net, chosen.model())
     evaluations = {name: _evaluate(state, ready, name) for name in ready.found.stores}
-    _write_scores(directory, evaluations, chosen.step)
+    write_scores(directory, evaluations, chosen.step)
     yield Finished(
         run=str(directory.path),
         epochs=at.epoch,
@@ -297,85 +296,6 @@ def _save(directory: RunDirectory, log: Log, state: State) -> str:
     path = checkpoints.save(directory.checkpoints, manifest, model, rest)
     checkpoints.prune(directory.checkpoints)
     return path.relative_to(directory.path).as_posix()
-
-
-def _write_setup(
-    directory: RunDirectory, ready: _Ready, recipe: Recipe, made: dict[str, Any]
-) -> None:
-    """recipe.yaml (repeats the run), resolved.json, dataset.json, images.csv.gz."""
-    found, dataset = ready.found, ready.found.dataset
-    write_atomically(directory.path / "recipe.yaml", recipe_io.to_yaml(recipe))
-    write_json(directory.path / "resolved.json", made)
-    write_json(
-        directory.path / "dataset.json",
-        {
-            "source": dataset.source,
-            "classes": list(dataset.classes),
-            "multi_label": dataset.multi_label,
-            "splits": {
-                name: {
-                    "images": len(split),
-                    "from": dataset.splits_from[name],
-                    "per_class": dataset.counts(name),
-                    "fingerprint": found.fingerprints[name],
-                }
-                for name, split in dataset.splits.items()
-            },
-            "mean": found.statistics.mean.tolist(),
-            "deviation": found.statistics.deviation.tolist(),
-            "findings": [asdict(finding) for finding in found.findings],
-        },
-    )
-    write_atomically(directory.path / "images.csv.gz", gzip.compress(_image_list(found), mtime=0))
-
-
-def _image_list(found: Materials) -> bytes:
-    """One row an image: split, name, classes, hash of the content."""
-    lines = ["split,image,classes,blake2b"]
-    for name, split in found.dataset.splits.items():
-        for i, content in enumerate(found.surveys[name].hashes):
-            target = split.targets[i]
-            numbers = np.flatnonzero(target) if target.ndim else [target]
-            classes = ";".join(found.dataset.classes[int(n)] for n in numbers)
-            lines.append(f"{name},{_cell(split.images.name(i))},{_cell(classes)},{content}")
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _cell(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
-
-
-def _write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: int) -> None:
-    """scores.json, and predictions.csv of the test images (validation where there is no test)."""
-    last = found.get("test", found["val"])
-    single = last.targets.ndim == 1
-    write_json(
-        directory.path / "scores.json",
-        {
-            "checkpoint_step": step,
-            "split": last.split,
-            **{name: _json_safe(evaluation.scores) for name, evaluation in found.items()},
-            "per_class": last.per_class() if single else [],
-            "confusions": last.worst_confusions() if single else [],
-        },
-    )
-    write_atomically(directory.path / "predictions.csv", _predictions(last))
-
-
-def _json_safe(scores: dict[str, float]) -> dict[str, float | None]:
-    return {key: value if np.isfinite(value) else None for key, value in scores.items()}
-
-
-def _predictions(found: Evaluation) -> str:
-    lines = ["image,true,predicted,probability"]
-    for name, target, shares in zip(found.names, found.targets, found.probabilities, strict=True):
-        if np.ndim(target):
-            true = ";".join(c for c, t in zip(found.classes, target, strict=True) if t)
-            picked = ";".join(c for c, p in zip(found.classes, shares, strict=True) if p > 0.5)
-        else:
-            true, picked = found.classes[target], found.classes[int(shares.argmax())]
-        lines.append(f"{_cell(name)},{_cell(true)},{_cell(picked)},{shares.max():.4f}")
-    return "\n".join(lines) + "\n"
 
 
 def _refuse_other_data(directory: RunDirectory, found: Materials) -> None:

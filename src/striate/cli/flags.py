@@ -28,11 +28,11 @@ class TrainFlags:
     source: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = None
     """folder of class folders, .zip or .tar of one (zip#folder for a part), IDX folder, .csv,
     digits, torchvision:NAME"""
-    recipe: Path | None = None
+    recipe: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """YAML recipe; flags override it"""
     preset: str = "quick"
     """named recipe to start from: quick, standard"""
-    run: Path | None = None
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """run directory (default runs/<date>-<name>)"""
     json: bool = False
     """print one JSON object as the last line"""

@@ -1,0 +1,95 @@
+"""What a run keeps beside its records: recipe, decisions, data set, scores, predictions."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from striate.core import recipe_io
+from striate.core.files import write_atomically, write_json
+from striate.core.recipe import Recipe
+from striate.core.run import RunDirectory
+from striate.training.evaluate import Evaluation
+from striate.training.materials import Materials
+
+
+def write_setup(
+    directory: RunDirectory, found: Materials, recipe: Recipe, made: dict[str, Any]
+) -> None:
+    """recipe.yaml (repeats the run), resolved.json, dataset.json, images.csv.gz."""
+    dataset = found.dataset
+    write_atomically(directory.path / "recipe.yaml", recipe_io.to_yaml(recipe))
+    write_json(directory.path / "resolved.json", made)
+    write_json(
+        directory.path / "dataset.json",
+        {
+            "source": dataset.source,
+            "classes": list(dataset.classes),
+            "multi_label": dataset.multi_label,
+            "splits": {
+                name: {
+                    "images": len(split),
+                    "from": dataset.splits_from[name],
+                    "per_class": dataset.counts(name),
+                    "fingerprint": found.fingerprints[name],
+                }
+                for name, split in dataset.splits.items()
+            },
+            "mean": found.statistics.mean.tolist(),
+            "deviation": found.statistics.deviation.tolist(),
+            "findings": [asdict(finding) for finding in found.findings],
+        },
+    )
+    write_atomically(directory.path / "images.csv.gz", gzip.compress(_image_list(found), mtime=0))
+
+
+def _image_list(found: Materials) -> bytes:
+    """One row an image: split, name, classes, hash of the content."""
+    lines = ["split,image,classes,blake2b"]
+    for name, split in found.dataset.splits.items():
+        for i, content in enumerate(found.surveys[name].hashes):
+            target = split.targets[i]
+            numbers = np.flatnonzero(target) if target.ndim else [target]
+            classes = ";".join(found.dataset.classes[int(n)] for n in numbers)
+            lines.append(f"{name},{_cell(split.images.name(i))},{_cell(classes)},{content}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+
+
+def write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: int) -> None:
+    """scores.json, and predictions.csv of the test images (validation where there is no test)."""
+    last = found.get("test", found["val"])
+    single = last.targets.ndim == 1
+    write_json(
+        directory.path / "scores.json",
+        {
+            "checkpoint_step": step,
+            "split": last.split,
+            **{name: _json_safe(evaluation.scores) for name, evaluation in found.items()},
+            "per_class": last.per_class() if single else [],
+            "confusions": last.worst_confusions() if single else [],
+        },
+    )
+    write_atomically(directory.path / "predictions.csv", _predictions(last))
+
+
+def _json_safe(scores: dict[str, float]) -> dict[str, float | None]:
+    return {key: value if np.isfinite(value) else None for key, value in scores.items()}
+
+
+def _predictions(found: Evaluation) -> str:
+    lines = ["image,true,predicted,probability"]
+    for name, target, shares in zip(found.names, found.targets, found.probabilities, strict=True):
+        if np.ndim(target):
+            true = ";".join(c for c, t in zip(found.classes, target, strict=True) if t)
+            picked = ";".join(c for c, p in zip(found.classes, shares, strict=True) if p > 0.5)
+        else:
+            true, picked = found.classes[target], found.classes[int(shares.argmax())]
+        lines.append(f"{_cell(name)},{_cell(true)},{_cell(picked)},{shares.max():.4f}")
+    return "\n".join(lines) + "\n"
