@@ -126,8 +126,8 @@ def test_what_is_ignored_is_counted(tree):
     dataset = open_dataset(tree)
     assert sizes(dataset)["train"] == 36
     texts = " | ".join(f.text for f in dataset.findings)
-    assert "1 files without an image ending ignored" in texts
-    assert "1 images outside class folders ignored" in texts
+    assert "1 file without an image ending ignored" in texts
+    assert "1 image outside class folders ignored" in texts
     assert dataset.classes == ("blue", "green", "red")
 
 

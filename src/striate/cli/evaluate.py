@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from striate.cli.flags import parse
-from striate.cli.view import class_table, score_line
+from striate.cli.view import class_table, score_table
 
 
 def evaluate(argv: Sequence[str]) -> int:
@@ -44,8 +44,7 @@ def _evaluate(
         Console(highlight=False).print(class_table(found.per_class(), found.split))
         for pair in found.worst_confusions(3):
             print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}")
-        print()
-    print(f"{found.split:<6}{score_line(found.scores)}")
+    Console(highlight=False).print(score_table({found.split: found.scores}))
     if json:
         scores = {k: v if math.isfinite(v) else None for k, v in found.scores.items()}
         print(json_format.dumps({"run": str(run), found.split: scores}))

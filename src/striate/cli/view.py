@@ -86,15 +86,18 @@ def show(records: Iterator[Record]) -> tuple[str, Record | None]:
         for record in records:
             progress.see(record)
             path = record.run if isinstance(record, Started) else path
-            for line in plain_lines(record, progress):
+            for line in plain_lines(record, progress, log=False):
                 live.console.print(Text(line, style=_style(record)))
             live.update(progress.render(console.width))
             last = record
     return path, last
 
 
-def plain_lines(record: Record, progress: Progress) -> list[str]:
-    """What a record says in a log; most steps say nothing."""
+def plain_lines(record: Record, progress: Progress, *, log: bool = True) -> list[str]:
+    """What a record says in a log, or above the live view; steps say nothing.
+
+    Losses and score of an epoch: training, then validation; a star marks the best so far.
+    """
     match record:
         case Started(run=run):
             return [f"run {run}"]
@@ -109,11 +112,11 @@ def plain_lines(record: Record, progress: Progress) -> list[str]:
         case Epoch():
             left = progress.seconds_left()
             score = progress.plan.score if progress.plan else "score"
+            ahead = f", {clock(left)} left" if left is not None and left > 0.5 and log else ""
             return [
-                f"epoch {record.epoch:>3}  train loss {record.train_loss:.3f}  "
-                f"val loss {record.val_loss:.3f}  val {_name(score)} {record.val_score:.4f}"
-                f"{' *' if record.best else '  '}  {record.seconds:.1f} s"
-                + (f", {clock(left)} left" if left is not None and left > 0.5 else "")
+                f"epoch {record.epoch:>3}  loss {record.train_loss:.3f}  val {record.val_loss:.3f}  "
+                f"{_name(score)} {record.val_score:.4f}{' *' if record.best else '  '}  "
+                f"{record.seconds:.1f} s{ahead}"
             ]
         case _:
             return []
@@ -129,16 +132,14 @@ def closing_table(done: Finished) -> None:
         console.print(class_table(scores["per_class"], split))
     for pair in scores.get("confusions", [])[:3]:
         console.print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}", markup=False)
-    print()
-    for name, values in (("train", done.train), ("val", done.val), ("test", done.test)):
-        if values:
-            print(f"{name:<6}{score_line(values)}")
+    console.print(score_table({"train": done.train, "val": done.val, "test": done.test}))
     ended = " (early: validation stopped improving)" if done.reason == "patience" else ""
-    print(f"\n{done.epochs} epochs in {clock(done.seconds)}{ended}. The run: {done.run}")
+    epochs = f"{done.epochs} epoch{'s' if done.epochs > 1 else ''}"
+    print(f"\n{epochs} in {clock(done.seconds)}{ended}. The run: {done.run}")
     print("Try next:")
-    print(f"  striate predict {done.run} IMAGE…        classify your own pictures")
-    print(f"  striate evaluate {done.run} DATA         score it on other data")
-    print("  striate train FOLDER                    train on your own classes")
+    print(f"  striate predict {done.run} IMAGE…   your own pictures")
+    print(f"  striate evaluate {done.run} DATA    other data")
+    print("  striate train FOLDER                your own classes")
 
 
 def class_table(rows: list[dict[str, Any]], split: str) -> Table:
@@ -158,13 +159,23 @@ def class_table(rows: list[dict[str, Any]], split: str) -> Table:
     return table
 
 
-def score_line(scores: dict[str, float]) -> str:
-    """`accuracy 0.9861  plain accuracy 0.9833 …` in one line."""
-    words = [
-        f"{_name(key)} {'–' if value is None else f'{value:,}' if key == 'n' else f'{value:.4f}'}"
-        for key, value in scores.items()
-    ]
-    return "  ".join(words)
+def score_table(splits: dict[str, dict[str, float]]) -> Table:
+    """A row for each split, a column for each score."""
+    known = {name: scores for name, scores in splits.items() if scores}
+    columns = list(dict.fromkeys(key for scores in known.values() for key in scores))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for column in columns:
+        table.add_column("images" if column == "n" else _name(column), justify="right")
+    for name, scores in known.items():
+        table.add_row(name, *(_figure(key, scores.get(key)) for key in columns))
+    return table
+
+
+def _figure(key: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if key == "n" else f"{value:.4f}"
 
 
 def sparkline(values: list[float], width: int) -> str:

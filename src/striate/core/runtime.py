@@ -76,9 +76,32 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
         return ("bfloat16", "tensor cores") if good else ("float32", "no bfloat16 units")
     if device.type != "cpu":
         return "float32", f"bfloat16 is not measured on {device.type}"
-    gain = product_gflops(torch.bfloat16) / product_gflops(torch.float32)
+    gain = bfloat16_gain()
     why = f"bfloat16 products are {gain:.1f}× float32's here"
     return ("bfloat16" if gain >= BFLOAT16_GAIN else "float32"), why
+
+
+def bfloat16_gain(size: int = 512, repeats: int = 6) -> float:
+    """How much faster a bfloat16 matrix product is than a float32 one, on one CPU thread.
+
+    Measured in the thread's own CPU time, in turn, best of `repeats`: other programs that are
+    running must not change the choice, or the same seed would give other weights.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    pairs = {d: torch.ones(2, size, size, dtype=d) for d in (torch.float32, torch.bfloat16)}
+    best = dict.fromkeys(pairs, float("inf"))
+    try:
+        torch.set_num_threads(1)
+        for _ in range(repeats):
+            for dtype, (a, b) in pairs.items():
+                start = time.thread_time()
+                a @ b
+                best[dtype] = min(best[dtype], time.thread_time() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return best[torch.float32] / max(best[torch.bfloat16], 1e-9)
 
 
 def product_gflops(dtype: torch.dtype, size: int = 768, repeats: int = 5) -> float:

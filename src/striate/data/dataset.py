@@ -197,9 +197,18 @@ def _check_against(
     ]
 
 
+def _singular(what: str) -> str:
+    return what.replace("files", "file", 1).replace("images", "image", 1)
+
+
 def _ignored(found: Listing) -> list[Finding]:
     findings = [
-        Finding("ignored", "note", f"{count:,} {what} ignored", {"count": count})
+        Finding(
+            "ignored",
+            "note",
+            f"{count:,} {what if count > 1 else _singular(what)} ignored",
+            {"count": count},
+        )
         for what, count in found.ignored.items()
     ]
     for name, part in found.parts.items():

@@ -23,18 +23,20 @@ def contact_sheet(dataset: Dataset, path: Path, split: str = "train") -> None:
     An image that does not decode is a red tile.
     """
     shown = dataset.classes[:_CLASSES]
-    width = _LABEL + _COLUMNS * (_TILE + _GAP) + _GAP
+    font = ImageFont.load_default(size=14)
+    widest = max(font.getlength(name) for name in (*shown, "00,000"))
+    label = min(_LABEL, int(widest) + 3 * _GAP)
+    width = label + _COLUMNS * (_TILE + _GAP) + _GAP
     sheet = Image.new("RGB", (width, len(shown) * (_TILE + _GAP) + _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=14)
     for row, name in enumerate(shown):
         top = _GAP + row * (_TILE + _GAP)
         count = dataset.counts(split)[row]
-        draw.text((_GAP, top + 18), _shortened(name, font, _LABEL - 2 * _GAP), _INK, font)
+        draw.text((_GAP, top + 18), _shortened(name, font, label - 2 * _GAP), _INK, font)
         draw.text((_GAP, top + 38), f"{count:,}", (110, 110, 110), font)
         for column, index in enumerate(_examples(dataset.splits[split], row)):
             tile = _tile(dataset.splits[split], index)
-            sheet.paste(tile, (_LABEL + column * (_TILE + _GAP), top))
+            sheet.paste(tile, (label + column * (_TILE + _GAP), top))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())

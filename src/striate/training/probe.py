@@ -19,7 +19,7 @@ from striate.data.decode import Pixels
 from striate.tasks.task import Task
 
 KEPT_SKILL = 0.85
-_IMAGES, _STEPS, _BATCH, _SIDE = 3000, 240, 64, 32
+_IMAGES, _VAL, _FEW, _STEPS, _BATCH, _SIDE = 3000, 1000, 1500, 240, 64, 32
 
 
 @dataclass(frozen=True)
@@ -39,24 +39,34 @@ def flip_probe(
 ) -> FlipVerdict:
     """Train a tiny network on upright images, compare its scores on upright and mirrored ones.
 
-    train, val: (uint8 (N, H, W, C), targets). A third of the training sample joins validation, so
-    that small sets say something too. Undecided (no skill) means no flips.
+    train, val: (uint8 (N, H, W, C), targets). A third of the training sample joins validation; with
+    few images each third has its turn, so that every image says something. Undecided (no skill
+    beyond chance) means no flips.
     """
     images, targets = _sample(*train, seed)
-    cut = len(images) * 2 // 3
-    held_images = np.concatenate([images[cut:], _small(val[0][:1000])])
-    held_targets = np.concatenate([targets[cut:], val[1][:1000]])
-    net = _trained(images[:cut], targets[:cut], task, classes, seed)
-    upright, mirrored = (
-        _score(net, view, held_targets, task) for view in (held_images, held_images[:, :, ::-1])
-    )
-    chance = _chance(held_targets)
-    skill, noise = upright - chance, 2 * (upright * (1 - upright) / len(held_images)) ** 0.5
-    measured = f"a probe scores {upright:.0%} upright, {mirrored:.0%} mirrored, chance {chance:.0%}"
+    more = _small(val[0][:_VAL]), val[1][:_VAL]
+    upright, mirrored, truth = [], [], []
+    thirds = np.array_split(np.arange(len(images)), 3)
+    for held in thirds if len(images) < _FEW else thirds[:1]:
+        rest = np.setdiff1d(np.arange(len(images)), held)
+        net = _trained(images[rest], targets[rest], task, classes, seed)
+        unseen = np.concatenate([images[held], more[0]])
+        upright.append(_outputs(net, unseen))
+        mirrored.append(_outputs(net, unseen[:, :, ::-1]))
+        truth.append(np.concatenate([targets[held], more[1]]))
+    return _verdict(np.concatenate(upright), np.concatenate(mirrored), np.concatenate(truth), task)
+
+
+def _verdict(
+    upright: NDArray[np.float32], mirrored: NDArray[np.float32], truth: NDArray[Any], task: Task
+) -> FlipVerdict:
+    score, turned = (task.scores(x, truth)[task.main_score] for x in (upright, mirrored))
+    chance = _chance(truth)
+    skill, noise = score - chance, 2 * (score * (1 - score) / len(truth)) ** 0.5
+    measured = f"a probe scores {score:.0%} upright, {turned:.0%} mirrored, chance {chance:.0%}"
     if skill <= max(noise, 0.05):
         return FlipVerdict(False, f"undecided, so no: {measured}")
-    kept = (mirrored - chance) / skill
-    return FlipVerdict(kept >= KEPT_SKILL, measured)
+    return FlipVerdict((turned - chance) / skill >= KEPT_SKILL, measured)
 
 
 def _sample(images: Pixels, targets: NDArray[Any], seed: int) -> tuple[Pixels, NDArray[Any]]:
@@ -65,9 +75,14 @@ def _sample(images: Pixels, targets: NDArray[Any], seed: int) -> tuple[Pixels, N
 
 
 def _small(images: Pixels) -> Pixels:
-    """Thin out large images by whole pixels: coarse, but the same for both views."""
+    """Large images as means of whole blocks of pixels, at least 32 a side."""
     step = max(1, images.shape[1] // _SIDE)
-    return images[:, ::step, ::step]
+    if step == 1:
+        return images
+    side = images.shape[1] // step
+    cut = images[:, : side * step, : side * step]
+    blocks = cut.reshape(len(cut), side, step, side, step, cut.shape[3])
+    return blocks.mean(axis=(2, 4), dtype=np.float32).astype(np.uint8)
 
 
 def _trained(
@@ -111,10 +126,10 @@ def _tensor(images: Pixels) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 127.5 - 1
 
 
-def _score(net: nn.Module, images: Pixels, targets: NDArray[Any], task: Task) -> float:
+def _outputs(net: nn.Module, images: Pixels) -> NDArray[np.float32]:
     with torch.inference_mode():
-        logits = [net(_tensor(images[i : i + 500])).numpy() for i in range(0, len(images), 500)]
-    return task.scores(np.concatenate(logits), targets)[task.main_score]
+        parts = [net(_tensor(images[i : i + 500])).numpy() for i in range(0, len(images), 500)]
+    return np.concatenate(parts)
 
 
 def _chance(targets: NDArray[Any]) -> float:
