@@ -136,7 +136,7 @@ def test_unusable_images_are_listed(refused, tree):
 def test_skip_bad_drops_and_counts(accepted, tree):
     before = {p: p.read_bytes() for p in tree.rglob("*") if p.is_file()}
     bad = spoil(tree)
-    out = accepted(tree, "warning: 4 unusable images left out", flags=["--skip-bad"])
+    accepted(tree, "warning: 4 unusable images left out", flags=["--skip-bad"])
     assert json.loads(Path("run/dataset.json").read_text())["splits"]["train"]["images"] == 36
     assert all(path.read_bytes() == data for path, data in before.items())
     finding = Path("run/dataset.json").read_text()

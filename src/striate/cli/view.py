@@ -114,8 +114,8 @@ def plain_lines(record: Record, progress: Progress, *, log: bool = True) -> list
             score = progress.plan.score if progress.plan else "score"
             ahead = f", {clock(left)} left" if left is not None and left > 0.5 and log else ""
             return [
-                f"epoch {record.epoch:>3}  loss {record.train_loss:.3f}  val {record.val_loss:.3f}  "
-                f"{_name(score)} {record.val_score:.4f}{' *' if record.best else '  '}  "
+                f"epoch {record.epoch:>3}  loss {record.train_loss:.3f}  "
+                f"val {record.val_loss:.3f}  {_name(score)} {record.val_score:.4f}{' *' if record.best else '  '}  "
                 f"{record.seconds:.1f} s{ahead}"
             ]
         case _:
