@@ -181,6 +181,42 @@ def test_a_signal_saves_and_says_how_to_resume(sent, tmp_path):
     assert "can be resumed" in listed.stdout
 
 
+def test_a_run_finds_its_data_from_any_folder(striate_cli, tree, tmp_path, monkeypatch):
+    assert striate_cli("train", "colours", *FLAGS, "--run", "run")[0] == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    code, _, err = striate_cli("evaluate", tmp_path / "run")
+    assert code == 0, err
+
+
+def test_several_labels_have_their_own_table(striate_cli, tmp_path):
+    write_tree(tmp_path / "d", {f"{c}/{g}": 12 for c in ("red", "blue") for g in ("a", "b")})
+    levels = ("--data.label-levels", "colour", "kind")
+    code, out, err = striate_cli("train", "d", *FLAGS, "--run", "run", *levels)
+    assert code == 0, err
+    assert "average precision" in out
+    assert "colour:red" in out
+    assert "mean average precision" in striate_cli("evaluate", "run")[1]
+
+
+def test_stop_before_the_first_step_is_at_once():
+    """Nothing is there to be saved yet, so one Ctrl-C is enough; later the step is finished."""
+    import os
+
+    from striate.api.runs import graceful_stop
+
+    with pytest.raises(KeyboardInterrupt), graceful_stop():
+        os.kill(os.getpid(), signal.SIGINT)
+    with graceful_stop() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_small_things():
     assert [clock(s) for s in (5, 65, 3600 * 2 + 600)] == ["5 s", "1 min 05 s", "2 h 10 min"]
     assert sparkline([3, 2, 1, 0], 4) == "█▆▃▁"

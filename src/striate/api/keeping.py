@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -72,15 +73,16 @@ def write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: in
             "checkpoint_step": step,
             "split": last.split,
             **{name: _json_safe(evaluation.scores) for name, evaluation in found.items()},
-            "per_class": last.per_class() if single else [],
+            "per_class": [_json_safe(row) for row in last.per_class()],
             "confusions": last.worst_confusions() if single else [],
         },
     )
     write_atomically(directory.path / "predictions.csv", _predictions(last))
 
 
-def _json_safe(scores: dict[str, float]) -> dict[str, float | None]:
-    return {key: value if np.isfinite(value) else None for key, value in scores.items()}
+def _json_safe(row: Mapping[str, float | str]) -> dict[str, float | str | None]:
+    """JSON has no NaN: a score that does not exist (no positives) becomes null."""
+    return {k: v if isinstance(v, str) or np.isfinite(v) else None for k, v in row.items()}
 
 
 def _predictions(found: Evaluation) -> str:

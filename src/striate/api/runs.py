@@ -203,20 +203,27 @@ def resume(run: str | Path, **settings: Any) -> Run:
 
 @contextmanager
 def graceful_stop() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C or SIGTERM turns the yielded function true, the second stops at once."""
-    asked = threading.Event()
+    """The first Ctrl-C or SIGTERM turns the yielded function true, the second stops at once (F3).
+
+    Before that function has been asked for the first time, the first one stops at once too.
+    """
+    asked, polled = threading.Event(), threading.Event()
+
+    def stop() -> bool:
+        polled.set()
+        return asked.is_set()
 
     def ask(*_: Any) -> None:
-        if asked.is_set():
+        if asked.is_set() or not polled.is_set():  # before the first step there is nothing to save
             raise KeyboardInterrupt
         asked.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # only the main thread may set handlers
+        yield stop  # only the main thread may set handlers
         return
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked.is_set
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -19,6 +19,7 @@ from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
 from striate.core.runtime import Runtime, describe, keep_pages
+from striate.data.sources import lasting
 from striate.models.fit import parameter_count
 from striate.training import checkpoints
 from striate.training.evaluate import Evaluation, evaluate
@@ -143,6 +144,7 @@ def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
     for knob in ("device.precision", "budget.epochs" if wanted.budget.minutes else ""):
         if knob in at.made:
             recipe = recipe_io.set_knob(recipe, knob, at.made[knob]["value"])
+    recipe = recipe_io.set_knob(recipe, "data.source", lasting(wanted.data.source))
     return recipe_io.set_knob(recipe, "budget.minutes", None)
 
 

@@ -28,24 +28,24 @@ def _env() -> int:
     )
 
     found = describe()
-    print(f"python     {found['python']} on {found['platform']}")
+    print(f"python      {found['python']} on {found['platform']}")
     for name, version in found["versions"].items():
-        print(f"{name:<10} {version or 'missing'}")
-    print(f"processor  {found['processor']}, {found['cores']} usable cores")
-    print(f"memory     {free_memory() / 2**30:.1f} GB free")
+        print(f"{name:<11} {version or 'missing'}")
+    print(f"processor   {found['processor']}, {found['cores']} usable cores")
+    print(f"memory      {free_memory() / 2**30:.1f} GB free")
     for number, name in enumerate(found["accelerators"]):
-        print(f"cuda:{number}     {name}")
+        print(f"cuda:{number}      {name}")
     if torch.backends.mps.is_available():
-        print("mps        Apple GPU")
+        print("mps         Apple GPU")
     if not found["accelerators"]:
         print("no CUDA device: training runs on the CPU")
     for dtype in (torch.float32, torch.bfloat16):
         rate = product_gflops(dtype, size=1536)
-        print(f"{str(dtype).removeprefix('torch.'):<10} {rate:,.0f} GFLOP/s in matrix products")
+        print(f"{str(dtype).removeprefix('torch.'):<11} {rate:,.0f} GFLOP/s in matrix products")
     precision, why = choose_precision(torch.device("cpu"))
-    print(f"chosen     {precision} on the CPU ({why})")
+    print(f"chosen      {precision} on the CPU ({why})")
     for package, (extra, purpose) in _EXTRAS.items():
         version = version_of(package)
         state = version or f"missing; add it with: pip install 'striate[{extra}]'"
-        print(f"{package:<10} {state} ({purpose})")
+        print(f"{package:<11} {state} ({purpose})")
     return 0

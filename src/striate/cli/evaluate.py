@@ -40,8 +40,8 @@ def _evaluate(
 
     opened = Run(run)
     found = opened.evaluate(data, split=split, skip_bad=skip_bad)
+    Console(highlight=False).print(class_table(found.per_class(), found.split))
     if found.targets.ndim == 1:
-        Console(highlight=False).print(class_table(found.per_class(), found.split))
         for pair in found.worst_confusions(3):
             print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}")
     Console(highlight=False).print(score_table({found.split: found.scores}))

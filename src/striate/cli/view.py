@@ -115,8 +115,8 @@ def plain_lines(record: Record, progress: Progress, *, log: bool = True) -> list
             ahead = f", {clock(left)} left" if left is not None and left > 0.5 and log else ""
             return [
                 f"epoch {record.epoch:>3}  loss {record.train_loss:.3f}  "
-                f"val {record.val_loss:.3f}  {_name(score)} {record.val_score:.4f}{' *' if record.best else '  '}  "
-                f"{record.seconds:.1f} s{ahead}"
+                f"val {record.val_loss:.3f}  {_name(score)} {record.val_score:.4f}"
+                f"{' *' if record.best else '  '}  {record.seconds:.1f} s{ahead}"
             ]
         case _:
             return []
@@ -143,18 +143,18 @@ def closing_table(done: Finished) -> None:
 
 
 def class_table(rows: list[dict[str, Any]], split: str) -> Table:
-    """Precision, recall and F1 of each class; of many classes the worst."""
-    shown = rows
-    title = f"{split} scores by class"
+    """The scores of each class; of many classes the worst."""
+    columns = [key for key in rows[0] if key not in ("class", "n")]
+    shown, title = rows, f"{split} scores by class"
     if len(rows) > _CLASSES_SHOWN:
-        shown = sorted(rows, key=lambda row: row["f1"])[:_CLASSES_SHOWN]
+        shown = sorted(rows, key=lambda row: row[columns[-1]] or 0)[:_CLASSES_SHOWN]
         title = f"{split} scores, the worst {_CLASSES_SHOWN} of {len(rows)} classes"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=30)
-    for column in ("images", "precision", "recall", "F1"):
-        table.add_column(column, justify="right")
+    for column in ("images", *columns):
+        table.add_column("F1" if column == "f1" else _name(column), justify="right")
     for row in shown:
-        ratios = (f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+        ratios = ("–" if row[key] is None else f"{row[key]:.3f}" for key in columns)
         table.add_row(Text(row["class"]), f"{row['n']:,}", *ratios)
     return table
 

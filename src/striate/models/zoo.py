@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ def find_factory(name: str) -> Callable[..., nn.Module]:
             f"unknown architecture '{name}'",
             f"{hint} Also timm:NAME, or your own package.module:factory.",
         )
+    if name not in ARCHITECTURES and "" not in sys.path:
+        sys.path.insert(0, "")  # the console script does not look into the current folder
     module, _, function = ARCHITECTURES.get(name, name).partition(":")
     return _imported(module, function, name)
 

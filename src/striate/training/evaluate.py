@@ -15,7 +15,11 @@ from striate.data.augment import centre, views_of
 from striate.data.dataset import Split
 from striate.data.decode import Pixels
 from striate.data.loader import Store, ordered_plan
-from striate.metrics.classification import confusion, precision_recall_f1
+from striate.metrics.classification import (
+    average_precision,
+    confusion,
+    precision_recall_f1,
+)
 from striate.tasks.task import Task
 
 Logits = NDArray[np.float32]
@@ -65,7 +69,18 @@ class Evaluation:
         return self.scores[score]
 
     def per_class(self) -> list[dict[str, float | str]]:
-        """Precision, recall, F1 and count of each class (one label an image)."""
+        """Count, precision, recall and F1 of each class; with several labels average precision."""
+        if self.targets.ndim == 2:
+            return [
+                {
+                    "class": name,
+                    "n": int(self.targets[:, c].sum()),
+                    "average_precision": average_precision(
+                        self.targets[:, c], self.probabilities[:, c]
+                    ),
+                }
+                for c, name in enumerate(self.classes)
+            ]
         each = precision_recall_f1(self.confusion())
         counts = np.bincount(self.targets, minlength=len(self.classes))
         return [

@@ -37,6 +37,14 @@ def open_source(source: Any, levels: tuple[str, ...] = ()) -> Listing:
     return _open_path(path, inside, levels)
 
 
+def lasting(source: str) -> str:
+    """The source under its absolute path, so that a run finds its data from any folder."""
+    path, inside = _split_inside(source)
+    if not path.exists() or (source in SOURCES and not Path(source).exists()):
+        return source
+    return str(path.absolute()) + (f"#{inside}" if inside else "")
+
+
 def _open_path(path: Path, inside: str, levels: tuple[str, ...]) -> Listing:
     if path.is_dir():
         folder = path / inside

@@ -1,0 +1,99 @@
+"""README and docs run: every `console` command and `python` block, in order, in one folder a page.
+
+Shown output must appear in order; `…` stands for anything, and figures may differ.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from striate.core import recipe as recipe_module
+from striate.data.augment import AUGMENTATIONS
+from striate.data.sources import SOURCES
+from striate.models.initialise import INITIALISERS
+from striate.models.zoo import ARCHITECTURES
+from striate.optim.rules import UPDATE_RULES
+from striate.optim.schedules import SCHEDULES
+from striate.tasks.losses import LOSSES
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.M | re.S)
+FIGURE = re.compile(r"\d[\d,.]*")
+
+
+def commands(block):
+    """(command, shown lines) pairs of a console block."""
+    found = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+def skeleton(line):
+    """The line without what differs between machines: figures, spacing, the best-epoch star."""
+    return " ".join(FIGURE.sub("#", line).replace("*", " ").split())
+
+
+def assert_shown(shown, out):
+    """Each shown line, in order; a line or a line's end `…` matches anything."""
+    lines = iter([skeleton(line) for line in out.splitlines()])
+    for line in shown:
+        want = skeleton(line)
+        if want in ("…", ""):
+            continue
+        start = want.split("…")[0].strip()
+        exact = "…" not in want
+        assert any(got == want if exact else got.startswith(start) for got in lines), line
+
+
+def run(*command, folder):
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, (command, done.stderr)
+    return done.stdout
+
+
+def run_command(command, folder):
+    arguments = shlex.split(command)
+    assert arguments[0] == "striate", f"only striate commands are executed, found: {command}"
+    return run(Path(sys.executable).with_name("striate"), *arguments[1:], folder=folder)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_page(page, tmp_path):
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    assert blocks, "a page without an executed example"
+    for language, block in blocks:
+        if language == "python":
+            run(sys.executable, "-c", block, folder=tmp_path)
+            continue
+        for command, shown in commands(block):
+            assert_shown(shown, run_command(command, tmp_path))
+
+
+def test_the_page_of_maps_is_complete():
+    """docs/extending.md and the recipe's own texts name every member."""
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    page = page.replace("vgg11…19[_bn]", " ".join(n for n in ARCHITECTURES if "vgg" in n))
+    page = page.replace("resnet18…152", " ".join(n for n in ARCHITECTURES if "resnet" in n))
+    recipe = Path(recipe_module.__file__).read_text(encoding="utf-8")
+    maps = [ARCHITECTURES, INITIALISERS, LOSSES, UPDATE_RULES, SCHEDULES, AUGMENTATIONS, SOURCES]
+    for names in maps:
+        assert [n for n in names if not re.search(rf"\b{n}\b", page)] == []
+    for names in (INITIALISERS, LOSSES, UPDATE_RULES, SCHEDULES):
+        assert [n for n in names if not re.search(rf"\b{n}\b", recipe)] == []
+
+
+def test_the_check_can_fail():
+    assert_shown(["a 1", "…", "b 2.5 *"], "a 9\nx\nb 3.1\n")
+    with pytest.raises(AssertionError):
+        assert_shown(["b 1", "a 2"], "a 1\nb 2\n")
