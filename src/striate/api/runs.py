@@ -20,10 +20,10 @@ from striate.core.errors import DataError, RunError, listing, perhaps
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Record
 from striate.core.run import RunDirectory
-from striate.core.runtime import Runtime, choose_device
+from striate.core.runtime import Runtime, choose_device, free_memory, usable_cores
 from striate.data.check import decode_all, refuse_or_drop, survey
 from striate.data.dataset import Dataset, Split, open_dataset, open_for_evaluation
-from striate.data.loader import MemoryStore
+from striate.data.loader import DiskStore, MemoryStore, Store
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
 from striate.training import checkpoints
@@ -154,16 +154,19 @@ class Run(RunDirectory):
         levels = self.recipe.data.label_levels
         return open_for_evaluation(data, self.classes, self.multi_label, levels)
 
-    def _read(self, dataset: Dataset, name: str, *, skip_bad: bool) -> tuple[Dataset, MemoryStore]:
+    def _read(self, dataset: Dataset, name: str, *, skip_bad: bool) -> tuple[Dataset, Store]:
         """Decode one split by the run's policy; unusable images are refused or dropped."""
         data, images = self.recipe.data, dataset.splits[name].images
         found = survey(images, data.max_megapixels, data.allow)
-        pixels, undecodable = decode_all(images, how_to_read(self.recipe), found.faults, keep=True)
+        how = how_to_read(self.recipe)
+        fits = len(images) * how.size**2 * how.channels <= free_memory() // 4
+        pixels, undecodable = decode_all(images, how, found.faults, keep=fits)
         faults = dict(sorted({**found.faults, **undecodable}.items()))
         skip = skip_bad or data.skip_bad
         kept, _ = refuse_or_drop(dataset, {name: faults}, skip_bad=skip, whole=False)
-        assert pixels is not None
-        store = MemoryStore(np.delete(pixels, list(faults), axis=0) if faults else pixels)
+        store: Store = DiskStore(kept.splits[name].images, how, usable_cores())
+        if pixels is not None:
+            store = MemoryStore(np.delete(pixels, list(faults), axis=0) if faults else pixels)
         if not len(store):
             raise DataError(f"{dataset.source}: no image is left after leaving out the bad ones")
         return kept, store

@@ -79,16 +79,17 @@ def stream(
     try:
         yield early[0]
         ready, at = yield from _kept(_prepare(wanted, source, began), early)
-        directory = begin_run(folder, describe())
     except BaseException:
         release_run(folder)
         raise
-    with locked(directory), Log(directory.path / "records.jsonl", offset=0) as log:
+    with locked(folder):
+        directory = begin_run(folder, describe())
         write_setup(directory, ready.found, _repeatable(wanted, at), at.made)
-        for record in early:
-            log.write(record)
-        state = _fresh(ready)
-        yield from logged(_train_and_score(directory, ready, state, log, began, stop), log)
+        with Log(folder / "records.jsonl", offset=0) as log:
+            for record in early:
+                log.write(record)
+            state = _fresh(ready)
+            yield from logged(_train_and_score(directory, ready, state, log, began, stop), log)
 
 
 def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> Iterator[Record]:
@@ -106,7 +107,7 @@ def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> 
         yield Note("info", f"{directory.path} is finished: nothing to resume")
         yield finished[-1]
         return
-    with locked(directory):
+    with locked(directory.path):
         checkpoint, faults = checkpoints.latest(directory.checkpoints)
         for fault in faults:
             using = f"using step {checkpoint.step}" if checkpoint else "starting again"

@@ -91,7 +91,8 @@ class Model:
     width: Positive | Auto = "auto"
     """Multiplies the channels of fastnet; auto: 1 for colour, 0.75 for grey."""
     small_stem: bool | Auto = "auto"
-    """ResNets only: 3×3 first layer without stride and pooling; auto: below 96 pixels."""
+    """torchvision's ResNets, AlexNet, GoogLeNet, Inception: a first layer that keeps the
+    resolution; auto: below 96 pixels."""
     initialiser: str = "auto"
     """auto (the network's own), gaussian, xavier, he, orthogonal."""
     init_std: Positive | Auto = "auto"

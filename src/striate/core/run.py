@@ -95,12 +95,12 @@ def release_run(folder: Path) -> None:
     """Undo `reserve_run` when the checks fail: an empty folder goes, anything else stays."""
     with contextlib.suppress(OSError):
         folder.rmdir()
+        if folder.parent == Path("runs"):
+            folder.parent.rmdir()
 
 
 def begin_run(folder: Path, environment: dict[str, Any]) -> RunDirectory:
-    """Turn a reserved folder into a run, removing the log of an earlier start."""
-    for name in ("records.jsonl", "findings.json"):
-        (folder / name).unlink(missing_ok=True)
+    """Turn a reserved (and locked) folder into a run."""
     with disk_faults_explained(folder):
         (folder / "checkpoints").mkdir(exist_ok=True)
     write_json(folder / "environment.json", {"format": FORMAT, **environment})
@@ -122,13 +122,13 @@ def find_runs(folder: str | Path) -> list[RunDirectory]:
 
 
 @contextlib.contextmanager
-def locked(run: RunDirectory) -> Iterator[None]:
-    """Hold the run for writing. Raises RunError if another process holds it."""
-    with (run.path / "lock").open("a+", encoding="utf-8") as file:
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for writing. Raises RunError if another process holds it."""
+    with (folder / "lock").open("a+", encoding="utf-8") as file:
         if not _try_lock(file):
             file.seek(0)
             raise RunError(
-                f"{run.path} is being written by process {file.read().strip() or 'unknown'}",
+                f"{folder} is being written by process {file.read().strip() or 'unknown'}",
                 "Wait for it, or stop it first.",
             )
         file.truncate(0)
@@ -164,7 +164,7 @@ def _make_unused(name: str) -> Path:
 def _refuse_foreign(folder: Path) -> None:
     if not folder.is_dir():
         raise RunError(f"{folder} is a file", "Give --run a folder that does not exist yet.")
-    if not any(folder.iterdir()):
+    if all(child.name == "lock" for child in folder.iterdir()):
         return
     if not (folder / "environment.json").is_file():
         raise RunError(

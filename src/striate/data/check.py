@@ -21,7 +21,7 @@ from striate.core.findings import Finding
 from striate.core.runtime import usable_cores
 from striate.data.dataset import Dataset, without
 from striate.data.decode import Pixels, Resize, UndecodableError, unify, wrong_ending
-from striate.data.images import ArrayImages, Images
+from striate.data.images import ArrayImages, Images, TorchImages
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -75,7 +75,7 @@ def survey(images: Images, max_megapixels: float, allow: Iterable[str] = ()) -> 
         if lie:
             faults[index] = lie
 
-    for _ in _in_threads(look, range(count)):
+    for _ in _in_threads(look, range(count), _threads(images)):
         pass
     return Survey(sides, channels, tuple(hashes), dict(sorted(faults.items())))
 
@@ -98,7 +98,8 @@ def decode_all(
             pixels[index] = decoded
 
     skip = set(known_bad)
-    for _ in _in_threads(load, [i for i in range(len(images)) if i not in skip]):
+    wanted = [i for i in range(len(images)) if i not in skip]
+    for _ in _in_threads(load, wanted, _threads(images)):
         pass
     return pixels, dict(sorted(faults.items()))
 
@@ -158,10 +159,15 @@ def _refuse_emptied(before: Dataset, after: Dataset, split: str) -> None:
         )
 
 
-def _in_threads(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+def _threads(images: Images) -> int:
+    """A user's data set may not bear two readers at once; our own readers do."""
+    return 1 if isinstance(images, TorchImages) else usable_cores()
+
+
+def _in_threads(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
     """Pillow and zlib release the interpreter lock, so threads decode side by side."""
     items = list(items)
-    with ThreadPoolExecutor(usable_cores()) as pool, warnings.catch_warnings():
+    with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels decide
         chunk = 256
         batches = [items[i : i + chunk] for i in range(0, len(items), chunk)]

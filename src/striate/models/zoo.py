@@ -32,18 +32,23 @@ TAKES_GREY = frozenset(_OWN) - {"alexnet_grouped"}
 """Networks with as many input channels as the images have; all others take 3."""
 
 
-def find_factory(name: str) -> Callable[..., nn.Module]:
-    """The factory behind a zoo name, `timm:NAME` or `package.module:factory`. Raises ModelError."""
-    if name.startswith("timm:"):
-        from striate.models.vision import timm_factory
-
-        return timm_factory(name.removeprefix("timm:"))
+def check_name(name: str) -> None:
+    """Raise ModelError for a misspelt name, before anything slow is done."""
     if ":" not in name and name not in ARCHITECTURES:
         hint = perhaps(name, ARCHITECTURES)
         raise ModelError(
             f"unknown architecture '{name}'",
             f"{hint} Also timm:NAME, or your own package.module:factory.",
         )
+
+
+def find_factory(name: str) -> Callable[..., nn.Module]:
+    """The factory behind a zoo name, `timm:NAME` or `package.module:factory`. Raises ModelError."""
+    if name.startswith("timm:"):
+        from striate.models.vision import timm_factory
+
+        return timm_factory(name.removeprefix("timm:"))
+    check_name(name)
     if name not in ARCHITECTURES and "" not in sys.path:
         sys.path.insert(0, "")  # the console script does not look into the current folder
     module, _, function = ARCHITECTURES.get(name, name).partition(":")

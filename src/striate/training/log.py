@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from striate.core.errors import RunError
 from striate.core.files import disk_faults_explained
 from striate.core.records import Record, Step, to_json
 
@@ -22,6 +23,11 @@ class Log:
         self.path = path
         with disk_faults_explained(path):
             self._file = path.open("ab")
+            if offset is not None and self._file.seek(0, os.SEEK_END) < offset:
+                raise RunError(
+                    f"{path} is shorter than its checkpoint remembers: the run is damaged",
+                    "Copy the whole run once more.",
+                )
             if offset is not None:
                 self._file.truncate(offset)
         self.offset = self._file.seek(0, os.SEEK_END)

@@ -16,9 +16,11 @@ from striate.core.recipe import Recipe
 from striate.core.recipe_io import get_knob, set_knob
 from striate.core.runtime import free_memory, usable_cores
 from striate.data.check import Survey
-from striate.models.zoo import TAKES_GREY, build
+from striate.models.initialise import INITIALISERS
+from striate.models.zoo import TAKES_GREY, build, check_name
 from striate.optim.rules import UPDATE_RULES, default_rate, find_rule
 from striate.optim.schedules import SCHEDULES, find_schedule
+from striate.tasks.losses import LOSSES
 
 OPT_OUTS = ("wrong-extension",)
 """Faults of the data that `--allow` accepts."""
@@ -56,7 +58,8 @@ class Decisions:
 
 
 def check_used(recipe: Recipe) -> None:
-    """Refuse a knob that the chosen rule, schedule, crop … does not use, with the reason."""
+    """Refuse unknown names, and a knob that the chosen rule, schedule, crop … does not use."""
+    _check_names(recipe)
     rule, schedule = find_rule(recipe.optim.rule), find_schedule(recipe.schedule.name)
     unused = [
         *_foreign(recipe, "optim", recipe.optim.rule, rule.knobs, ("momentum", "rho", "eps")),
@@ -80,11 +83,19 @@ def check_used(recipe: Recipe) -> None:
             unused.append(f"{knob}: not used: {why}")
     if recipe.budget.minutes is not None and recipe.budget.epochs != "auto":
         unused.append("budget.epochs and budget.minutes both given: one follows from the other")
+    if unused:
+        raise RecipeError("\n".join(unused), "Leave these knobs out, or change what uses them.")
+
+
+def _check_names(recipe: Recipe) -> None:
+    check_name(recipe.model.name)
+    for knob, known in (("loss.name", LOSSES), ("model.initialiser", INITIALISERS)):
+        name = get_knob(recipe, knob)
+        if name != "auto" and name not in known:
+            raise RecipeError(f"{knob}: unknown '{name}'", perhaps(name, [*known, "auto"]))
     for opt_out in recipe.data.allow:
         if opt_out not in OPT_OUTS:
             raise RecipeError(f"data.allow: unknown '{opt_out}'", perhaps(opt_out, OPT_OUTS))
-    if unused:
-        raise RecipeError("\n".join(unused), "Leave these knobs out, or change what uses them.")
 
 
 def _foreign(
