@@ -353,3 +353,74 @@ def test_predict_on_nothing_useful(striate_cli, trained, tmp_path):
         code, out, err = striate_cli("predict", run, *arguments)
         assert (code, out) == (2, "")
         assert piece in err
+
+
+def test_flat_folders_have_no_classes(refused, striate_cli, trained, tmp_path):
+    root = write_tree(tmp_path / "kaggle", {"train": 5})
+    refused(root, "5 images, none in a folder that names its class", "CLASS/image.jpg")
+    code, _, err = striate_cli("evaluate", trained[0], root)
+    assert (code, "none in a folder" in err) == (2, True)
+
+
+def test_only_test_images(refused, tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(picture((1, 2, 3))))
+    (tmp_path / "t.csv").write_text("path,label,split\na.png,x,test\na.png,y,val\n")
+    refused(tmp_path / "t.csv", "has test, val images but none to train on")
+
+
+def test_a_damaged_member(refused, tree, tmp_path):
+    """A deflated member whose stream is broken is one more unusable image."""
+    path = tmp_path / "d.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(tree.rglob("*.png")):
+            archive.write(file, file.relative_to(tree).as_posix())
+        place = archive.getinfo("train/red/0.png").header_offset
+    data = bytearray(path.read_bytes())
+    start = place + 30 + len("train/red/0.png")
+    data[start : start + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    refused(path, "1 images cannot be used", "train/red/0.png: cannot be read")
+
+
+def test_levels_without_folders(refused):
+    refused("digits", "data.label_levels: digits is no tree", flags=["--data.label-levels", "a"])
+
+
+def test_knobs_that_a_network_does_not_take(refused, tree):
+    refused(tree, "vgg11 does not take small_stem",
+            flags=["--model", "vgg11", "--model.small-stem", "True"])  # fmt: skip
+
+
+def test_a_picture_into_no_folder(striate_cli, tree):
+    code, _, err = striate_cli("data", "show", tree, "--png", "nowhere/sheet.png")
+    assert code == 2
+    assert "cannot write nowhere/sheet.png: No such file or directory" in err
+
+
+def test_other_data_than_was_trained_on(striate_cli, tmp_path):
+    """New images change the split: training images would be scored as test images."""
+    root = write_tree(tmp_path / "d", dict.fromkeys(COLOURS, 12))
+    assert striate_cli("train", root, *FLAGS)[0] == 0
+    assert striate_cli("evaluate", "run")[0] == 0
+    write_tree(root, {"red/more": 6})
+    code, _, err = striate_cli("evaluate", "run")
+    assert code == 2
+    assert "the test images of" in err
+    assert "changed since run was trained" in err
+
+
+def test_skip_bad_and_allow_elsewhere(striate_cli, trained, tmp_path):
+    other = write_tree(tmp_path / "o", {"red": 3, "green": 2})
+    (other / "red" / "bad.png").write_bytes(b"zzz")
+    (other / "red" / "lie.jpg").write_bytes(encoded(picture(COLOURS["red"])))
+    for verb in ("evaluate", "predict"):
+        code, _, err = striate_cli(verb, trained[0], other)
+        assert (code, "2 images cannot be used" in err) == (2, True)
+        flags = ("--skip-bad", "--allow", "wrong-extension")
+        code, _, err = striate_cli(verb, trained[0], other, *flags)
+        assert code == 0, err
+        assert "1 unusable images left out" in err
+    assert (
+        "no images of 1 of 3 classes: blue"
+        in striate_cli("evaluate", trained[0], other, "--skip-bad")[2]
+    )

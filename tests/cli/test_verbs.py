@@ -192,8 +192,8 @@ def test_a_run_finds_its_data_from_any_folder(striate_cli, tree, tmp_path, monke
 
 def test_several_labels_have_their_own_table(striate_cli, tmp_path):
     write_tree(tmp_path / "d", {f"{c}/{g}": 12 for c in ("red", "blue") for g in ("a", "b")})
-    levels = ("--data.label-levels", "colour", "kind")
-    code, out, err = striate_cli("train", "d", *FLAGS, "--run", "run", *levels)
+    levels = ("--data.label-levels", "colour", "--data.label-levels", "kind")
+    code, out, err = striate_cli("train", *FLAGS, "--run", "run", *levels, "d")
     assert code == 0, err
     assert "average precision" in out
     assert "colour:red" in out

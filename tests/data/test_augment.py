@@ -85,6 +85,15 @@ def test_resized_crop_covers_the_stated_area():
     assert widths.max() > 0.95
 
 
+def test_resized_crop_to_a_size_uses_the_whole_image():
+    """`standard` keeps 256 and trains on 224: crops are resized straight to 224, not cut again."""
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8) * 4, (300, 64, 64))[..., None].copy()
+    result = pipeline(0, {"resized": 0.5}, FILL[:1], 56)(ramp, np.arange(300), 0)
+    assert result.shape == (300, 56, 56, 1)
+    assert result.min() < 8
+    assert result.max() > 244
+
+
 def test_cutout_paints_a_square():
     painted = cutout(IMAGES, draws(np.arange(40)), 6, FILL)
     changed = (painted == FILL).all(axis=3)

@@ -287,3 +287,50 @@ def test_safetensors_only(tree, tmp_path):
         assert load_file(path)
     suffixes = {p.suffix for p in run.path.rglob("*") if p.is_file()}
     assert suffixes <= {".safetensors", ".json", ".jsonl", ".yaml", ".csv", ".gz", ""}
+
+
+def test_a_nan_leaves_batch_norm_as_it_was(tree, tmp_path):
+    """The forward pass has reached the running averages before the loss is seen (F14)."""
+    stream = striate.stream(
+        tree, run=tmp_path / "run", **{**KNOBS, "optim.rule": "sgd", "lr": 1e25, "epochs": 9}
+    )
+    with pytest.raises(TrainingError):
+        consume(stream)
+    for path in (tmp_path / "run" / "checkpoints").glob("*/model.safetensors"):
+        assert all(torch.isfinite(t.float()).all() for t in load_file(path).values())
+
+
+def test_planned_epochs_decide_cutout(tree, tmp_path):
+    """With --minutes the epochs are known late; the recipe must still repeat the run."""
+    knobs = {k: v for k, v in QUICK.items() if k != "epochs"}
+    striate.train(tree, run=tmp_path / "a", minutes=0.06, **knobs)
+    striate.train(recipe=tmp_path / "a" / "recipe.yaml", run=tmp_path / "b")
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_minutes_replace_inherited_epochs(tree, tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("budget:\n  epochs: 500\n")
+    knobs = {k: v for k, v in QUICK.items() if k != "epochs"}
+    run = striate.train(tree, recipe=recipe, run=tmp_path / "run", minutes=0.04, **knobs)
+    assert run.finished.epochs < 500
+
+
+def test_images_that_vanish_in_training(tree, tmp_path):
+    """With workers too the message is ours, without a trace."""
+    knobs = {**KNOBS, "data.memory_mb": 0, "data.workers": 2, "epochs": 3}
+    stream = striate.stream(tree, run=tmp_path / "run", **knobs)
+    next(record for record in stream if isinstance(record, Saved))
+    (tree / "train" / "red" / "3.png").write_bytes(b"")
+    with pytest.raises(TrainingError) as error:
+        consume(stream)
+    assert "3.png could be read before and cannot now: zero bytes" in str(error.value)
+    assert "Traceback" not in str(error.value)
+
+
+def test_mostly_unique_label_combinations(tmp_path):
+    rng = np.random.default_rng(0)
+    table = rng.random((60, 12)) < 0.4
+    images = rng.integers(0, 255, (60, 8, 8), dtype=np.uint8)
+    run = striate.train((images, table), run=tmp_path / "run", **{**QUICK, "image_size": 8})
+    assert run.finished.val["n"] >= 3

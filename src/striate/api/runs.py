@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,14 +15,21 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from striate.api.session import IN_MEMORY, settled_recipe, stream
 from striate.api.session import resume as resume_stream
-from striate.api.session import settled_recipe, stream
 from striate.core.errors import DataError, RunError, listing, perhaps
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Record
 from striate.core.run import RunDirectory
 from striate.core.runtime import Runtime, choose_device, free_memory, usable_cores
-from striate.data.check import decode_all, refuse_or_drop, survey
+from striate.data.check import (
+    Survey,
+    decode_all,
+    fingerprint,
+    refuse_or_drop,
+    survey,
+    survey_without,
+)
 from striate.data.dataset import Dataset, Split, open_dataset, open_for_evaluation
 from striate.data.loader import DiskStore, MemoryStore, Store
 from striate.data.sources.pictures import open_pictures
@@ -87,11 +95,17 @@ class Run(RunDirectory):
         return net.to(self._runtime.device).eval()
 
     def evaluate(
-        self, data: Any = None, *, split: str | None = None, skip_bad: bool = False
+        self,
+        data: Any = None,
+        *,
+        split: str | None = None,
+        skip_bad: bool = False,
+        allow: tuple[str, ...] = (),
     ) -> Evaluation:
         """Scores on a split of the run's own data or of other data (its test split by default).
 
-        Other data may have fewer classes than the run, never unknown ones. Raises DataError.
+        Other data may have fewer classes than the run, never unknown ones. Raises DataError; and
+        RunError if the run's own data is not what it was when training began.
         """
         dataset = self._own_data() if data is None else self._other_data(data)
         if split is None:
@@ -101,25 +115,33 @@ class Run(RunDirectory):
                 f"{dataset.source} has no {split} split", perhaps(split, dataset.splits)
             )
         chosen = replace(dataset, splits={split: dataset.splits[split]})
-        chosen, store = self._read(chosen, split, skip_bad=skip_bad)
+        chosen, store, found = self._read(chosen, split, skip_bad=skip_bad, allow=allow)
+        if data is None:
+            self._refuse_changed(chosen, split, found)
         part = chosen.splits[split]
         scores, probabilities = evaluate(
             self.network, store, part, self._task, size=self._size,
             runtime=self._runtime, views=self.recipe.augment.test_views,
         )  # fmt: skip
         names = tuple(part.images.name(i) for i in range(len(part)))
-        return Evaluation(split, scores, self.classes, names, part.targets, probabilities)
+        notes = tuple(f.text for f in chosen.findings if f.verdict != "pass")
+        return Evaluation(split, scores, self.classes, names, part.targets, probabilities, notes)
 
-    def predict(self, paths: Any, *, top: int = 1, skip_bad: bool = False) -> list[Prediction]:
+    def predict(
+        self, paths: Any, *, top: int = 1, skip_bad: bool = False, allow: tuple[str, ...] = ()
+    ) -> list[Prediction]:
         """Classes of images: paths of files, folders and archives, or arrays (H, W[, C]) uint8.
 
-        Raises DataError that names every image that cannot be used, unless `skip_bad`.
+        Raises DataError that names every image that cannot be used; with `skip_bad` they are left
+        out with a warning.
         """
         several = isinstance(paths, Sequence) and not isinstance(paths, str)
         images = open_pictures(list(paths) if several else [paths])
         empty = Split(images, np.zeros(len(images), dtype=np.int64))
         dataset = Dataset("prediction", self.classes, False, {"all": empty}, {"all": "given"})
-        kept, store = self._read(dataset, "all", skip_bad=skip_bad)
+        kept, store, _ = self._read(dataset, "all", skip_bad=skip_bad, allow=allow)
+        for finding in kept.findings:
+            warnings.warn(finding.text, stacklevel=2)
         logits, _ = outputs(
             self.network, store, size=self._size, runtime=self._runtime,
             views=self.recipe.augment.test_views,
@@ -137,7 +159,7 @@ class Run(RunDirectory):
 
     def _own_data(self) -> Dataset:
         data = self.recipe.data
-        if data.source == "arrays in memory":
+        if data.source == IN_MEMORY:
             raise RunError(
                 f"{self.path} was trained on Python objects, which a run cannot keep",
                 "Give the data to evaluate on.",
@@ -154,22 +176,36 @@ class Run(RunDirectory):
         levels = self.recipe.data.label_levels
         return open_for_evaluation(data, self.classes, self.multi_label, levels)
 
-    def _read(self, dataset: Dataset, name: str, *, skip_bad: bool) -> tuple[Dataset, Store]:
+    def _refuse_changed(self, dataset: Dataset, split: str, found: Survey) -> None:
+        """Other images in a split would be scored under a false name, training images even."""
+        known = self.read_json("dataset.json")["splits"].get(split, {}).get("fingerprint")
+        same = dataset.classes == self.classes
+        if not same or fingerprint(dataset, {split: found}) != known:
+            raise RunError(
+                f"the {split} images of {dataset.source} changed since {self.path} was trained",
+                f"Restore them, or name the data to evaluate on: striate evaluate {self.path} DATA",
+            )
+
+    def _read(
+        self, dataset: Dataset, name: str, *, skip_bad: bool, allow: tuple[str, ...]
+    ) -> tuple[Dataset, Store, Survey]:
         """Decode one split by the run's policy; unusable images are refused or dropped."""
         data, images = self.recipe.data, dataset.splits[name].images
-        found = survey(images, data.max_megapixels, data.allow)
+        found = survey(images, data.max_megapixels, (*data.allow, *allow))
         how = how_to_read(self.recipe)
         fits = len(images) * how.size**2 * how.channels <= free_memory() // 4
         pixels, undecodable = decode_all(images, how, found.faults, keep=fits)
         faults = dict(sorted({**found.faults, **undecodable}.items()))
         skip = skip_bad or data.skip_bad
-        kept, _ = refuse_or_drop(dataset, {name: faults}, skip_bad=skip, whole=False)
+        kept, bad = refuse_or_drop(dataset, {name: faults}, skip_bad=skip, whole=False)
+        if bad:
+            kept = replace(kept, findings=(*kept.findings, bad))
         store: Store = DiskStore(kept.splits[name].images, how, usable_cores())
         if pixels is not None:
             store = MemoryStore(np.delete(pixels, list(faults), axis=0) if faults else pixels)
         if not len(store):
-            raise DataError(f"{dataset.source}: no image is left after leaving out the bad ones")
-        return kept, store
+            raise DataError(f"{dataset.source}: no image is left in its {name} split")
+        return kept, store, survey_without(found, faults)
 
     @cached_property
     def _runtime(self) -> Runtime:

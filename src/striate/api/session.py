@@ -14,7 +14,7 @@ import numpy as np
 
 from striate.api.keeping import write_scores, write_setup
 from striate.core import recipe_io
-from striate.core.errors import RecipeError, RunError
+from striate.core.errors import DataError, RecipeError, RunError
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
@@ -35,13 +35,20 @@ from striate.training.materials import (
     settle_rest,
     task_of,
 )
-from striate.training.resolve import Decisions, check_used, settle_schedule
+from striate.training.resolve import (
+    Decisions,
+    check_used,
+    settle_augmentation,
+    settle_schedule,
+)
 from striate.training.state import State, load_weights, manifest_of
 from striate.training.timing import affordable_epochs, seconds_per_epoch, views_in
 
 T = TypeVar("T")
 Stop = Callable[[], bool]
 _TRAIN_SAMPLE = 5_000
+IN_MEMORY = "arrays in memory"
+"""The source that a recipe names where the data were Python objects."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ def stream(
     wanted = _settings(data, recipe, knobs)
     check_used(wanted)
     source = wanted.data.source if data is None or isinstance(data, str | Path) else data
+    if data is None and wanted.data.source == IN_MEMORY:
+        raise DataError("this recipe was used on Python objects", "Give the data to train on.")
     folder = reserve_run(run, _short_name(wanted.data.source))
     early: list[Record] = [Started(str(folder), wanted.data.source)]
     try:
@@ -102,6 +111,11 @@ def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> 
     directory = RunDirectory(run)
     finished = [r for r in directory.records() if isinstance(r, Finished)]
     recipe = settled_recipe(directory)
+    if data is None and recipe.data.source == IN_MEMORY and not finished:
+        raise RunError(
+            f"{directory.path} was trained on Python objects, which a run cannot keep",
+            "Continue it in Python: striate.resume(run, data=...).",
+        )
     yield Started(str(directory.path), recipe.data.source)
     if finished:
         yield Note("info", f"{directory.path} is finished: nothing to resume")
@@ -153,7 +167,7 @@ def _settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, An
     base = recipe_io.load_recipe(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
     if data is not None:
         named = isinstance(data, str | Path)
-        knobs = {"data.source": str(data) if named else "arrays in memory", **knobs}
+        knobs = {"data.source": str(data) if named else IN_MEMORY, **knobs}
     return recipe_io.with_overrides(base, knobs)
 
 
@@ -168,6 +182,7 @@ def _prepare(
     strengths = settle_rest(at, found)
     if at.recipe.budget.minutes is not None:
         yield from _fit_time(at, _Ready(at.recipe, found, runtime, strengths), began)
+        strengths = settle_augmentation(at, lambda: (False, "settled before"))
     ready = _Ready(at.recipe, found, runtime, strengths)
     if at.made:
         yield Note("info", _decided(at))

@@ -47,13 +47,14 @@ def parse(function: Callable[..., Any], verb: str, argv: Sequence[str]) -> Any:
 def parse_train(argv: Sequence[str]) -> TrainFlags:
     """Flags of `striate train` over --recipe or --preset, validated."""
     args = [_long(arg) for arg in argv]
-    base = _base(args)
+    names = {arg[2:].partition("=")[0].replace("-", "_") for arg in args if arg[:2] == "--"}
+    base = recipe_io.open_budget(_base(args), names)
     flags: TrainFlags = tyro.cli(
         TrainFlags,
         prog="striate train",
         args=args,
         default=TrainFlags(knobs=base),
-        config=_CONFIG,
+        config=(*_CONFIG, tyro.conf.UseAppendAction),  # a list must not swallow DATA
     )
     given = asdict(flags.knobs)
     if flags.source is not None:

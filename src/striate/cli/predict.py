@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_format
+import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +24,7 @@ def _predict(
     paths: Annotated[tuple[str, ...], tyro.conf.Positional],
     top: int = 1,
     skip_bad: bool = False,
+    allow: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     json: bool = False,
 ) -> int:
     """Classify files, folders and archives (zip#folder for a part): a row for each image.
@@ -30,7 +33,8 @@ def _predict(
         run: the run directory
         paths: images, folders of images, .zip or .tar
         top: how many classes to name for each image
-        skip_bad: leave out images that cannot be read
+        skip_bad: leave out and count images that cannot be read
+        allow: faults to accept, such as wrong-extension
         json: print one JSON object instead of rows
     """
     from striate.api.runs import Run
@@ -40,7 +44,11 @@ def _predict(
         raise DataError("no images given", "striate predict RUN PATH…: files, folders or archives.")
     if top < 1:
         raise DataError(f"--top {top}: expected 1 or more")
-    found = Run(run).predict(paths, top=top, skip_bad=skip_bad)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        found = Run(run).predict(paths, top=top, skip_bad=skip_bad, allow=allow)
+    for note in notes:
+        print(note.message, file=sys.stderr)
     if json:
         rows = [
             {

@@ -14,6 +14,17 @@ from typing import Any
 
 from striate.core.errors import RunError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_IN_THE_WAY = (
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)
+
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Temporary name, fsync, rename, fsync of the folder (F1). Raises RunError on a full disk."""
@@ -53,14 +64,15 @@ def disk_faults_explained(path: Path, needed: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in (*_FULL, *_IN_THE_WAY):
             raise
         free = shutil.disk_usage(_existing(path)).free
         needs = f"{needed:,} bytes needed, " if needed else ""
         raise RunError(
             f"cannot write {path}: {os.strerror(error.errno or 0)} ({needs}{free:,} bytes free)",
-            "Free some space or choose another place with --run DIR; "
-            "the last good checkpoint is untouched.",
+            "Free some space or choose another place; the last good checkpoint is untouched."
+            if error.errno in _FULL
+            else "Choose a folder that exists and may be written to.",
         ) from None
 
 

@@ -46,11 +46,11 @@ class Data:
     test_fraction: Share = 0.2
     """Share of all images kept for the test where the data has no such split."""
     label_levels: tuple[str, ...] = ()
-    """Multi-label by folders: a name for each folder level, such as `colour garment`."""
+    """Multi-label by folders: a name for each folder level; repeat the flag for each."""
     skip_bad: bool = False
     """Drop and count images that cannot be read, instead of stopping before the first step."""
     allow: tuple[str, ...] = ()
-    """Faults to accept, each by name: wrong-extension."""
+    """Faults to accept, each by name: wrong-extension; repeat the flag for each."""
     max_megapixels: Positive = 100.0
     """Images with more pixels are refused before they are decoded."""
     memory_mb: Whole | Auto = "auto"

@@ -63,6 +63,7 @@ def set_knob(recipe: Recipe, dotted: str, value: Any) -> Recipe:
 
 def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     """Apply everyday names (`epochs=5`) and dotted names (`{"optim.lr": 0.1}`), then validate."""
+    recipe = open_budget(recipe, {SHORT_FLAGS.get(name, name) for name in overrides})
     known = knob_names()
     tree: dict[str, Any] = {}
     for name, value in overrides.items():
@@ -72,6 +73,15 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
         group, _, leaf = dotted.rpartition(".")
         (tree.setdefault(group, {}) if group else tree)[leaf] = value
     return from_dict(tree, "recipe", recipe)
+
+
+def open_budget(recipe: Recipe, given: set[str]) -> Recipe:
+    """Minutes replace the epochs of an inherited recipe, and the other way round."""
+    if "budget.minutes" in given and "budget.epochs" not in given:
+        return set_knob(recipe, "budget.epochs", "auto")
+    if "budget.epochs" in given and "budget.minutes" not in given:
+        return set_knob(recipe, "budget.minutes", None)
+    return recipe
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -93,7 +103,7 @@ def load_recipe(path: str | Path, base: Recipe | None = None) -> Recipe:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecipeError(f"no recipe file {path}", "Check the path given to --recipe.") from None
+        raise RecipeError(f"no recipe file {path}", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:

@@ -101,9 +101,9 @@ def release_run(folder: Path) -> None:
 
 def begin_run(folder: Path, environment: dict[str, Any]) -> RunDirectory:
     """Turn a reserved (and locked) folder into a run."""
+    write_json(folder / "environment.json", {"format": FORMAT, **environment})
     with disk_faults_explained(folder):
         (folder / "checkpoints").mkdir(exist_ok=True)
-    write_json(folder / "environment.json", {"format": FORMAT, **environment})
     return RunDirectory(folder)
 
 
@@ -124,7 +124,9 @@ def find_runs(folder: str | Path) -> list[RunDirectory]:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run's folder for writing. Raises RunError if another process holds it."""
-    with (folder / "lock").open("a+", encoding="utf-8") as file:
+    with disk_faults_explained(folder / "lock"):
+        opened = (folder / "lock").open("a+", encoding="utf-8")
+    with opened as file:
         if not _try_lock(file):
             file.seek(0)
             raise RunError(

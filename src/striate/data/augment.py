@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,13 +44,15 @@ def padded_crop(images: Pixels, draw: Draw, padding: float) -> Pixels:
     return result
 
 
-def resized_crop(images: Pixels, draw: Draw, strength: float) -> Pixels:
-    """Cut a random part of 1 − strength to all of the area, aspect 3:4 to 4:3, and resize it back.
+def resized_crop(images: Pixels, draw: Draw, strength: float, size: int | None = None) -> Pixels:
+    """Cut a random part of 1 − strength to all of the area, aspect 3:4 to 4:3, and resize it.
 
-    As in GoogLeNet's training (Szegedy et al. 2015); bilinear with antialiasing.
+    To size×size, or back to its own size. As in GoogLeNet's training (Szegedy et al. 2015);
+    bilinear with antialiasing.
     """
     if strength == 0:
         return images
+    size = size or images.shape[1]
     side = np.array(images.shape[1:3])
     area, aspect, top, left = draw("resized crop", 4).T
     share = 1 - strength * area
@@ -57,7 +60,7 @@ def resized_crop(images: Pixels, draw: Draw, strength: float) -> Pixels:
     sides = np.stack([np.sqrt(share / ratio), np.sqrt(share * ratio)], axis=1).clip(max=1) * side
     starts = np.stack([top, left], axis=1) * (side - sides)
     boxes = np.concatenate([starts, starts + sides], axis=1)
-    return np.stack([_cut(image, box) for image, box in zip(images, boxes, strict=True)])
+    return np.stack([_cut(image, box, size) for image, box in zip(images, boxes, strict=True)])
 
 
 def cutout(images: Pixels, draw: Draw, side: float, fill: NDArray[np.float64]) -> Pixels:
@@ -86,10 +89,11 @@ def pipeline(
     seed: int, strengths: dict[str, float], fill: NDArray[np.float64], size: int
 ) -> Augmentation:
     """Apply the named augmentations in order, then cut the centre to `size`."""
+    extras: dict[str, dict[str, Any]] = {"cutout": {"fill": fill}, "resized": {"size": size}}
     members = [
-        (partial(AUGMENTATIONS[name], fill=fill) if name == "cutout" else AUGMENTATIONS[name], s)
-        for name, s in strengths.items()
-        if s > 0
+        (partial(AUGMENTATIONS[name], **extras.get(name, {})), strength)
+        for name, strength in strengths.items()
+        if strength > 0
     ]
 
     def apply(images: Pixels, ids: Ids, epoch: int) -> Pixels:
@@ -129,9 +133,9 @@ def _mirrored_border(images: Pixels, pad: int) -> Pixels:
     return np.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], "reflect" if wide else "edge")
 
 
-def _cut(image: Pixels, box: NDArray[np.float64]) -> Pixels:
+def _cut(image: Pixels, box: NDArray[np.float64], size: int) -> Pixels:
     top, left, bottom, right = box.tolist()
-    height, width, channels = image.shape
+    channels = image.shape[2]
     picture = Image.fromarray(image[:, :, 0] if channels == 1 else image)
-    cut = picture.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
-    return np.asarray(cut).reshape(height, width, channels)
+    cut = picture.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return np.asarray(cut).reshape(size, size, channels)

@@ -72,13 +72,21 @@ def open_dataset(
     if WHOLE in parts:
         parts["train"] = parts.pop(WHOLE)
         origin = {"train": "given whole"}
+    if "train" not in parts:
+        raise DataError(
+            f"{found.source} has {', '.join(sorted(parts))} images but none to train on",
+            "Expected a train split, or images without splits.",
+        )
     _refuse_small_classes(parts, found)
     for split, fraction in (("test", test_fraction), ("val", val_fraction)):
         if split not in parts and fraction > 0:
             parts["train"], parts[split] = _hold_out(parts["train"], fraction, seed, split)
             origin[split] = f"{fraction:.0%} of training, stratified, seed {seed}"
-    if "val" not in parts:
-        raise DataError(f"{found.source}: no validation images", "Leave data.val_fraction above 0.")
+    if "val" not in parts or not any(parts["val"].labels):
+        raise DataError(
+            f"{found.source}: no labelled validation images",
+            "Leave data.val_fraction above 0, or add images.",
+        )
     classes = _classes_of(parts["train"])
     findings = [*_ignored(found), *_class_findings(parts, classes, found.source)]
     splits = {
@@ -98,6 +106,11 @@ def open_for_evaluation(
     A class that the network does not know raises DataError; missing classes are a warning.
     """
     found = open_source(source, label_levels)
+    if found.multi_label and not multi_label:
+        raise DataError(
+            f"{found.source} has several labels an image; the run's network gives one",
+            "Give data with one label an image.",
+        )
     findings = [*_ignored(found)]
     for name, part in found.parts.items():
         findings += _check_against(part, classes, name, found.source, "the run's network")
@@ -147,12 +160,18 @@ def _first_with(part: Part, label: str) -> str:
 
 
 def _hold_out(part: Part, fraction: float, seed: int, split: str) -> tuple[Part, Part]:
-    kept, held = stratified_holdout(part.labels, fraction, seed, f"split {split}")
+    kept, held = stratified_holdout(_strata(part), fraction, seed, f"split {split}")
 
     def of(positions: NDArray[np.int64]) -> Part:
         return Part(part.images.take(positions), tuple(part.labels[i] for i in positions))
 
     return of(kept), of(held)
+
+
+def _strata(part: Part) -> list[str]:
+    """Each image's rarest label: with several labels, whole combinations are mostly unique."""
+    counts = Counter(label for labels in part.labels for label in labels)
+    return [min(labels, key=lambda n: (counts[n], n), default="") for labels in part.labels]
 
 
 def _classes_of(part: Part) -> tuple[str, ...]:

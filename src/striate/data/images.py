@@ -5,9 +5,11 @@ All have the same few methods, so nothing above asks where an image comes from.
 
 from __future__ import annotations
 
+import lzma
 import os
 import threading
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,15 @@ from PIL import Image
 
 from striate.data.decode import Header, Pixels, UndecodableError, decode, read_header, to_array
 
+_DAMAGED = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What zipfile raises for a member that cannot be unpacked."""
 Indices = Sequence[int] | NDArray[np.integer]
 
 
@@ -86,21 +97,21 @@ class BytesReader:
 class ZipReader:
     """Members of a zip. One open file for each process and thread: handles cannot be shared."""
 
-    def __init__(self, path: Path, prefix: str = "") -> None:
-        self.path, self.prefix = path, prefix
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._local = threading.local()
 
     def read(self, key: str) -> bytes:
         if getattr(self._local, "pid", None) != os.getpid():
             self._local.file, self._local.pid = zipfile.ZipFile(self.path), os.getpid()
         try:
-            data: bytes = self._local.file.read(self.prefix + key)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            data: bytes = self._local.file.read(key)
+        except _DAMAGED as error:
             raise OSError(f"cannot be read from {self.path.name}: {error}") from None
         return data
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "prefix": self.prefix}
+        return {"path": self.path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]

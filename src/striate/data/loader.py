@@ -55,14 +55,12 @@ class DiskStore:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Pixels:
+    def __getitem__(self, index: int) -> Pixels | str:
+        """The image, or what is wrong with it: an exception would reach the user as a trace."""
         try:
             return self.how.load(self.images, index)
         except UndecodableError as error:
-            raise TrainingError(
-                f"{self.images.name(index)} could be read before training and cannot now: {error}",
-                "Has the data changed? Repair it and continue with `striate resume`.",
-            ) from None
+            return f"{self.images.name(index)} could be read before and cannot now: {error}"
 
     def batches(self, plan: Sequence[Ids]) -> Iterator[Pixels]:
         import torch
@@ -72,10 +70,21 @@ class DiskStore:
             self,  # type: ignore[arg-type]  # map-style by duck typing
             batch_sampler=[ids.tolist() for ids in plan],
             num_workers=min(self.workers, len(plan)),
-            collate_fn=np.stack,
+            collate_fn=_stack,
             generator=torch.Generator().manual_seed(0),  # leave the global generator alone
         )
-        return iter(loader)
+        for batch in loader:
+            if isinstance(batch, str):
+                raise TrainingError(
+                    batch, "Has the data changed? Repair it and continue with `striate resume`."
+                )
+            yield batch
+
+
+def _stack(images: list[Pixels | str]) -> Pixels | str:
+    """A batch, or the first fault in it."""
+    faults = [image for image in images if isinstance(image, str)]
+    return faults[0] if faults else np.stack([i for i in images if not isinstance(i, str)])
 
 
 def epoch_plan(count: int, batch_size: int, seed: int, epoch: int) -> list[Ids]:

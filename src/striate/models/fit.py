@@ -29,10 +29,10 @@ def check_fits(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             output = shadow(images)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise _explained(str(error), name, trail, image_size, batch_size) from None
     except NotImplementedError:
         return  # an operation without a shape rule: the first real step will tell
+    except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
+        raise _explained(str(error), name, trail, image_size, batch_size) from None
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if shape != (batch_size, classes):
         raise ModelError(
@@ -65,7 +65,7 @@ def _explained(
             f"whose input is {sides}",
             "Use larger images (--data.image-size) or a shallower network (--model fastnet).",
         )
-    first = reason.splitlines()[0]
+    first = reason.partition("\n")[0]
     return ModelError(f"{name} does not take {size}×{size} images: layer {layer}: {first}")
 
 

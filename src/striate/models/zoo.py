@@ -32,6 +32,10 @@ TAKES_GREY = frozenset(_OWN) - {"alexnet_grouped"}
 """Networks with as many input channels as the images have; all others take 3."""
 
 
+TAKES_STEM = frozenset({"alexnet", "googlenet", "inception_v3", *_RESNETS})
+"""Networks with another first layer for small images."""
+
+
 def check_name(name: str) -> None:
     """Raise ModelError for a misspelt name, before anything slow is done."""
     if ":" not in name and name not in ARCHITECTURES:
@@ -55,8 +59,11 @@ def find_factory(name: str) -> Callable[..., nn.Module]:
     return _imported(module, function, name)
 
 
-def build(name: str, **wanted: Any) -> nn.Module:
-    """Call the factory with those of `wanted` that it declares; every network needs num_classes."""
+def build(name: str, *, insist: dict[str, Any] | None = None, **wanted: Any) -> nn.Module:
+    """Call the factory with those of `wanted` that it declares and with all of `insist`.
+
+    Raises ModelError if it does not declare num_classes or something insisted on.
+    """
     factory = find_factory(name)
     declared = inspect.signature(factory).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in declared.values())
@@ -66,6 +73,10 @@ def build(name: str, **wanted: Any) -> nn.Module:
             "Declare it as `def factory(num_classes, channels, image_size)`; the last two are "
             "optional.",
         )
+    lacking = [k for k in insist or {} if not anything and k not in declared]
+    if lacking:
+        raise ModelError(f"{name} does not take {', '.join(lacking)}", "Leave that knob out.")
+    wanted |= insist or {}
     return factory(**{k: v for k, v in wanted.items() if anything or k in declared})
 
 

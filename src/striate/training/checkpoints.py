@@ -60,7 +60,8 @@ def save(folder: Path, manifest: dict[str, Any], model: Tensors, state: Tensors)
     contents = {"model.safetensors": model, "state.safetensors": state}
     encoded = {name: save_tensors(_plain(tensors)) for name, tensors in contents.items()}
     needed = sum(len(data) for data in encoded.values())
-    shutil.rmtree(temporary, ignore_errors=True)
+    for stray in folder.glob(".step-*.tmp"):  # left by a kill in the middle of a save
+        shutil.rmtree(stray, ignore_errors=True)
     with disk_faults_explained(final, needed):
         try:
             temporary.mkdir(parents=True)

@@ -64,6 +64,7 @@ class Evaluation:
     names: tuple[str, ...]
     targets: NDArray[Any]
     probabilities: Logits
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, score: str) -> float:
         return self.scores[score]

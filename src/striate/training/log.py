@@ -55,7 +55,8 @@ class Log:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError) if error else disk_faults_explained(self.path):
+            self._file.close()  # flushes: a full disk must not hide the first error
 
 
 def logged(records: Generator[Record, None, T], log: Log) -> Generator[Record, None, T]:

@@ -71,7 +71,7 @@ def train(job: Job, state: State) -> Generator[Record, None, str]:
             if job.stop():
                 return "interrupted"
     except (GeneratorExit, TrainingError):  # both strike between updates: the state is sound
-        if at.step > saved:
+        if at.step > saved and not state.non_finite():
             job.save(state)
         raise
     return "planned"
@@ -100,6 +100,7 @@ def update(
 ) -> tuple[float, float]:
     """One step: set the rate, forward, backward, check finite, step. Returns (loss, grad norm)."""
     net, device = state.net, job.runtime.device
+    before = [buffer.clone() for buffer in net.buffers()]
     for group in state.optimiser.param_groups:
         group["lr"] = lr
     x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
@@ -111,7 +112,10 @@ def update(
         loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
     if not torch.isfinite(loss + norm):
-        raise _not_finite(job, state, x, ids, loss.item(), norm.item())
+        fault = _not_finite(job, state, x, ids, loss.item(), norm.item())
+        for buffer, old in zip(net.buffers(), before, strict=True):
+            buffer.copy_(old)  # the forward pass has reached batch norm's averages already
+        raise fault
     for act in job.after_backward:
         act(net)
     state.optimiser.step()
@@ -164,6 +168,11 @@ def _close_epoch(job: Job, state: State) -> Epoch:
 
 def _save(job: Job, state: State) -> Saved:
     started = time.perf_counter()
+    if bad := state.non_finite():
+        raise TrainingError(
+            f"step {state.position.step}: {bad} is not finite after the update; it was not saved",
+            "A lower learning rate usually helps (--lr), or --optim.clip-norm 1.",
+        )
     path = job.save(state)
     at = state.position
     return Saved(at.step, at.epoch, path, round(time.perf_counter() - started, 3))

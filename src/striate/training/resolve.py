@@ -17,7 +17,7 @@ from striate.core.recipe_io import get_knob, set_knob
 from striate.core.runtime import free_memory, usable_cores
 from striate.data.check import Survey
 from striate.models.initialise import INITIALISERS
-from striate.models.zoo import TAKES_GREY, build, check_name
+from striate.models.zoo import TAKES_GREY, TAKES_STEM, build, check_name
 from striate.optim.rules import UPDATE_RULES, default_rate, find_rule
 from striate.optim.schedules import SCHEDULES, find_schedule
 from striate.tasks.losses import LOSSES
@@ -133,7 +133,8 @@ def settle_shape(at: Decisions, surveys: dict[str, Survey]) -> None:
         return 3, f"{name} takes 3 channels: grey is repeated"
 
     at.settle("data.channels", choose_channels)
-    at.settle("model.small_stem", lambda: _small_stem(at.recipe.data.image_size))
+    if name in TAKES_STEM:
+        at.settle("model.small_stem", lambda: _small_stem(at.recipe.data.image_size))
     if name == "fastnet":
         at.settle(
             "model.width",
@@ -180,7 +181,8 @@ def settle_augmentation(at: Decisions, flip: Callable[[], tuple[bool, str]]) -> 
         strengths["resized"] = 1 - float(at.recipe.augment.crop_scale)
     mirrored = at.settle("augment.flip", flip)
     strengths["flip"] = 0.5 if mirrored else 0.0
-    strengths["cutout"] = at.settle("augment.cutout", lambda: _cutout(at.recipe))
+    if at.recipe.budget.epochs != "auto":  # with --minutes they are not known yet
+        strengths["cutout"] = at.settle("augment.cutout", lambda: _cutout(at.recipe))
     at.settle("augment.test_views", lambda: _test_views(size, mirrored=mirrored))
     return strengths
 
@@ -188,7 +190,8 @@ def settle_augmentation(at: Decisions, flip: Callable[[], tuple[bool, str]]) -> 
 def _cutout(recipe: Recipe) -> tuple[int, str]:
     epochs, size = recipe.budget.epochs, recipe.data.image_size
     assert size != "auto"
-    if epochs == "auto" or epochs < CUTOUT_FROM_EPOCHS:
+    assert epochs != "auto"
+    if epochs < CUTOUT_FROM_EPOCHS:
         return 0, f"fewer than {CUTOUT_FROM_EPOCHS} epochs learn more without"
     return size // 4, "a quarter of the side"
 
@@ -273,13 +276,25 @@ def _epochs(images: int, grey: bool) -> tuple[int, str]:
 
 
 def build_network(recipe: Recipe, classes: int) -> Any:
-    """The backbone that the recipe names, for `classes` outputs."""
+    """The backbone that the recipe names, for `classes` outputs.
+
+    Raises ModelError if it does not take a knob that the recipe sets.
+    """
     return build(
         recipe.model.name,
         num_classes=classes,
         channels=recipe.data.channels,
         image_size=recipe.data.image_size,
-        small_stem=recipe.model.small_stem,
-        **({"width": recipe.model.width} if recipe.model.width != "auto" else {}),
-        **({"dropout": recipe.regularise.dropout} if recipe.regularise.dropout else {}),
+        insist=_insisted(recipe),
     )
+
+
+def _insisted(recipe: Recipe) -> dict[str, Any]:
+    knobs: dict[str, Any] = {}
+    if recipe.model.width != "auto":
+        knobs["width"] = recipe.model.width
+    if recipe.model.small_stem != "auto":
+        knobs["small_stem"] = recipe.model.small_stem
+    if recipe.regularise.dropout:
+        knobs["dropout"] = recipe.regularise.dropout
+    return knobs

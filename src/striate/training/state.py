@@ -27,7 +27,6 @@ class Position:
     best_score: float | None = None
     val_score: float | None = None
     epochs_without_gain: int = 0
-    stopped: str = ""
 
 
 @dataclass
@@ -43,6 +42,13 @@ class State:
     def deployed(self) -> nn.Module:
         """The network to evaluate: the moving average if one is kept."""
         return self.average.net if self.average else self.net
+
+    def non_finite(self) -> str:
+        """Name of the first weight or buffer that is not finite, or an empty string."""
+        for name, tensor in self.net.state_dict().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                return name
+        return ""
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(model tensors to use, state tensors that only training needs)."""

@@ -24,6 +24,11 @@ def open_source(source: Any, levels: tuple[str, ...] = ()) -> Listing:
 
     `levels` names the folder levels that give one label each. Raises DataError.
     """
+    if levels and not _is_tree(source):
+        raise DataError(
+            f"data.label_levels: {source} is no tree of folders, so it has no levels",
+            "Leave --data.label-levels out.",
+        )
     if not isinstance(source, str | Path):
         return open_object(source)
     text = str(source)
@@ -35,6 +40,17 @@ def open_source(source: Any, levels: tuple[str, ...] = ()) -> Listing:
     if not path.exists():
         raise DataError(f"no data at {path}", _what_else(path))
     return _open_path(path, inside, levels)
+
+
+def _is_tree(source: Any) -> bool:
+    if not isinstance(source, str | Path):
+        return False
+    path, inside = _split_inside(str(source))
+    if path.is_dir():
+        return not ((path / inside).is_dir() and is_idx_folder(path / inside))
+    if str(source) in SOURCES or str(source).startswith("torchvision:"):
+        return False
+    return not path.exists() or path.name.lower().endswith(_ARCHIVE_ENDINGS)
 
 
 def lasting(source: str) -> str:

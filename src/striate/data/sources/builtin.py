@@ -137,7 +137,13 @@ def torch_part(dataset: Any) -> Part:
     if targets is None:
         targets = [dataset[i][1] for i in range(len(dataset))]
     names = getattr(dataset, "classes", None)
-    numbers = [int(t) for t in targets]
+    try:
+        numbers = [int(t) for t in targets]
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{type(dataset).__name__} has targets such as {targets[0]!r}",
+            "Expected one integer an image; for several labels give arrays (images, 0/1 table).",
+        ) from None
     if names is not None and numbers and not 0 <= min(numbers) <= max(numbers) < len(names):
         raise DataError(
             f"labels from {min(numbers)} to {max(numbers)} for {len(names)} classes: out of range"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -86,6 +88,11 @@ def arrange(tree: Tree, source: str, levels: tuple[str, ...] = ()) -> Listing:
     else:
         _refuse_nested_splits(tops, relative.values(), source)
         parts[WHOLE] = _part(tree, prefix, pictures, folders, levels, ignored)
+    if not any(part.labels for part in parts.values()):
+        raise DataError(
+            f"{source}: {len(pictures)} images, none in a folder that names its class",
+            "Expected CLASS/image.jpg, train/CLASS/image.jpg, or a .csv of path,label.",
+        )
     return Listing(source, parts, bool(levels), +ignored)
 
 
@@ -171,6 +178,7 @@ def _hidden(path: str) -> bool:
 
 def scan_folder(root: Path) -> Tree:
     """Walk `root`, following links, refusing loops and unreadable folders."""
+    root = root.absolute()
     files: list[str] = []
     folders: list[str] = []
     ancestors: dict[str, frozenset[tuple[int, int]]] = {}
@@ -219,7 +227,7 @@ def _scan_tar(path: Path) -> Tree:
             _check_members([member.name for member in members], path)
             plain = [member for member in members if member.isfile()]
             reader = _tar_reader(archive, plain, path)
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
             f"{path} cannot be opened: {error}", "Expected a folder, a .zip or a .tar."
         ) from None
