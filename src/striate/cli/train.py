@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from striate.cli.flags import parse, parse_train
-from striate.cli.view import closing_table, show
+from striate.cli.view import closing_table, program, show
 from striate.core.records import Finished, Record, to_json
 
 
@@ -46,7 +46,7 @@ def _resume(run: Annotated[Path, tyro.conf.Positional], json: bool = False) -> i
 def _watch(records: Iterator[Record], *, as_json: bool) -> int:
     path, last = show(records)
     if not isinstance(last, Finished):
-        raise KeyboardInterrupt(f"stopped and saved. Continue with: striate resume {path}")
+        raise KeyboardInterrupt(f"stopped and saved. Continue with: {program()} resume {path}")
     closing_table(last)
     if as_json:
         values = json.loads(to_json(last))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -137,9 +138,16 @@ def closing_table(done: Finished) -> None:
     epochs = f"{done.epochs} epoch{'s' if done.epochs > 1 else ''}"
     print(f"\n{epochs} in {clock(done.seconds)}{ended}. The run: {done.run}")
     print("Try next:")
-    print(f"  striate predict {done.run} IMAGE…   your own pictures")
-    print(f"  striate evaluate {done.run} DATA    other data")
-    print("  striate train FOLDER                your own classes")
+    striate = program()
+    print(f"  {striate} predict {done.run} IMAGE…   your own pictures")
+    print(f"  {striate} evaluate {done.run} DATA    other data")
+    print(f"  {striate} train FOLDER   your own classes")
+
+
+def program() -> str:
+    """What to type: `striate` where the shell finds it, else the path that was used."""
+    called = sys.argv[0]
+    return "striate" if shutil.which("striate") or not called.endswith("striate") else called
 
 
 def class_table(rows: list[dict[str, Any]], split: str) -> Table:
