@@ -107,7 +107,7 @@ def plain_lines(record: Record, progress: Progress, *, log: bool = True) -> list
         case Planned():
             done = f", {record.step:,} done" if record.step else ""
             return [
-                f"{record.model}: {record.parameters:,} parameters; {record.epochs} epochs, "
+                f"{record.model}: {record.parameters:,} parameters; {_epochs(record.epochs)}, "
                 f"{record.steps:,} steps{done}"
             ]
         case Epoch():
@@ -135,8 +135,7 @@ def closing_table(done: Finished) -> None:
         console.print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}", markup=False)
     console.print(score_table({"train": done.train, "val": done.val, "test": done.test}))
     ended = " (early: validation stopped improving)" if done.reason == "patience" else ""
-    epochs = f"{done.epochs} epoch{'s' if done.epochs > 1 else ''}"
-    print(f"\n{epochs} in {clock(done.seconds)}{ended}. The run: {done.run}")
+    print(f"\n{_epochs(done.epochs)} in {clock(done.seconds)}{ended}. The run: {done.run}")
     print("Try next:")
     striate = program()
     print(f"  {striate} predict {done.run} IMAGE…   your own pictures")
@@ -206,6 +205,10 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' if count > 1 else ''}"
 
 
 def _name(score: str) -> str:
