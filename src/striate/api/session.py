@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from striate.data.sources import lasting
 from striate.models.fit import parameter_count
 from striate.training import checkpoints
 from striate.training.evaluate import Evaluation, evaluate
-from striate.training.log import Log, logged
+from striate.training.log import Log, seen_by
 from striate.training.loop import Job
 from striate.training.loop import train as training_loop
 from striate.training.materials import (
@@ -44,7 +43,6 @@ from striate.training.resolve import (
 from striate.training.state import State, load_weights, manifest_of
 from striate.training.timing import affordable_epochs, seconds_per_epoch, views_in
 
-T = TypeVar("T")
 Stop = Callable[[], bool]
 _TRAIN_SAMPLE = 5_000
 IN_MEMORY = "arrays in memory"
@@ -87,7 +85,7 @@ def stream(
     early: list[Record] = [Started(str(folder), wanted.data.source)]
     try:
         yield early[0]
-        ready, at = yield from _kept(_prepare(wanted, source, began), early)
+        ready, at = yield from seen_by(early.append, _prepare(wanted, source, began))
     except BaseException:
         release_run(folder)
         raise
@@ -98,7 +96,8 @@ def stream(
             for record in early:
                 log.write(record)
             state = _fresh(ready)
-            yield from logged(_train_and_score(directory, ready, state, log, began, stop), log)
+            story = _train_and_score(directory, ready, state, log, began, stop)
+            yield from seen_by(log.write, story)
 
 
 def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> Iterator[Record]:
@@ -137,7 +136,8 @@ def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> 
             if not checkpoint:
                 log.write(Started(str(directory.path), recipe.data.source))
             yield Note("info", f"continuing after step {state.position.step}")
-            yield from logged(_train_and_score(directory, ready, state, log, began, stop), log)
+            story = _train_and_score(directory, ready, state, log, began, stop)
+            yield from seen_by(log.write, story)
 
 
 def settled_recipe(directory: RunDirectory) -> Recipe:
@@ -324,19 +324,6 @@ def _refuse_other_data(directory: RunDirectory, found: Materials) -> None:
                 f"the {name} images of {found.dataset.source} changed since {directory.path} began",
                 "Restore them, or train anew.",
             )
-
-
-def _kept(records: Generator[Record, None, T], into: list[Record]) -> Generator[Record, None, T]:
-    """Pass records on and remember them; returns what `records` returns."""
-    with contextlib.closing(records):
-        while True:
-            try:
-                record = next(records)
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            into.append(record)
-            yield record
 
 
 def _short_name(source: str) -> str:

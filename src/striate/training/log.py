@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -59,10 +59,11 @@ class Log:
             self._file.close()  # flushes: a full disk must not hide the first error
 
 
-def logged(records: Generator[Record, None, T], log: Log) -> Generator[Record, None, T]:
-    """Pass records on, each written first: whoever has seen a record finds it in the log.
-
-    Returns what `records` returns; closing this closes `records`.
+def seen_by(
+    see: Callable[[Record], None], records: Generator[Record, None, T]
+) -> Generator[Record, None, T]:
+    """Pass records on, each given to `see` first: with `log.write`, whoever has a record finds it
+    in the log. Returns what `records` returns; closing this closes `records`.
     """
     with contextlib.closing(records):
         while True:
@@ -71,5 +72,5 @@ def logged(records: Generator[Record, None, T], log: Log) -> Generator[Record, N
             except StopIteration as end:
                 value: T = end.value
                 return value
-            log.write(record)
+            see(record)
             yield record
