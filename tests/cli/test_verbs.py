@@ -98,6 +98,13 @@ def test_predict_files_folders_and_zips(striate_cli, trained, tmp_path):
     assert all("\tred 0." in line or "\tred 1." in line for line in out.splitlines())
 
 
+def test_predict_shows_paths_as_they_were_given(striate_cli, trained, tmp_path, monkeypatch):
+    write_tree(tmp_path / "p", {"x": 1})
+    assert striate_cli("predict", trained[0], "p")[1].startswith("p/x/0.png\t")
+    monkeypatch.chdir(tmp_path / "p")
+    assert striate_cli("predict", trained[0], ".")[1].startswith("x/0.png\t")
+
+
 def test_predict_skip_bad(striate_cli, trained, tmp_path):
     folder = write_tree(tmp_path / "p", {"x": 2})
     (folder / "x" / "bad.png").write_bytes(b"zzz")

@@ -176,9 +176,9 @@ def _hidden(path: str) -> bool:
     return any(piece.startswith(".") or piece in _JUNK for piece in path.split("/"))
 
 
-def scan_folder(root: Path) -> Tree:
-    """Walk `root`, following links, refusing loops and unreadable folders."""
-    root = root.absolute()
+def scan_folder(given: Path) -> Tree:
+    """Walk a folder, following links, refusing loops and unreadable folders."""
+    root = given.absolute()
     files: list[str] = []
     folders: list[str] = []
     ancestors: dict[str, frozenset[tuple[int, int]]] = {}
@@ -200,8 +200,13 @@ def scan_folder(root: Path) -> Tree:
         relative = Path(folder).relative_to(root)
         folders += [(relative / name).as_posix() for name in names]
         files += [(relative / leaf).as_posix() for leaf in leaves]
-    _check_names([*files, *folders], str(root))
-    return Tree(tuple(sorted(files)), tuple(folders), FolderReader(root), f"{root}/")
+    _check_names([*files, *folders], str(given))
+    return Tree(
+        tuple(sorted(files)),
+        tuple(folders),
+        FolderReader(root),
+        "" if given == Path() else f"{given}/",
+    )
 
 
 def _scan_zip(path: Path) -> Tree:
