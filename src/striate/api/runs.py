@@ -31,7 +31,7 @@ from striate.data.check import (
     survey_without,
 )
 from striate.data.dataset import Dataset, Split, open_dataset, open_for_evaluation
-from striate.data.loader import DiskStore, MemoryStore, Store
+from striate.data.loader import Store, store_of
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
 from striate.training import checkpoints
@@ -194,15 +194,12 @@ class Run(RunDirectory):
         found = survey(images, data.max_megapixels, (*data.allow, *allow))
         how = how_to_read(self.recipe)
         fits = len(images) * how.size**2 * how.channels <= free_memory() // 4
-        pixels, undecodable = decode_all(images, how, found.faults, keep=fits)
-        faults = dict(sorted({**found.faults, **undecodable}.items()))
+        pixels, faults = decode_all(images, how, found.faults, keep=fits)
         skip = skip_bad or data.skip_bad
         kept, bad = refuse_or_drop(dataset, {name: faults}, skip_bad=skip, whole=False)
         if bad:
             kept = replace(kept, findings=(*kept.findings, bad))
-        store: Store = DiskStore(kept.splits[name].images, how, usable_cores())
-        if pixels is not None:
-            store = MemoryStore(np.delete(pixels, list(faults), axis=0) if faults else pixels)
+        store = store_of(kept.splits[name].images, how, pixels, faults, usable_cores())
         if not len(store):
             raise DataError(f"{dataset.source}: no image is left in its {name} split")
         return kept, store, survey_without(found, faults)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,8 +90,3 @@ def _value(args: Sequence[str], flag: str) -> str | None:
         if arg.startswith(flag + "="):
             return arg.partition("=")[2]
     return None
-
-
-def interactive() -> bool:
-    """Whether a person watches the output in a terminal."""
-    return sys.stdout.isatty()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -81,12 +81,12 @@ def survey(images: Images, max_megapixels: float, allow: Iterable[str] = ()) -> 
 
 
 def decode_all(
-    images: Images, how: Unified, known_bad: Iterable[int], *, keep: bool
+    images: Images, how: Unified, known: Mapping[int, str], *, keep: bool
 ) -> tuple[Pixels | None, dict[int, str]]:
-    """Decode every image that is not known to be bad: (pixels (N, S, S, C) if `keep`, faults)."""
+    """Decode all images but those known to be bad: (pixels (N, S, S, C) if `keep`, all faults)."""
     shape = (len(images), how.size, how.size, how.channels)
     pixels = np.zeros(shape, dtype=np.uint8) if keep else None
-    faults: dict[int, str] = {}
+    faults = dict(known)
 
     def load(index: int) -> None:
         try:
@@ -97,8 +97,7 @@ def decode_all(
         if pixels is not None:
             pixels[index] = decoded
 
-    skip = set(known_bad)
-    wanted = [i for i in range(len(images)) if i not in skip]
+    wanted = [i for i in range(len(images)) if i not in known]
     for _ in _in_threads(load, wanted, _threads(images)):
         pass
     return pixels, dict(sorted(faults.items()))

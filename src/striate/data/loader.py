@@ -6,7 +6,7 @@ change it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,6 +85,16 @@ def _stack(images: list[Pixels | str]) -> Pixels | str:
     """A batch, or the first fault in it."""
     faults = [image for image in images if isinstance(image, str)]
     return faults[0] if faults else np.stack([i for i in images if not isinstance(i, str)])
+
+
+def store_of(
+    kept: Images, how: Unified, pixels: Pixels | None, bad: Iterable[int], workers: int
+) -> Store:
+    """The store of the `kept` images: of decoded pixels without the `bad`, else of the files."""
+    if pixels is None:
+        return DiskStore(kept, how, workers)
+    dropped = list(bad)
+    return MemoryStore(np.delete(pixels, dropped, axis=0) if dropped else pixels)
 
 
 def epoch_plan(count: int, batch_size: int, seed: int, epoch: int) -> list[Ids]:

@@ -27,11 +27,10 @@ from striate.data.check import (
 )
 from striate.data.dataset import Dataset, open_dataset
 from striate.data.loader import (
-    DiskStore,
-    MemoryStore,
     Store,
     epoch_plan,
     steps_per_epoch,
+    store_of,
 )
 from striate.data.prepare import Statistics, measure, shift_and_scale
 from striate.models.fit import check_fits, has_norm
@@ -120,21 +119,15 @@ def _read(
     keep = settle_memory(at, count * how.size**2 * how.channels)
     pixels, faults = {}, {}
     for name, split in dataset.splits.items():
-        pixels[name], undecodable = decode_all(split.images, how, surveys[name].faults, keep=keep)
-        faults[name] = dict(sorted({**surveys[name].faults, **undecodable}.items()))
+        pixels[name], faults[name] = decode_all(split.images, how, surveys[name].faults, keep=keep)
     kept, finding = refuse_or_drop(dataset, faults, skip_bad=data.skip_bad)
     surveys = {n: survey_without(s, faults[n]) for n, s in surveys.items()}
     workers = at.recipe.data.workers
     assert workers != "auto"
-    stores: dict[str, Store] = {}
-    for name, split in kept.splits.items():
-        array = pixels[name]
-        if array is None:
-            stores[name] = DiskStore(split.images, how, workers)
-        else:
-            stores[name] = MemoryStore(
-                np.delete(array, list(faults[name]), axis=0) if faults[name] else array
-            )
+    stores = {
+        name: store_of(split.images, how, pixels[name], faults[name], workers)
+        for name, split in kept.splits.items()
+    }
     return kept, surveys, stores, finding
 
 

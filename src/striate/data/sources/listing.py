@@ -21,7 +21,7 @@ WHOLE = "all"
 
 @dataclass(frozen=True)
 class Part:
-    """One split: images, and for each the names of its labels. `where` locates each label."""
+    """One split: images, and for each the names of its labels."""
 
     images: Images
     labels: tuple[tuple[str, ...], ...]
