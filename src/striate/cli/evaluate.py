@@ -47,7 +47,7 @@ def _evaluate(
         print(note, file=sys.stderr)
     Console(highlight=False).print(class_table(found.per_class(), found.split))
     if found.targets.ndim == 1:
-        for pair in found.worst_confusions(3):
+        for pair in found.worst_confusions()[:3]:
             print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}")
     Console(highlight=False).print(score_table({found.split: found.scores}))
     if json:

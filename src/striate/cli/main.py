@@ -19,6 +19,12 @@ VERBS = {
     "predict": ("striate.cli.predict:predict", "classify files, folders, archives with a run"),
     "runs": ("striate.cli.runs:runs", "a table of runs; --prune frees space"),
     "data": ("striate.cli.data:data", "look at data before training: `data show DATA`"),
+    "layers": ("striate.cli.layers:layers", "what a network costs and sees, layer by layer"),
+    "gradcheck": ("striate.cli.gradcheck:gradcheck", "check a layer's gradients numerically"),
+    "textbook": (
+        "striate.cli.textbook:textbook",
+        "the mathematics by hand: graph, train, descend",
+    ),
     "env": ("striate.cli.env:env", "versions, devices, what is fast here, what is missing"),
 }
 

@@ -101,7 +101,7 @@ def plain_lines(record: Record, progress: Progress, *, log: bool = True) -> list
     """
     match record:
         case Started(run=run):
-            return [f"run {run}"]
+            return [f"run {run}"] if run else []
         case Note(level=level, text=text):
             return [f"{'warning: ' if level == 'warning' else ''}{text}"]
         case Planned():
@@ -123,19 +123,28 @@ def plain_lines(record: Record, progress: Progress, *, log: bool = True) -> list
             return []
 
 
-def closing_table(done: Finished) -> None:
-    """Scores by class, worst confusions, where the run is, and what to try next."""
+def result_tables(
+    done: Finished, rows: list[dict[str, Any]], confusions: list[dict[str, Any]], split: str
+) -> None:
+    """Scores by class, worst confusions, scores by split, and how long it took."""
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    path = Path(done.run) / "scores.json"
-    scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    split = scores.get("split", "test")
-    if scores.get("per_class"):
-        console.print(class_table(scores["per_class"], split))
-    for pair in scores.get("confusions", [])[:3]:
+    if rows:
+        console.print(class_table(rows, split))
+    for pair in confusions[:3]:
         console.print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}", markup=False)
     console.print(score_table({"train": done.train, "val": done.val, "test": done.test}))
     ended = " (early: validation stopped improving)" if done.reason == "patience" else ""
-    print(f"\n{_epochs(done.epochs)} in {clock(done.seconds)}{ended}. The run: {done.run}")
+    print(f"\n{_epochs(done.epochs)} in {clock(done.seconds)}{ended}.", end="")
+    print(f" The run: {done.run}" if done.run else "")
+
+
+def closing_table(done: Finished) -> None:
+    """The results that a finished run wrote, and what to try next."""
+    path = Path(done.run) / "scores.json"
+    scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    result_tables(
+        done, scores.get("per_class", []), scores.get("confusions", []), scores.get("split", "test")
+    )
     print("Try next:")
     striate = program()
     print(f"  {striate} predict {done.run} IMAGE…   your own pictures")

@@ -87,7 +87,8 @@ class Model:
     __pydantic_config__ = _KNOWN_KEYS_ONLY
 
     name: str = "fastnet"
-    """A name of the zoo, `timm:NAME`, or your own `package.module:factory`."""
+    """A name of the zoo, `timm:NAME`, your own `package.module:factory`, or the layers on one
+    line: `conv 5x5 10 pad 2, relu, pool 2, fc classes`."""
     width: Positive | Auto = "auto"
     """Multiplies the channels of fastnet; auto: 1 for colour, 0.75 for grey."""
     small_stem: bool | Auto = "auto"

@@ -6,6 +6,7 @@ labels an image truth is 0/1 (N, classes).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,42 @@ def precision_recall_f1(table: NDArray[np.int64]) -> NDArray[np.float64]:
     predicted, true = table.sum(axis=0), table.sum(axis=1)
     precision, recall = _share(right, predicted), _share(right, true)
     return np.stack([precision, recall, _share(2 * right, predicted + true)], axis=1)
+
+
+def per_class(
+    truth: NDArray[Any], scores: Floats, classes: Sequence[str]
+) -> list[dict[str, float | str]]:
+    """A row for each class: n, precision, recall, f1; with several labels average_precision."""
+    if truth.ndim == 2:
+        return [
+            {
+                "class": name,
+                "n": int(truth[:, c].sum()),
+                "average_precision": average_precision(truth[:, c], scores[:, c]),
+            }
+            for c, name in enumerate(classes)
+        ]
+    each = precision_recall_f1(confusion(truth, scores.argmax(axis=1), len(classes)))
+    counts = np.bincount(truth, minlength=len(classes))
+    return [
+        {"class": c, "n": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}
+        for c, n, (p, r, f) in zip(classes, counts, each, strict=True)
+    ]
+
+
+def worst_confusions(
+    truth: Whole, scores: Floats, classes: Sequence[str], limit: int = 5
+) -> list[dict[str, str | int]]:
+    """The commonest mistakes: true class, predicted class, count n."""
+    table = confusion(truth, scores.argmax(axis=1), len(classes))
+    np.fill_diagonal(table, 0)
+    order = np.argsort(-table, axis=None, kind="stable")[:limit]
+    pairs = [np.unravel_index(i, table.shape) for i in order]
+    return [
+        {"true": classes[t], "predicted": classes[p], "n": int(table[t, p])}
+        for t, p in pairs
+        if table[t, p]
+    ]
 
 
 def average_precision(truth: NDArray[Any], scores: Floats) -> float:

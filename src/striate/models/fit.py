@@ -20,10 +20,7 @@ def check_fits(
     or where the shapes do not match; and if the output is not (batch, classes).
     """
     shadow = copy.deepcopy(net).to("meta").train()
-    trail: list[tuple[str, tuple[int, ...]]] = []
-    for layer, module in shadow.named_modules():
-        if not list(module.children()):
-            module.register_forward_pre_hook(_noting(trail, f"{layer} ({type(module).__name__})"))
+    trail = trail_of(shadow)
     images = torch.empty(batch_size, channels, image_size, image_size, device="meta")
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -32,12 +29,22 @@ def check_fits(
     except NotImplementedError:
         return  # an operation without a shape rule: the first real step will tell
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
-        raise _explained(str(error), name, trail, image_size, batch_size) from None
+        size = f"{image_size}×{image_size}"
+        raise explained(str(error), name, trail, size, batch_size) from None
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if shape != (batch_size, classes):
         raise ModelError(
             f"{name} gives {shape} for {batch_size} images; expected ({batch_size}, {classes})"
         )
+
+
+def trail_of(net: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    """A list that grows as `net` runs: each layer and the shape that arrives there."""
+    trail: list[tuple[str, tuple[int, ...]]] = []
+    for layer, module in net.named_modules():
+        if not list(module.children()):
+            module.register_forward_pre_hook(_noting(trail, f"{layer} ({type(module).__name__})"))
+    return trail
 
 
 def _noting(trail: list[tuple[str, tuple[int, ...]]], layer: str):  # type: ignore[no-untyped-def]
@@ -48,9 +55,10 @@ def _noting(trail: list[tuple[str, tuple[int, ...]]], layer: str):  # type: igno
     return hook
 
 
-def _explained(
-    reason: str, name: str, trail: list[tuple[str, tuple[int, ...]]], size: int, batch: int
+def explained(
+    reason: str, name: str, trail: list[tuple[str, tuple[int, ...]]], size: str, batch: int
 ) -> ModelError:
+    """torch's `reason` as an error that names the layer; size: of the images, `32×32`."""
     layer, shape = trail[-1] if trail else ("its first layer", ())
     if "more than 1 value per channel" in reason:
         return ModelError(
@@ -61,12 +69,12 @@ def _explained(
     if any(text in reason for text in ("too small", "greater than actual input", "non-positive")):
         sides = "×".join(str(side) for side in shape[2:])
         return ModelError(
-            f"{name} is too deep for {size}×{size} images: the map collapses at layer {layer}, "
+            f"{name} is too deep for {size} images: the map collapses at layer {layer}, "
             f"whose input is {sides}",
             "Use larger images (--data.image-size) or a shallower network (--model fastnet).",
         )
     first = reason.partition("\n")[0]
-    return ModelError(f"{name} does not take {size}×{size} images: layer {layer}: {first}")
+    return ModelError(f"{name} does not take {size} images: layer {layer}: {first}")
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -10,10 +10,12 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from striate.core.errors import ModelError, perhaps
+from striate.models import spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,8 +30,12 @@ ARCHITECTURES: dict[str, str] = {
     **{name: f"striate.models.vision:{name}" for name in _TORCHVISION},
 }
 
-TAKES_GREY = frozenset(_OWN) - {"alexnet_grouped"}
-"""Networks with as many input channels as the images have; all others take 3."""
+_ANY_CHANNELS = frozenset(_OWN) - {"alexnet_grouped"}
+
+
+def takes_grey(name: str) -> bool:
+    """Whether the network has as many input channels as the images; all others take 3."""
+    return name in _ANY_CHANNELS or spec.is_spec(name)
 
 
 TAKES_STEM = frozenset({"alexnet", "googlenet", "inception_v3", *_RESNETS})
@@ -38,16 +44,27 @@ TAKES_STEM = frozenset({"alexnet", "googlenet", "inception_v3", *_RESNETS})
 
 def check_name(name: str) -> None:
     """Raise ModelError for a misspelt name, before anything slow is done."""
+    if spec.is_spec(name):
+        spec.read(name)
+        return
     if ":" not in name and name not in ARCHITECTURES:
         hint = perhaps(name, ARCHITECTURES)
         raise ModelError(
             f"unknown architecture '{name}'",
-            f"{hint} Also timm:NAME, or your own package.module:factory.",
+            f"{hint} Also timm:NAME, your own package.module:factory, or the layers on one line: "
+            "'conv 5x5 10 pad 2, relu, pool 2, fc classes'.",
         )
 
 
 def find_factory(name: str) -> Callable[..., nn.Module]:
-    """The factory behind a zoo name, `timm:NAME` or `package.module:factory`. Raises ModelError."""
+    """The factory behind a zoo name, `timm:NAME`, `package.module:factory` or a one-line spec.
+
+    Raises ModelError.
+    """
+    if spec.is_spec(name):
+        from striate.models.plain import network
+
+        return partial(network, name)
     if name.startswith("timm:"):
         from striate.models.vision import timm_factory
 

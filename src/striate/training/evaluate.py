@@ -15,11 +15,7 @@ from striate.data.augment import centre, views_of
 from striate.data.dataset import Split
 from striate.data.decode import Pixels
 from striate.data.loader import Store, ordered_plan
-from striate.metrics.classification import (
-    average_precision,
-    confusion,
-    precision_recall_f1,
-)
+from striate.metrics.classification import per_class, worst_confusions
 from striate.tasks.task import Task
 
 Logits = NDArray[np.float32]
@@ -71,39 +67,11 @@ class Evaluation:
 
     def per_class(self) -> list[dict[str, float | str]]:
         """Count, precision, recall and F1 of each class; with several labels average precision."""
-        if self.targets.ndim == 2:
-            return [
-                {
-                    "class": name,
-                    "n": int(self.targets[:, c].sum()),
-                    "average_precision": average_precision(
-                        self.targets[:, c], self.probabilities[:, c]
-                    ),
-                }
-                for c, name in enumerate(self.classes)
-            ]
-        each = precision_recall_f1(self.confusion())
-        counts = np.bincount(self.targets, minlength=len(self.classes))
-        return [
-            {"class": c, "n": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}
-            for c, n, (p, r, f) in zip(self.classes, counts, each, strict=True)
-        ]
+        return per_class(self.targets, self.probabilities, self.classes)
 
-    def confusion(self) -> NDArray[np.int64]:
-        """Counts (classes, classes): rows are truths, columns predictions."""
-        return confusion(self.targets, self.probabilities.argmax(axis=1), len(self.classes))
-
-    def worst_confusions(self, limit: int = 5) -> list[dict[str, str | int]]:
+    def worst_confusions(self) -> list[dict[str, str | int]]:
         """The commonest mistakes: true class, predicted class, count."""
-        table = self.confusion()
-        np.fill_diagonal(table, 0)
-        order = np.argsort(-table, axis=None, kind="stable")[:limit]
-        pairs = [np.unravel_index(i, table.shape) for i in order]
-        return [
-            {"true": self.classes[t], "predicted": self.classes[p], "n": int(table[t, p])}
-            for t, p in pairs
-            if table[t, p]
-        ]
+        return worst_confusions(self.targets, self.probabilities, self.classes)
 
 
 def evaluate(

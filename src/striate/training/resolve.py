@@ -17,7 +17,7 @@ from striate.core.recipe_io import get_knob, set_knob
 from striate.core.runtime import free_memory, usable_cores
 from striate.data.check import Survey
 from striate.models.initialise import INITIALISERS
-from striate.models.zoo import TAKES_GREY, TAKES_STEM, build, check_name
+from striate.models.zoo import TAKES_STEM, build, check_name, takes_grey
 from striate.optim.rules import UPDATE_RULES, default_rate, find_rule
 from striate.optim.schedules import SCHEDULES, find_schedule
 from striate.tasks.losses import LOSSES
@@ -128,7 +128,7 @@ def settle_shape(at: Decisions, surveys: dict[str, Survey]) -> None:
     def choose_channels() -> tuple[int, str]:
         if not grey:
             return 3, "there are colour images"
-        if name in TAKES_GREY:
+        if takes_grey(name):
             return 1, "every image is stored grey"
         return 3, f"{name} takes 3 channels: grey is repeated"
 

@@ -1,0 +1,53 @@
+"""`striate gradcheck package.module:Layer --input 2x3x8x8`: is the backward rule right?"""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+import tyro
+
+from striate.cli.flags import parse
+from striate.core.errors import ModelError
+
+
+def gradcheck(argv: Sequence[str]) -> int:
+    """Check and print findings; 1 if one fails."""
+    return int(parse(_gradcheck, "gradcheck", argv))
+
+
+def _gradcheck(
+    target: Annotated[str, tyro.conf.Positional],
+    input: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    seed: int = 0,
+    limit: int = 1000,
+    json: bool = False,
+) -> int:
+    """Compare a layer's gradients with central differences in float64, entry by entry.
+
+    Args:
+        target: a torch module, function or autograd Function, or a textbook layer:
+            package.module:name, or with arguments 'torch.nn:Conv2d(3, 8, 3)'
+        input: shape of an input, such as 2x3x8x8; 8:int10 is 8 whole numbers below 10. Once for
+            each input
+        seed: of the inputs
+        limit: entries that are compared in each tensor; of a larger one a random sample
+        json: print the findings as JSON
+    """
+    if not input:
+        raise ModelError("no --input", "Give the shape of each input: --input 2x3x8x8")
+    from striate.models.gradcheck import check_target, load
+
+    findings = check_target(load(target), input, seed=seed, limit=limit)
+    failed = any(finding.verdict == "fail" for finding in findings)
+    if json:
+        print(json_format.dumps([asdict(finding) for finding in findings]))
+        return int(failed)
+    for finding in findings:
+        verdict = "kink" if finding.evidence["kink"] else finding.verdict
+        print(f"{verdict:<5} {finding.text}")
+    for remedy in dict.fromkeys(finding.remedy for finding in findings if finding.remedy):
+        print(remedy)
+    return int(failed)

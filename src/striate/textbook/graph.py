@@ -1,0 +1,140 @@
+"""Computation graphs and backpropagation (L2): every node keeps its value and its gradient.
+
+x, y, z = Node(-2, "x"), Node(5, "y"), Node(-4, "z")
+f = (x + y) * z
+f.backward()          # x.gradient is −4: upstream −4 (from ×) times local 1 (of +)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import ArrayLike
+
+from striate.textbook.arrays import Array, TextbookError, finite
+
+
+def _matmul_gradients(g: Array, _: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    """dL/dA = G Bᵀ, dL/dB = Aᵀ G; a vector stands for a row on the left, a column on the right."""
+    rows, columns = np.atleast_2d(a), b if b.ndim == 2 else b[:, None]
+    g = g.reshape(len(rows), columns.shape[1])
+    return (g @ columns.T).reshape(a.shape), (rows.T @ g).reshape(b.shape)
+
+
+# Each operation: its value, and upstream g, value y, inputs a, b → g times each local gradient.
+OPERATIONS: dict[str, tuple[Callable[..., Array], Callable[..., tuple[Array, ...]]]] = {
+    "+": (lambda a, b: a + b, lambda g, y, a, b: (g, g)),
+    "-": (lambda a, b: a - b, lambda g, y, a, b: (g, -g)),
+    "*": (lambda a, b: a * b, lambda g, y, a, b: (g * b, g * a)),
+    "/": (lambda a, b: a / b, lambda g, y, a, b: (g / b, -g * a / b**2)),
+    "**": (lambda a, b: a**b, lambda g, y, a, b: (g * b * a ** (b - 1), g * y * np.log(a))),
+    "@": (lambda a, b: a @ b, _matmul_gradients),
+    "neg": (lambda a: -a, lambda g, y, a: (-g,)),
+    "exp": (np.exp, lambda g, y, a: (g * y,)),
+    "log": (np.log, lambda g, y, a: (g / a,)),
+    "relu": (lambda a: np.maximum(a, 0), lambda g, y, a: (g * (a > 0),)),
+    "sigmoid": (lambda a: np.exp(-np.logaddexp(0, -a)), lambda g, y, a: (g * y * (1 - y),)),
+    "tanh": (np.tanh, lambda g, y, a: (g * (1 - y * y),)),
+    "sum": (np.sum, lambda g, y, a: (g * np.ones_like(a),)),
+    "max": (np.maximum, lambda g, y, a, b: (g * (a >= b), g * (a < b))),  # a tie: to the first
+}
+UFUNCS = {
+    np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.power: "**",
+    np.matmul: "@", np.negative: "neg", np.exp: "exp", np.log: "log", np.tanh: "tanh",
+    np.maximum: "max",
+}  # fmt: skip
+
+
+class Node(NDArrayOperatorsMixin):
+    """A number or array, a named variable or the result of an operation on `parents`.
+
+    After `backward`: gradient is dL/d(this node), parts are the shares that it sent to each of its
+    parents, upstream × local.
+    """
+
+    def __init__(self, value: ArrayLike, name: str = "", *, constant: bool = False) -> None:
+        self.value: Array = finite(value, name or "a constant")
+        self.name, self.constant = name, constant
+        self.gradient: Array = np.zeros_like(self.value)
+        self.operation = ""
+        self.parents: tuple[Node, ...] = ()
+        self.parts: tuple[Array, ...] = ()
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # nodes are equal if they are one node
+
+    def __array_ufunc__(self, ufunc: np.ufunc, _: str, *inputs: Any) -> Node:
+        """`a + b`, `np.exp(a)` … on nodes make nodes."""
+        if ufunc not in UFUNCS:
+            raise TextbookError(f"no derivative is written for {ufunc.__name__}")
+        return apply(UFUNCS[ufunc], *inputs)
+
+    def __repr__(self) -> str:
+        return f"Node({self.value}, {self.name or self.operation!r}, gradient={self.gradient})"
+
+    def local_gradients(self, upstream: Array) -> tuple[Array, ...]:
+        """upstream × each local gradient, summed where a parent was broadcast."""
+        values = [parent.value for parent in self.parents]
+        with np.errstate(all="ignore"):
+            parts = OPERATIONS[self.operation][1](upstream, self.value, *values)
+        return tuple(_shrunk(np.asarray(p), v.shape) for p, v in zip(parts, values, strict=True))
+
+    def order(self) -> list[Node]:
+        """All nodes that this one needs, each after its parents, itself last."""
+        done: dict[int, Node] = {}
+        waiting = [(self, False)]
+        while waiting:
+            node, ready = waiting.pop()
+            if ready:
+                done.setdefault(id(node), node)
+            elif id(node) not in done:
+                waiting.append((node, True))
+                waiting += [(parent, False) for parent in reversed(node.parents)]
+        return list(done.values())
+
+    def backward(self) -> None:
+        """Fill the gradient of every node with d(this)/d(node), last node first (L2)."""
+        if self.value.size != 1:
+            raise TextbookError(
+                f"backward starts at one number, this value has shape {self.value.shape}; "
+                "take its sum()"
+            )
+        order = self.order()
+        for node in order:
+            node.gradient = np.zeros_like(node.value)
+        self.gradient = np.ones_like(self.value)
+        for node in reversed(order):
+            node.parts = node.local_gradients(node.gradient) if node.parents else ()
+            for parent, part in zip(node.parents, node.parts, strict=True):
+                if not parent.constant:
+                    parent.gradient = parent.gradient + finite(
+                        part, f"the gradient of {node.operation}"
+                    )
+
+    def sum(self) -> Node:
+        """The sum of all values."""
+        return apply("sum", self)
+
+
+def apply(operation: str, *inputs: Any) -> Node:
+    """A new node: `operation` on nodes or numbers. Raises TextbookError for shapes that differ."""
+    parents = tuple(i if isinstance(i, Node) else Node(i, constant=True) for i in inputs)
+    shapes = " and ".join(str(parent.value.shape) for parent in parents)
+    try:
+        with np.errstate(all="ignore"):
+            value = OPERATIONS[operation][0](*(parent.value for parent in parents))
+    except ValueError:
+        raise TextbookError(f"{operation}: shapes {shapes} do not fit") from None
+    at = ", ".join(np.array2string(p.value, precision=4, threshold=6) for p in parents)
+    node = Node(finite(value, f"{operation} of {at}"))
+    node.operation, node.parents = operation, parents
+    return node
+
+
+def _shrunk(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """A value that was repeated by broadcasting gets the sum of what reaches its copies."""
+    gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and gradient.shape[i] != 1)
+    return gradient.sum(axis=axes, keepdims=True)
