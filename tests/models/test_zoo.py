@@ -7,7 +7,7 @@ from torch import nn
 from striate.core.errors import ModelError
 from striate.models.fit import check_fits, has_norm, parameter_count
 from striate.models.initialise import INITIALISERS, initialise
-from striate.models.zoo import ARCHITECTURES, TAKES_GREY, build
+from striate.models.zoo import ARCHITECTURES, build, takes_grey
 
 PUBLISHED = {
     "alexnet": 61_100_840, "alexnet_grouped": 60_965_224, "googlenet": 6_624_904,
@@ -52,7 +52,7 @@ def test_fits_small_images_with_a_small_stem(name):
 @pytest.mark.parametrize("name", ["fastnet", "lenet", "decknet", "resnet18", "googlenet"])
 def test_every_parameter_receives_a_gradient(name):
     torch.manual_seed(0)
-    channels = 1 if name in TAKES_GREY else 3
+    channels = 1 if takes_grey(name) else 3
     net = build(name, num_classes=5, channels=channels, image_size=24, small_stem=True)
     net(torch.randn(4, channels, 24, 24)).square().sum().backward()
     silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

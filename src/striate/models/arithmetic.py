@@ -53,7 +53,7 @@ def layer_table(net: nn.Module, shape: tuple[int, int, int], name: str = "") -> 
     What is computed outside of layers (attention, sums of parameters) is a last row "(elsewhere)".
     Raises ModelError that names the layer where the shapes do not fit.
     """
-    shadow = copy.deepcopy(net).to("meta").eval()
+    shadow = copy.deepcopy(net).to("meta", torch.float32).eval()
     trail = trail_of(shadow)
     rows: dict[str, Row] = {}
     tracer, counter = _Fields(), FlopCounterMode(display=False)
@@ -86,7 +86,7 @@ def totals(rows: list[Row], net: nn.Module) -> dict[str, Any]:
 
 
 def zoo_network(
-    name: str, shape: tuple[int, int, int], classes: int, small_stem: bool
+    name: str, shape: tuple[int, int, int], classes: int, small_stem: bool = False
 ) -> nn.Module:
     """A network of the zoo for images (C, H, W), without weights where that is possible."""
     insist = {"small_stem": True} if small_stem else {}

@@ -6,6 +6,7 @@ The numeric side is `striate.textbook.gradcheck`; everything is computed in floa
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import inspect
 import sys
@@ -66,8 +67,8 @@ def check_target(
     """A finding for each input and each parameter of a module, function or textbook layer.
 
     inputs: shapes as `2x3x8x8` for normal random numbers, `8:int10` for 8 whole numbers below 10,
-    which get no gradient. Dropout repeats its mask; running averages are put back. Raises
-    ModelError where the target cannot be called on the inputs.
+    which get no gradient. A module is copied; dropout repeats its mask. Raises ModelError
+    where the target cannot be called on the inputs.
     """
     rng = np.random.default_rng(seed)
     values = [_values(text, rng) for text in inputs]
@@ -83,9 +84,7 @@ def check_target(
 def _check_torch(
     target: Callable[..., Any], values: list[NDArray[Any]], seed: int, limit: int
 ) -> list[Check]:
-    module = target if isinstance(target, nn.Module) else None
-    if module is not None:
-        module.double()
+    module = copy.deepcopy(target).double() if isinstance(target, nn.Module) else None
     names = ["input"] if len(values) == 1 else [f"input {i + 1}" for i in range(len(values))]
     inputs = dict(zip(names, values, strict=True))
     learned = {n: p for n, p in module.named_parameters() if p.requires_grad} if module else {}

@@ -127,8 +127,8 @@ def apply(operation: str, *inputs: Any) -> Node:
             value = OPERATIONS[operation][0](*(parent.value for parent in parents))
     except ValueError:
         raise TextbookError(f"{operation}: shapes {shapes} do not fit") from None
-    at = ", ".join(np.array2string(p.value, precision=4, threshold=6) for p in parents)
-    node = Node(finite(value, f"{operation} of {at}"))
+    values = (p.value if p.value.ndim else f"{p.value:g}" for p in parents)
+    node = Node(finite(value, f"{operation} of {', '.join(map(str, values))}"))
     node.operation, node.parents = operation, parents
     return node
 

@@ -67,7 +67,9 @@ def parse(expression: str, values: Mapping[str, ArrayLike]) -> Node:
     try:
         root = build(ast.parse(expression, mode="eval").body)
     except SyntaxError as error:
-        raise _pointing(expression, (error.offset or 1) - 1, error.msg) from None
+        if not error.offset:
+            raise _pointing(expression, len(expression), "something is missing here") from None
+        raise _pointing(expression, error.offset - 1, error.msg) from None
     except (RecursionError, MemoryError, ValueError) as error:
         if isinstance(error, TextbookError):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,7 +70,7 @@ def _value(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip().isidentifier():
         raise StriateError(f"'{text}' is no value", "Expected NAME=NUMBER, such as x=-2.")
-    return name.strip(), parse_value(value, text)
+    return unicodedata.normalize("NFKC", name.strip()), parse_value(value, text)
 
 
 def _nodes(root: Node, names: dict[Node, str]) -> Table:
