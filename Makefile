@@ -24,6 +24,7 @@ check: setup
 	$(BIN)/python -m pytest tests/test_layers.py
 
 bench: setup
+	$(BIN)/python benchmarks/textbook.py
 	$(BIN)/python benchmarks/main_job.py
 
 setup: $(READY)

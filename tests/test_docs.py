@@ -72,9 +72,11 @@ def run_command(command, folder):
 def test_page(page, tmp_path):
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert blocks, "a page without an executed example"
+    so_far = ""
     for language, block in blocks:
-        if language == "python":
-            run(sys.executable, "-c", block, folder=tmp_path)
+        if language == "python":  # a page's blocks are one program, as a reader types them
+            so_far += block
+            run(sys.executable, "-c", so_far, folder=tmp_path)
             continue
         for command, shown in commands(block):
             assert_shown(shown, run_command(command, tmp_path))

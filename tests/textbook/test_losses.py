@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from striate.textbook import losses
 from striate.textbook.arrays import TextbookError
-from striate.textbook.gradcheck import check_loss
 
 many = settings(max_examples=50, deadline=None, derandomize=True)
 
@@ -69,13 +68,6 @@ def test_large_scores_do_not_overflow():
     value, gradient = losses.softmax_cross_entropy([[1e4, 0.0], [-1e4, 0.0]], [1, 1])
     assert value == pytest.approx(5000)
     assert np.isfinite(gradient).all()
-    assert losses.softmax(np.array([[1e4, 0.0]])).tolist() == [[1, 0]]
-
-
-@pytest.mark.parametrize("loss", [losses.softmax_cross_entropy, losses.hinge])
-def test_gradients_pass_the_check(loss):
-    scores, labels = scores_and_labels(5, 4, 0)
-    assert [c.verdict for c in check_loss(loss, scores, labels)] == ["pass"]
 
 
 @pytest.mark.parametrize(

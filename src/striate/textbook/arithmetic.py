@@ -1,7 +1,4 @@
-"""What a layer costs and what a unit sees, before anything is computed (L4, L5, L8, L13).
-
-The output size is `convolution.output_size`.
-"""
+"""What a layer costs and a unit sees (L4, L5, L8, L13); `convolution` has the output size."""
 
 from __future__ import annotations
 
@@ -44,13 +41,10 @@ class Field:
 
     def through(self, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Field:
         """After a window: it is `stride` times sparser and sees dilation·(K − 1) units more."""
-        old = zip(self.size, self.stride, self.padding, strict=True)
-        new = zip(kernel, stride, padding, dilation, strict=True)
-        each = [
-            (size + step * d * (k - 1), step * s, pad + step * p)
-            for (size, step, pad), (k, s, p, d) in zip(old, new, strict=True)
-        ]
-        return Field(*((high, wide) for high, wide in zip(*each, strict=True)))
+        size, step, pad = (np.array(pair) for pair in (self.size, self.stride, self.padding))
+        k, s, p, d = (np.array(pair) for pair in (kernel, stride, padding, dilation))
+        after = (size + step * d * (k - 1), step * s, pad + step * p)
+        return Field(*((int(high), int(wide)) for high, wide in after))
 
 
 def equivariance_error(

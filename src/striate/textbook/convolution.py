@@ -4,8 +4,6 @@ What the field calls convolution is a cross-correlation: the kernel is not mirro
 torch's: images (N, C, H, W), weights (O, C, Kh, Kw); `step` is (stride, padding, dilation).
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -89,22 +87,3 @@ def input_gradient(w: Array, g: Array, shape: tuple[int, ...], step: Step) -> Ar
     dx = np.zeros((n, w.shape[1], height + 2 * ph, width + 2 * pw), g.dtype)
     dx[:, :, : seen.shape[2], : seen.shape[3]] = seen
     return dx[:, :, ph : ph + height, pw : pw + width]
-
-
-def by_matrix(
-    x: Array, w: Array, step: Step
-) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
-    """`correlate` as libraries compute it: im2col, then one matrix product y = W·columns.
-
-    Returns y and dL/dy → (dL/dx, dL/dw): a product's two derivatives, the first through col2im.
-    """
-    seen = windows(x, w.shape[2:], step)
-    n, o, (p, q) = len(x), len(w), seen.shape[4:]
-    columns, rows = seen.reshape(n, -1, p * q), w.reshape(o, -1)
-
-    def backward(g: Array) -> tuple[Array, Array]:
-        g = g.reshape(n, o, p * q)
-        dw = (g @ columns.swapaxes(1, 2)).sum(axis=0).reshape(w.shape)
-        return add_windows((rows.T @ g).reshape(seen.shape), x.shape, step), dw
-
-    return (rows @ columns).reshape(n, o, p, q), backward

@@ -23,10 +23,7 @@ H, TOLERANCE = 1e-5, 1e-5
 
 @dataclass(frozen=True)
 class Check:
-    """What was found for one tensor. `worst` is the entry with the largest difference.
-
-    error: that difference over the tensor's largest derivative.
-    """
+    """What was found for one tensor; error: the worst entry's, over the largest derivative."""
 
     name: str
     verdict: Literal["pass", "fail", "kink"]
@@ -75,25 +72,23 @@ def check(
 
     found = []
     for name, value in tensors.items():
-        wrong = _unusable(stated.get(name), value.shape)
         at = np.arange(value.size)
         at = at if value.size <= limit else np.sort(rng.choice(at, limit, replace=False))
         entries = [tuple(int(k) for k in np.unravel_index(i, value.shape)) for i in at]
         along = {i: lambda h, name=name, i=i: slopes(name, i, h) for i in entries}
-        compared = None if wrong else _compared(name, stated[name], along, noise)
-        found.append(compared or Check(name, "fail", wrong))
+        found.append(_compared(name, stated.get(name), value.shape, along, noise))
     return found
 
 
-def _unusable(stated: Array | None, shape: Index) -> str:
+def _compared(
+    name: str, stated: Any, shape: Index, slopes: Mapping[Index, Any], noise: float
+) -> Check:
     if stated is None:
-        return "no gradient reaches it"
-    if np.shape(stated) != shape:
-        return f"the gradient has shape {np.shape(stated)}, expected {shape}"
-    return "" if np.isfinite(stated).all() else "the gradient is not finite"
-
-
-def _compared(name: str, stated: Any, slopes: Mapping[Index, Any], noise: float) -> Check:
+        return Check(name, "fail", "no gradient reaches it")
+    if (found := np.shape(stated)) != shape:
+        return Check(name, "fail", f"the gradient has shape {found}, expected {shape}")
+    if not np.isfinite(stated).all():
+        return Check(name, "fail", "the gradient is not finite")
     numeric = {i: sum(slopes[i](H)) / 2 for i in slopes}
     scale = max((max(abs(n), abs(float(stated[i]))) for i, n in numeric.items()), default=0.0)
     wrong, kinks = [], 0
@@ -119,8 +114,8 @@ def _compared(name: str, stated: Any, slopes: Mapping[Index, Any], noise: float)
     error = abs(a - n) / scale
     text = f"{len(numeric)} of {stated.size} entries agree, relative error {error:.1e}"
     if wrong:
-        text = f"{len(wrong)} of {len(numeric)} entries differ, most at {worst}: {a:.6g} is stated"
-        text += f", {n:.6g} is measured"
+        text = f"{len(wrong)} of {len(numeric)} entries differ, most at {worst}: "
+        text += f"{a:.6g} is stated, {n:.6g} is measured"
     elif kinks:
         text = f"{kinks} of {len(numeric)} entries are at a kink, the others agree"
     return Check(name, "fail" if wrong else "kink" if kinks else "pass", text, error, worst, a, n)
@@ -146,16 +141,3 @@ def check_layer(layer: Layer, x: ArrayLike, **options: Any) -> list[Check]:
         return {"input": probe.backward(g), **probe.named("grads")}
 
     return check(lambda at: fresh(at)(at["input"]), derivative, tensors, **options)
-
-
-def check_loss(
-    loss: Callable[..., tuple[float, Array]], scores: ArrayLike, *rest: Any, **options: Any
-) -> list[Check]:
-    """Check the gradient that a loss (value, gradient) states with respect to its scores."""
-    tensors = {"scores": finite(scores, "gradcheck: the scores").astype(np.float64)}
-    return check(
-        lambda at: np.array(loss(at["scores"], *rest)[0]),
-        lambda at, g: {"scores": g * loss(at["scores"], *rest)[1]},
-        tensors,
-        **options,
-    )

@@ -7,6 +7,7 @@ f.backward()          # x.gradient is −4: upstream −4 (from ×) times local 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,9 @@ UFUNCS = {
 }  # fmt: skip
 
 
+_births = itertools.count()
+
+
 class Node(NDArrayOperatorsMixin):
     """A number or array, a named variable or the result of an operation on `parents`.
 
@@ -59,7 +63,7 @@ class Node(NDArrayOperatorsMixin):
         self.value: Array = finite(value, name or "a constant")
         self.name, self.constant = name, constant
         self.gradient: Array = np.zeros_like(self.value)
-        self.operation = ""
+        self.operation, self.age = "", next(_births)
         self.parents: tuple[Node, ...] = ()
         self.parts: tuple[Array, ...] = ()
 
@@ -82,17 +86,12 @@ class Node(NDArrayOperatorsMixin):
         return tuple(_shrunk(np.asarray(p), v.shape) for p, v in zip(parts, values, strict=True))
 
     def order(self) -> list[Node]:
-        """All nodes that this one needs, each after its parents, itself last."""
-        done: dict[int, Node] = {}
-        waiting = [(self, False)]
-        while waiting:
-            node, ready = waiting.pop()
-            if ready:
-                done.setdefault(id(node), node)
-            elif id(node) not in done:
-                waiting.append((node, True))
-                waiting += [(parent, False) for parent in reversed(node.parents)]
-        return list(done.values())
+        """All nodes that this one needs, oldest first: a node is younger than its parents."""
+        found, new = {self}, [self]
+        while new:
+            new = list({parent for node in new for parent in node.parents} - found)
+            found.update(new)
+        return sorted(found, key=lambda node: node.age)
 
     def backward(self) -> None:
         """Fill the gradient of every node with d(this)/d(node), last node first (L2)."""

@@ -13,10 +13,7 @@ from striate.textbook.arrays import Array
 
 @dataclass(frozen=True)
 class Landscape:
-    """f and its gradient; where walks start; the lowest value; the corners worth drawing.
-
-    The goal is reached when all but 1/10,000 of the descent to the lowest value is done.
-    """
+    """f and its gradient; where walks start; the lowest value; the corners worth drawing."""
 
     about: str
     f: Callable[[Array], Array]
@@ -26,7 +23,7 @@ class Landscape:
     box: tuple[float, float, float, float]  # x from, x to, y from, y to
 
     def goal(self) -> float:
-        """The value at which the goal is reached."""
+        """The value at which all but 1/10,000 of the descent is done."""
         return self.lowest + 1e-4 * (float(self.f(np.array(self.start))) - self.lowest)
 
 
@@ -52,9 +49,7 @@ LANDSCAPES = {
     "rosenbrock": Landscape(
         "(1 − x)² + 100(y − x²)²: a bent ravine, lowest at (1, 1)",
         lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2,
-        lambda w: np.stack(
-            [2 * (w[0] - 1) - 400 * w[0] * (w[1] - w[0] ** 2), 200 * (w[1] - w[0] ** 2)]
-        ),
+        lambda w: np.stack([2 * (w[0] - 1) - 400 * w[0] * (v := w[1] - w[0] ** 2), 200 * v]),
         (-1.2, 1.0), 0.0, (-1.6, 1.5, -0.4, 1.8),
     ),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, dataclass_transform
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -20,9 +20,10 @@ from striate.textbook.arrays import Array, TextbookError, expect, finite
 Rule = Callable[[Array], Array]
 
 
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
 @dataclass(eq=False)
 class Layer:
-    """The base of all layers. A new one needs `forward` alone.
+    """The base of all layers. A new one needs its knobs, as in a dataclass, and `forward`.
 
     params: θ by name. grads: dL/dθ by name, of the last `backward`. buffers: what is learned
     without a gradient (running averages). takes: the shape of the input, a letter is any size, ()
@@ -34,6 +35,9 @@ class Layer:
     buffers: dict[str, Array] = field(init=False, repr=False, default_factory=dict)
     takes: tuple[int | str, ...] = field(init=False, repr=False, default=())
     training: bool = field(init=False, repr=False, default=True)
+
+    def __init_subclass__(cls) -> None:
+        dataclass(eq=False)(cls)
 
     def forward(self, x: Array) -> tuple[Array, Rule]:
         """y = f(x; θ), and the function dL/dy → dL/dx that also fills `grads`."""

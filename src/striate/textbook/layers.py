@@ -3,7 +3,7 @@
 Layouts, names, defaults and parameters are torch's: images are (N, C, H, W).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -15,7 +15,6 @@ Size = int | Pair
 Seed = int | np.random.Generator
 
 
-@dataclass(eq=False)
 class Linear(Layer):
     """y = x Wᵀ + b: (N, in) → (N, out)."""
 
@@ -42,7 +41,6 @@ class Linear(Layer):
         return y + self.params["bias"] if self.bias else y, backward
 
 
-@dataclass(eq=False)
 class Conv2d(Layer):
     """y = w ⋆ x + b (L4, L7): (N, in, H, W) → (N, out, P, Q).
 
@@ -85,7 +83,6 @@ class Conv2d(Layer):
         return y + self.params["bias"][:, None, None] if self.bias else y, backward
 
 
-@dataclass(eq=False)
 class MaxPool2d(Layer):
     """The largest value of each window, each map by itself; its gradient goes there (L9)."""
 
@@ -109,12 +106,10 @@ class AvgPool2d(MaxPool2d):
     def forward(self, x: Array) -> tuple[Array, Rule]:
         kernel, step = _kernel_and_step(self)
         seen, share = conv.windows(x, kernel, step), 1 / (kernel[0] * kernel[1])
-
-        def backward(g: Array) -> Array:
-            parts = np.broadcast_to(g[:, :, None, None] * share, seen.shape)
-            return conv.add_windows(parts, x.shape, step)
-
-        return seen.mean(axis=(2, 3)), backward
+        parts = np.full(seen.shape, share, x.dtype)
+        return seen.mean(axis=(2, 3)), lambda g: conv.add_windows(
+            parts * g[:, :, None, None], x.shape, step
+        )
 
 
 class GlobalAvgPool(Layer):
@@ -123,12 +118,8 @@ class GlobalAvgPool(Layer):
     takes = ("N", "C", "H", "W")
 
     def forward(self, x: Array) -> tuple[Array, Rule]:
-        share = 1 / (x.shape[2] * x.shape[3])
-
-        def backward(g: Array) -> Array:
-            return np.broadcast_to(g[:, :, None, None] * share, x.shape).copy()
-
-        return x.mean(axis=(2, 3)), backward
+        share = np.full(x.shape, 1 / (x.shape[2] * x.shape[3]), x.dtype)
+        return x.mean(axis=(2, 3)), lambda g: share * g[:, :, None, None]
 
 
 class Flatten(Layer):
@@ -145,7 +136,6 @@ class ReLU(Layer):
         return np.maximum(x, 0), lambda g: g * (x > 0)
 
 
-@dataclass(eq=False)
 class LeakyReLU(Layer):
     """x above 0, slope · x below. The lecture draws slope 0.1 (L10); torch's default is 0.01."""
 
@@ -156,7 +146,6 @@ class LeakyReLU(Layer):
         return x * slope, lambda g: g * slope
 
 
-@dataclass(eq=False)
 class ELU(Layer):
     """x above 0, α(eˣ − 1) below; the derivative there is y + α."""
 
@@ -183,7 +172,6 @@ class Tanh(Layer):
         return y, lambda g: g * (1 - y * y)
 
 
-@dataclass(eq=False)
 class Maxout(Layer):
     """The largest of k consecutive maps (Goodfellow et al. 2013): (N, k·C, …) → (N, C, …)."""
 
@@ -197,7 +185,6 @@ class Maxout(Layer):
         return y, lambda g: routed(g).reshape(x.shape)
 
 
-@dataclass(eq=False)
 class BatchNorm(Layer):
     """y = γ·x̂ + β with x̂ = (x − μ)/√(σ² + ε) (L12), for (N, C) or (N, C, H, W).
 
@@ -217,13 +204,11 @@ class BatchNorm(Layer):
         self.buffers["num_batches_tracked"] = np.zeros(())
 
     def forward(self, x: Array) -> tuple[Array, Rule]:
-        axes = (0, *range(2, x.ndim))
-        per_map = (slice(None), *(None,) * (x.ndim - 2))
+        axes, per_map = (0, *range(2, x.ndim)), (slice(None), *(None,) * (x.ndim - 2))
         mean, variance = self._statistics(x, axes)
         deviation = np.sqrt(variance + self.eps)[per_map]
         normal = (x - mean[per_map]) / deviation
-        scale = self.params["weight"][per_map]
-        training = self.training
+        scale, training = self.params["weight"][per_map], self.training
 
         def backward(g: Array) -> Array:
             self.grads["weight"] = (g * normal).sum(axis=axes)
@@ -237,7 +222,6 @@ class BatchNorm(Layer):
         return scale * normal + self.params["bias"][per_map], backward
 
     def _statistics(self, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-        """(μ, σ²) of each map, (C,) both; moves the running averages in training."""
         if not self.training:
             return self.buffers["running_mean"], self.buffers["running_var"]
         count = x.size // self.num_features
@@ -245,13 +229,12 @@ class BatchNorm(Layer):
             raise TextbookError(f"{x.shape} has one value a map, which has no variance")
         mean, variance = x.mean(axis=axes), x.var(axis=axes)
         unbiased = variance * count / (count - 1)
-        for name, value in (("running_mean", mean), ("running_var", unbiased)):
+        for name, value in {"running_mean": mean, "running_var": unbiased}.items():
             self.buffers[name] += self.momentum * (value - self.buffers[name])
         self.buffers["num_batches_tracked"] += 1
         return mean, variance
 
 
-@dataclass(eq=False)
 class Dropout(Layer):
     """In training each value is 0 with probability p, the others are divided by 1 − p (T4)."""
 
@@ -267,7 +250,7 @@ class Dropout(Layer):
         if not self.training:
             return x, lambda g: g
         kept = np.random.default_rng(self.rng).random(x.shape) >= self.p
-        scale = (kept / (1 - self.p)).astype(x.dtype)
+        scale = kept.astype(x.dtype) / (1 - self.p)
         return x * scale, lambda g: g * scale
 
 
@@ -277,9 +260,6 @@ class Sequential(Layer):
     def __init__(self, *layers: Layer) -> None:
         super().__init__()
         self.layers = layers
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
 
     def children(self) -> dict[str, Layer]:
         return {str(i): layer for i, layer in enumerate(self.layers)}
@@ -296,7 +276,6 @@ class Sequential(Layer):
         return x, backward
 
 
-@dataclass(eq=False)
 class Residual(Layer):
     """y = body(x) + shortcut(x), the shortcut being x itself if there is none (M1, L14).
 

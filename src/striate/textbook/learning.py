@@ -20,8 +20,7 @@ def learn(
 ) -> Iterator[tuple[int, float, float]]:  # fmt: skip
     """Train in place; after each update: (epoch, the batch's loss before it, the norm of dL/dθ).
 
-    All parameters together are one vector θ, so that a rule reads as it is written. With
-    batch_size = len(images) this is gradient descent.
+    θ is one vector of all parameters. With batch_size = len(images) this is gradient descent.
     """
     rng, state = np.random.default_rng(seed), State()
     theta = _vector(network.parameters())

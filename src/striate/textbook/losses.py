@@ -4,21 +4,15 @@ scores are (N, C); the loss is the mean over the N images, the gradient has the 
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from striate.textbook.arrays import Array, TextbookError, expect, finite
 
 
-def softmax(scores: Array) -> Array:
-    """eˢ / Σ eˢ along the last axis; the largest score is subtracted so that nothing overflows."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
 def softmax_cross_entropy(scores: ArrayLike, labels: ArrayLike) -> tuple[float, Array]:
-    """−log p[y] with p = softmax(s); the gradient is p − 1[y], over N."""
+    """−log p[y] with p = softmax(s) = eˢ / Σ eˢ; the gradient is p − 1[y], over N."""
     s, truth = _checked(scores, labels, "softmax_cross_entropy")
-    shifted = s - s.max(axis=1, keepdims=True)
+    shifted = s - s.max(axis=1, keepdims=True)  # the same p, and nothing overflows
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return float(-(truth * logs).sum() / len(s)), (np.exp(logs) - truth) / len(s)
 
@@ -60,10 +54,6 @@ def _checked(scores: ArrayLike, labels: ArrayLike, where: str) -> tuple[Array, A
     expect(y.shape, (len(s),), f"{where}: the labels")
     if not np.issubdtype(y.dtype, np.integer):
         raise TextbookError(f"{where}: the labels are {y.dtype}, expected class numbers")
-    outside: NDArray[np.intp] = np.flatnonzero((y < 0) | (y >= s.shape[1]))
-    if len(outside):
-        i = int(outside[0])
-        raise TextbookError(
-            f"{where}: label {i} is {y[i]}, expected 0 to {s.shape[1] - 1} for {s.shape[1]} scores"
-        )
+    for i in np.flatnonzero((y < 0) | (y >= s.shape[1])):
+        raise TextbookError(f"{where}: label {i} is {y[i]}, expected 0 to {s.shape[1] - 1}")
     return s, (y[:, None] == np.arange(s.shape[1])).astype(s.dtype)

@@ -1,8 +1,7 @@
 """Update rules (O2–O5): w ← rule(w, gradient, state, rate).
 
-gradient is a function of the point, so that a rule can look ahead; state is a dict that the rule
-keeps between steps, empty at first. Gradient descent and SGD are one rule: they differ in the data
-behind `gradient`, all of it or a mini-batch (O2).
+gradient is a function of the point, so that a rule can look ahead; state is the rule's own dict,
+empty at first. Gradient descent and SGD are one rule: all data or a mini-batch is behind gradient.
 """
 
 import itertools
