@@ -185,11 +185,11 @@ def test_layers_of_the_zoo(striate_cli, tmp_path):
     assert (code, total["parameters"], round(total["macs"] / 1e9, 1)) == (0, 25_557_032, 4.1)
     code, out, _ = striate_cli("layers", "vgg16")
     assert (code, "138,357,544 parameters (553.4 MB)" in out) == (0, True)
-    (tmp_path / "mynets.py").write_text(
+    (tmp_path / "misfits.py").write_text(
         "from torch import nn\ndef tiny(num_classes):\n    return nn.Linear(4, num_classes)\n"
     )
-    code, _, err = striate_cli("layers", "mynets:tiny", "--input", "3x8x8")
-    assert (code, "does not take 8×8 images: layer" in err) == (2, True)
+    code, _, err = striate_cli("layers", "misfits:tiny", "--input", "3x8x8")
+    assert (code, "does not take 8×8 images: layer Linear" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def trail_of(net: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
     trail: list[tuple[str, tuple[int, ...]]] = []
     for layer, module in net.named_modules():
         if not list(module.children()):
-            module.register_forward_pre_hook(_noting(trail, f"{layer} ({type(module).__name__})"))
+            kind = type(module).__name__
+            module.register_forward_pre_hook(_noting(trail, f"{layer} ({kind})" if layer else kind))
     return trail
 
 
