@@ -58,3 +58,10 @@ def test_nothing_hostile_is_used():
     for path in SRC.rglob("*.py"):
         code = path.read_text(encoding="utf-8").replace(".eval()", "")
         assert not [word for word in banned if word in code], path
+
+
+def test_the_textbook_stays_short():
+    """At most 1,200 lines, and nothing of ours is imported."""
+    pages = sorted((SRC / "textbook").glob("*.py"))
+    assert sum(len(page.read_text(encoding="utf-8").splitlines()) for page in pages) <= 1200
+    assert {there for page in pages for there in imports(page)} <= {"textbook"}

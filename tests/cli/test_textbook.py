@@ -29,6 +29,13 @@ def test_graph_prints_the_lectures_example(striate_cli, tmp_path):
     assert "×" in texts
 
 
+def test_graph_draws_every_use(striate_cli, tmp_path):
+    """A value used twice has two wires, and the sum of what they bring."""
+    code, _, _ = striate_cli("textbook", "graph", "x*x", "x=3", "--svg", "g.svg")
+    texts = [e.text for e in ET.parse(tmp_path / "g.svg").iter("{http://www.w3.org/2000/svg}text")]
+    assert (code, texts.count("3 = 1 · 3"), "gradient 6" in texts) == (0, 2, True)
+
+
 def test_graph_of_arrays_negatives_and_functions(striate_cli):
     code, out, _ = striate_cli("textbook", "graph", "-x*2", "x=3")
     assert (code, ["f", "=", "q1", "*", "2", "-6", "1"] in rows(out)) == (0, True)
@@ -62,7 +69,12 @@ def test_graph_of_arrays_negatives_and_functions(striate_cli):
         (["x", "x=nan"], ("'x=nan': expected a number",)),
         (["x", "x=1e999"], ("x: inf is not finite",)),
         (["a @ b", "a=[1,2]", "b=[1,2,3]"], ("shapes (2,) and (3,) do not fit",)),
-        (["x", "x=[1,2]"], ("take its sum()",)),
+        (["x*2", "x=[1,2]"], ("take its sum()",)),
+        (["3"], ("no operation on a named value",)),
+        (["x*2", "x=3", "x=4"], ("x is given 2 times",)),
+        (["x*" + "9" * 400, "x=1"], ("column 3",)),
+        (["sum(x@y)", "x=[[[1]]]", "y=[[[1]]]"], ("do not fit",)),
+        (["x*2", "x=1", "--svg", "."], ("it is a folder",)),
         (["x", "x=[[1,2],[3]]"], ("x: expected numbers",)),
         (["(" * 3000 + "x" + ")" * 3000, "x=1"], ()),
         (["x" + "+x" * 20000, "x=1"], ("too long",)),
@@ -85,11 +97,18 @@ def test_train_has_the_same_json_as_the_main_job(striate_cli, trained):
     code, main, _ = striate_cli("train", trained[1], "--epochs", 1, "--run", "r", "--json")
     expected = json.loads(main.splitlines()[-1])
     assert said.keys() == expected.keys()
-    assert said["test"].keys() == expected["test"].keys()
+    for split in ("train", "val", "test"):
+        assert said[split].keys() == expected[split].keys()
     assert said["run"] is None
     assert said["test"]["accuracy"] > 0.8
     assert "epoch   3  loss" in out
     assert "test scores by class" in out
+
+
+def test_train_reaches_its_accuracy(striate_cli):
+    code, out, _ = striate_cli("textbook", "train", "--json")
+    said = json.loads(out.splitlines()[-1])
+    assert (code, said["test"]["accuracy"] >= 0.97) == (0, True)
 
 
 def test_train_takes_rules_and_networks(striate_cli):
@@ -115,6 +134,8 @@ def test_train_takes_rules_and_networks(striate_cli):
         (["--network", "conv 9x9 4, fc classes"], "does not fit 8 pixels"),
         (["--network", "dense 4"], "no layer 'dense'"),
         (["--lr", "1e9"], "not finite"),
+        (["--seed", "-1"], "--seed"),
+        (["--network", "flatten, fc 9999999, fc 9999999, fc classes"], "does not fit in memory"),
     ],
 )
 def test_train_refuses(striate_cli, flags, piece):
@@ -152,6 +173,10 @@ def test_descend_tells_how_a_walk_ends(striate_cli):
         (["--beta", "1"], "Expected 0 to below 1"),
         (["--steps", "0"], "must be above 0"),
         (["--lr", "-1"], "must be above 0"),
+        (["--lr", "nan"], "must be above 0"),
+        (["--noise", "inf"], "--noise"),
+        (["--seed", "-1"], "--seed"),
+        (["--svg", ""], "cannot write"),
     ],
 )
 def test_descend_refuses(striate_cli, flags, piece):
@@ -202,9 +227,17 @@ def test_layers_of_the_zoo(striate_cli, tmp_path):
         (["resnet18", "--input", "1x64x64"], "resnet18 does not take 64×64 images"),
         (["conv 3x3, fc 2"], "lacks its out_channels"),
         (["lenet", "--small-stem"], "does not take small_stem"),
+        (["lenet", "--classes", "-3"], "--classes -3"),
+        (["lenet", "--input", "3x9999999999x3"], "Expected CxHxW"),
+        (["resnet 50"], "Perhaps you meant: resnet50"),
+        ([":x"], ":x: importing"),
+        (["faulty:net"], "importing faulty raised ZeroDivisionError"),
+        (["raises:net"], "KeyError: 'gone' ("),
     ],
 )
-def test_layers_refuses(striate_cli, arguments, piece):
+def test_layers_refuses(striate_cli, tmp_path, arguments, piece):
+    (tmp_path / "faulty.py").write_text("1 / 0")
+    (tmp_path / "raises.py").write_text("def net(num_classes):\n    return {}['gone']")
     code, _, err = striate_cli("layers", *arguments)
     assert (code, piece in err, "Traceback" in err) == (2, True, False), err
 
@@ -243,11 +276,42 @@ def test_gradcheck(striate_cli, tmp_path):
     assert (code, out.split()[0]) == (0, "pass")
 
 
+@pytest.mark.parametrize(
+    ("target", "flags", "piece"),
+    [
+        ("torch:tanh", ["--input", "8:10"], "is no shape"),
+        ("torch:tanh", ["--input", "3:int4"], "no real input"),
+        ("torch:tanh", ["--input", "²x3"], "is no shape"),
+        ("torch:tanh", ["--input", "99999x99999x9999"], "more than 100,000,000 entries"),
+        ("torch:tanh", ["--input", "3", "--limit", "0"], "--limit 0"),
+        ("torch:tanh", ["--input", "3", "--seed", "-1"], "--seed -1"),
+        (":f", ["--input", "3"], "names nothing to check"),
+        (".mods:f", ["--input", "3"], "names nothing to check"),
+        ("torch.nn:Linear(-3, 2)", ["--input", "3"], "Write its arguments out"),
+        ("torch.nn:Linear(3, 2)(3, 7)", ["--input", "3"], "more than one pair of brackets"),
+        ("torch.nn:Linear(3, 2, **{'bias': False})", ["--input", "3"], "** is not understood"),
+        ("striate.textbook.layers:Linear(0, 2)", ["--input", "3"], "Write its arguments out"),
+        ("striate.textbook.layers:Conv2d(3, 2, 1, stride=0)", ["--input", "1x3x4x4"], "raises"),
+        ("striate.textbook.layers:Tanh", ["--input", "2", "--input", "3"], "takes one input"),
+        ("torch:__version__", ["--input", "2"], "cannot be called"),
+        ("torch:is_tensor", ["--input", "2"], "gives no real numbers but bool"),
+        ("odd:f", ["--input", "2"], "odd.py, line 2"),
+        ("odd2:f", ["--input", "2"], "odd2 cannot be imported"),
+    ],
+)
+def test_gradcheck_refuses_what_cannot_be_checked(striate_cli, tmp_path, target, flags, piece):
+    """A script must be able to tell a wrong call (2) from a wrong gradient (1)."""
+    (tmp_path / "odd.py").write_text("def f(x):\n    return {}['gone']")
+    (tmp_path / "odd2.py").write_text("def f(:")
+    code, out, err = striate_cli("gradcheck", target, *flags)
+    assert (code, piece in err, "Traceback" in err) == (2, True, False), (out, err)
+
+
 def test_gradcheck_refuses(striate_cli):
     code, _, err = striate_cli("gradcheck", CONV)
     assert (code, "no --input" in err) == (2, True)
     code, _, err = striate_cli("gradcheck", CONV, "--input", "2x3x5x5")
-    assert (code, "does not take inputs of 2x3x5x5" in err, "Traceback" in err) == (2, True, False)
+    assert (code, "called on 2x3x5x5 it raises" in err, "Traceback" in err) == (2, True, False)
 
 
 def test_help_and_misspelt_actions(striate_cli):

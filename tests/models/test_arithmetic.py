@@ -88,6 +88,69 @@ def test_branches_meet_in_the_larger_field():
         assert (where[0], where[-1]) == (start, start + field.size[axis] - 1)
 
 
+class Odd(nn.Module):
+    """Used twice, unused, tied, called by keyword, with explicit padding and an even kernel."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.GroupNorm(1, 3)
+        self.again = nn.Conv2d(3, 3, 3)
+        self.again.weight = self.conv.weight
+        self.even = nn.Conv2d(3, 3, 2, padding="same")
+
+    def forward(self, x):
+        x = self.norm(input=self.conv(self.conv(x)))
+        return self.even(
+            self.again(nn.functional.pad(x, (1, 1, 1, 1))) * self.conv.bias.view(1, 3, 1, 1)
+        )
+
+
+def test_odd_networks():
+    net = Odd()
+    rows = {row.name: row for row in layer_table(net, (3, 8, 8))}
+    assert sum(row.parameters for row in rows.values()) == sum(p.numel() for p in net.parameters())
+    assert rows["conv"].activations == 2 * 3 * 64
+    assert rows["conv"].macs == 2 * 27 * 3 * 64
+    assert rows["conv"].field.size == (5, 5)
+    assert rows["even"].field.size == (8, 8)
+
+
+def test_branches_see_the_union():
+    """One looks left, one looks right: together they see both sides."""
+
+    class Asymmetric(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = nn.Conv2d(1, 1, (1, 4)), nn.Conv2d(1, 1, (1, 3))
+            self.last = nn.Identity()
+
+        def forward(self, x):
+            return self.last(self.left(x) + self.right(nn.functional.pad(x, (1, 0)))[..., :-2])
+
+    rows = layer_table(Asymmetric(), (1, 4, 9))
+    assert rows[-1].field is None  # a slice moves pixels: not followed
+
+    class Union(Asymmetric):
+        def forward(self, x):
+            right = self.right(nn.functional.pad(x, (1, 0)))
+            return self.last(self.left(nn.functional.pad(x, (0, 2))) + right)
+
+    field = layer_table(Union(), (1, 4, 9))[-1].field
+    assert (field.size[1], field.padding[1]) == (5, 1)
+
+
+def test_what_is_not_followed_is_not_invented():
+    up = nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.ConvTranspose2d(3, 3, 2, 2), nn.Conv2d(3, 3, 3))
+    assert [row.field is None for row in layer_table(up, (3, 8, 8))] == [False, True, True]
+    line = nn.Sequential(nn.Flatten(2), nn.Conv1d(3, 4, 3), nn.AvgPool1d(2))
+    assert [row.field for row in layer_table(line, (3, 8, 8))] == [None] * 3
+
+
+def test_images_need_not_be_square():
+    net = zoo_network("conv 5x5 10, fc 10", (3, 32, 64), 10)
+    assert layer_table(net, (3, 32, 64))[0].output == (10, 28, 60)
+
+
 def test_rows_state_what_each_layer_costs():
     net = nn.Sequential(
         nn.Conv2d(3, 8, (3, 5), stride=2, groups=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 3),

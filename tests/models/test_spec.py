@@ -12,7 +12,7 @@ from striate.textbook import layers
 EVERYTHING = (
     "conv 3x3 8 pad same groups 2, batchnorm, leakyrelu, avgpool 2, "
     "conv 3x2 6 stride 2x1 dilation 1 nobias, elu, pool 2 stride 1, conv 1 5, tanh, gap, "
-    "fc 7 nobias, sigmoid, dropout 0.2, batchnorm, relu, fc classes"
+    "fc 7 nobias, sigmoid, dropout .2, batchnorm, relu, fc classes"
 )
 
 
@@ -66,6 +66,8 @@ def test_a_spec_is_a_name_of_the_zoo():
         ("fc 4, conv 3 8", ("'conv 3 8' needs maps, but 4 features arrive",)),
         ("dropout 1.5, relu", ("'1.5' is no probability",)),
         ("dropout x", ("lacks its p",)),
+        ("conv 2x2 8 pad same", ("no padding keeps the size with an even kernel",)),
+        ("conv 3 8 pad 1 pad 2", ("has pad twice",)),
     ],
 )
 def test_wrong_specs(text, pieces):

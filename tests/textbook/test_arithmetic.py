@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from striate.models.arithmetic import equivariance_error
 from striate.textbook import layers
-from striate.textbook.arithmetic import Field, conv_cost, dropped, equivariance_error
+from striate.textbook.arithmetic import Field, conv_cost, dropped
 from striate.textbook.arrays import TextbookError
 from striate.textbook.convolution import output_size
 

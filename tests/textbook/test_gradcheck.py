@@ -200,7 +200,7 @@ def test_wrong_rules_are_caught(name):
     assert len(fails) == 1, name
     fail = fails[0]
     assert fail.error > 1e-6
-    assert abs(fail.stated - fail.numeric) > 0
+    assert abs(fail.stated - fail.measured) > 0
     assert str(fail.worst) in fail.text
 
 
@@ -215,6 +215,8 @@ def test_there_are_enough_wrong_rules():
         (layers.ReLU(), np.array([[0.0, 1.0, -1.0]])),
         (layers.Maxout(2), np.array([[1.0, 1.0, 2.0, 3.0]])),
         (layers.LeakyReLU(0.1), np.array([[0.0, -1.0]])),
+        (layers.MaxPool2d(2, stride=1), np.zeros((1, 1, 4, 4))),  # ties that overlap
+        (layers.MaxPool2d(3, stride=1), np.round(normal(1, 2, 6, 6))),
     ],
 )
 def test_a_kink_is_reported_not_failed(layer, x):
@@ -226,6 +228,12 @@ def test_a_kink_is_reported_not_failed(layer, x):
 def test_a_kink_beside_the_point_is_no_matter():
     (found,) = check_layer(layers.ReLU(), np.array([[3e-6, -3e-6, 1.0]]))
     assert found.verdict == "pass"
+
+
+def test_a_network_that_starts_at_zero_stands_at_kinks():
+    net = layers.Sequential(layers.Linear(4, 3), layers.ReLU(), layers.Linear(3, 2))
+    net.parameters()["0.weight"][...] = 0
+    assert verdicts(check_layer(net, normal(3, 4)))["0.weight"] == "kink"
 
 
 def test_a_wrong_value_at_a_kink_fails():
@@ -277,10 +285,13 @@ def test_other_faults_of_a_function():
     x = {"x": normal(3)}
     rng = np.random.default_rng(0)
 
-    def one(function, derivative):
+    def one(function, derivative, verdict="fail"):
         (found,) = check(function, derivative, x)
-        assert found.verdict == "fail"
+        assert found.verdict == verdict
         return found.text
+
+    out = one(lambda t: t["x"] * np.nan, lambda t, g: {"x": g}, "undetermined")
+    assert out == "3 of 3 values are not finite: choose another input"
 
     assert "different outputs" in one(lambda t: t["x"] + rng.normal(), lambda t, g: {"x": g})
     assert "no gradient reaches it" in one(lambda t: t["x"], lambda t, g: {"x": None})
@@ -315,6 +326,42 @@ def test_steep_and_flat_functions():
             lambda t, f=f: f(t["x"]), lambda t, g, s=slope: {"x": g * s(t["x"])}, {"x": big}
         )
         assert verdicts(found) == {"x": "pass"}, found
+
+
+ONE = np.array([1.0, 2.0, -3.0])
+HIDDEN = {
+    "offset, wrong": (lambda x: x + 1e9, lambda x: np.full(3, 50.0), "fail"),
+    "offset, too large to tell": (lambda x: x + 1e13, lambda x: np.ones(3), "undetermined"),
+    "scalar with an offset, wrong": (
+        lambda x: np.array((x**2).sum() * 1e-3 + 1e6), lambda x: -1e-3 * x, "fail"),
+    "scalar with an offset, right": (
+        lambda x: np.array((x**2).sum() * 1e-3 + 1e6), lambda x: 2e-3 * x, "pass"),
+    "small beside large, wrong": (
+        lambda x: x * [1e6, 1, 1], lambda x: np.array([1e6, 0.0, 5]), "fail"),
+    "small beside large, right": (
+        lambda x: x * [1e6, 1, 1e-6], lambda x: np.array([1e6, 1, 1e-6]), "pass"),
+    "a jump beside the point": (
+        lambda x: x + 1e3 * (x >= 1 + 5e-6), lambda x: np.array([5.0, 1, 1]), "fail"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_rounding_hides_nothing_wrong(name):
+    """Derivatives beside large offsets, or small beside large ones."""
+    f, slope, verdict = HIDDEN[name]
+    found = check(lambda t: f(t["x"]), lambda t, g: {"x": g * slope(t["x"])}, {"x": ONE})
+    assert verdicts(found) == {"x": verdict}, found
+
+
+def test_a_function_that_ends_near_the_point():
+    """log at 1e-5: the first step would reach 0."""
+    points = {"x": np.array([1e-5, 1.0, 2.0])}
+    with np.errstate(all="ignore"):
+        for factor, verdict in ((1, "pass"), (7, "fail")):
+            found = check(
+                lambda t: np.log(t["x"]), lambda t, g, f=factor: {"x": f * g / t["x"]}, points
+            )
+            assert verdicts(found) == {"x": verdict}, found
 
 
 def test_a_wrong_loss_gradient_is_caught():

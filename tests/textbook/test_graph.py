@@ -88,6 +88,20 @@ def test_a_tie_sends_the_gradient_to_the_first():
     assert (a.gradient, b.gradient) == (1, 0)
 
 
+def test_powers_at_zero():
+    """x⁰ and 0ʸ have derivatives; sums in place make a new node."""
+    for a, b, slopes in ((0, 0, (0, None)), (0, 2, (0, 0)), (0, 1, (1, 0))):
+        x, y = Node(a, "x"), Node(b, "y", constant=slopes[1] is None)
+        (x**y).backward()
+        assert x.gradient == slopes[0]
+        assert slopes[1] is None or y.gradient == slopes[1]
+    total = Node(0.0, "start")
+    for node in (x, y):
+        total += node
+    np.sum(total * 2).backward()
+    assert (x.gradient, y.gradient) == (2, 2)
+
+
 def test_long_chains_do_not_recurse():
     x = y = Node(1.0, "x")
     for _ in range(5000):
@@ -107,5 +121,11 @@ def test_wrong_input():
         (Node([1, 2], "x") * 2).backward()
     with pytest.raises(TextbookError, match="no derivative is written for sin"):
         np.sin(Node(1.0, "x"))
+    with pytest.raises(TextbookError, match="no derivative is written for add reduce"):
+        np.add.reduce(Node([1.0, 2], "x"))
+    with pytest.raises(TextbookError, match="sum"):
+        Node([[1.0, 2]], "x").sum(axis=0)
+    with pytest.raises(TextbookError, match="do not fit"):
+        Node(np.ones((2, 3, 4)), "x") @ Node(np.ones(4), "y")
     with pytest.raises(TextbookError, match=r"the gradient of \*\*"):
         (Node(0.0, "x") ** 0.5).backward()

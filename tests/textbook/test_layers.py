@@ -247,6 +247,21 @@ def test_precision_follows_the_parameters():
     assert {g.dtype for g in layer.named("grads").values()} == {np.dtype(np.float32)}
 
 
+def test_layers_draw_different_weights_and_masks():
+    first, second = layers.Linear(4, 4), layers.Linear(4, 4)
+    assert not np.array_equal(first.params["weight"], second.params["weight"])
+    twice = layers.Sequential(layers.Dropout(0.5), layers.Dropout(0.5))
+    assert 0.7 < (twice(np.ones((100, 100))) == 0).mean() < 0.8
+
+
+def test_a_layer_in_two_places_is_refused():
+    relu = layers.ReLU()
+    with pytest.raises(TextbookError, match="one layer in two places"):
+        layers.Sequential(layers.Linear(3, 3), relu, layers.Linear(3, 3), relu)
+    with pytest.raises(TextbookError, match="one layer in two places"):
+        layers.Residual(layers.Sequential(relu), relu)
+
+
 def test_initial_weights_have_hes_deviation():
     assert abs(layers.Linear(400, 300).params["weight"].std() / np.sqrt(2 / 400) - 1) < 0.01
     assert not layers.Linear(4, 3).params["bias"].any()
@@ -266,6 +281,7 @@ FAULTS = {
     "pieces": (layers.Maxout(2), np.ones((2, 3)), "3 maps are no multiple of 2", "Maxout"),
     "nan": (layers.ReLU(), [1.0, np.nan], "1 of 2 values are not finite, the first at (1,)"),
     "text": (layers.ReLU(), ["a"], "expected numbers"),
+    "complex": (layers.ReLU(), [1j], "expected numbers"),
     "empty": (layers.Linear(3, 2), np.ones((0, 3)), "(0, 3), expected (N, 3)"),
     "inside": (layers.Sequential(layers.ReLU(), layers.Linear(3, 2)), np.ones((2, 4)),
                "Linear(in_features=3, out_features=2): the input has shape (2, 4)"),

@@ -23,6 +23,7 @@ def _gradcheck(
     input: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     seed: int = 0,
     limit: int = 1000,
+    eval: bool = False,
     json: bool = False,
 ) -> int:
     """Compare a layer's gradients with central differences in float64, entry by entry.
@@ -30,20 +31,22 @@ def _gradcheck(
     Args:
         target: a torch module, function or autograd Function, or a textbook layer:
             package.module:name, or with arguments 'torch.nn:Conv2d(3, 8, 3)'
-        input: shape of an input, such as 2x3x8x8; 8:int10 is 8 whole numbers below 10. Once for
-            each input
-        seed: of the inputs
+        input: shape of an input, such as 2x3x8x8; 4x5:positive for positive numbers; 8:int10 for
+            whole numbers below 10. Once for each input
+        seed: of the inputs and of new weights
         limit: entries that are compared in each tensor; of a larger one a random sample
+        eval: in test behaviour (running averages, no dropout)
         json: print the findings as JSON
     """
     if not input:
         raise ModelError("no --input", "Give the shape of each input: --input 2x3x8x8")
     from striate.models.gradcheck import check_target, load
 
-    findings = check_target(load(target), input, seed=seed, limit=limit)
+    found = load(target, max(seed, 0))
+    findings = check_target(found, input, seed=seed, limit=limit, evaluate=eval)
     failed = any(finding.verdict == "fail" for finding in findings)
     if json:
-        print(json_format.dumps([asdict(finding) for finding in findings]))
+        print(json_format.dumps([asdict(finding) for finding in findings], allow_nan=False))
         return int(failed)
     for finding in findings:
         verdict = "kink" if finding.evidence["kink"] else finding.verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -40,11 +41,17 @@ def _layers(
     from striate.models.arithmetic import layer_table, totals, zoo_network
 
     shape = image_shape(input)
+    if classes < 1:
+        raise ModelError(f"--classes {classes}", "Expected at least 1.")
     net = zoo_network(model, shape, classes, small_stem)
     rows = layer_table(net, shape, model)
     total = totals(rows, net)
     if json:
-        print(json_format.dumps({"layers": [_as_json(row) for row in rows], "total": total}))
+        print(
+            json_format.dumps(
+                {"layers": [_as_json(row) for row in rows], "total": total}, allow_nan=False
+            )
+        )
         return 0
     console = Console(highlight=False)
     wide = console.width >= 100 or not console.is_terminal
@@ -64,7 +71,7 @@ def _layers(
 def image_shape(text: str) -> tuple[int, int, int]:
     """`3x224x224` → (3, 224, 224). Raises ModelError."""
     sides = text.lower().split("x")
-    if len(sides) != 3 or not all(n.isascii() and n.isdigit() and int(n) for n in sides):
+    if len(sides) != 3 or not all(re.fullmatch(r"[1-9]\d{0,5}", n, re.A) for n in sides):
         raise ModelError(f"--input '{text}' is no image", "Expected CxHxW, such as 3x224x224.")
     channels, height, width = (int(n) for n in sides)
     return channels, height, width
@@ -93,11 +100,11 @@ def _summary(total: dict[str, Any], rows: list[Any]) -> str:
     lines = [
         f"{total['parameters']:,} parameters ({total['parameter_bytes'] / 1e6:,.1f} MB), "
         f"{total['macs']:,} multiply–adds (macs) and {total['activation_bytes'] / 1e6:,.1f} MB of "
-        "activations an image, in float32"
+        "layers' outputs an image, in float32"
     ]
-    fields = [row.field for row in rows if row.field]
-    if fields:
-        size, step = _sides(fields[-1].size), _sides(fields[-1].stride)
+    maps = [row.field for row in rows if len(row.output) == 3 and row.output[1:] != (1, 1)]
+    if maps and maps[-1]:
+        size, step = _sides(maps[-1].size), _sides(maps[-1].stride)
         lines.append(f"a unit of the last map sees {size} pixels; its neighbour {step} further on")
     return "\n".join(lines)
 

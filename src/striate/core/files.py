@@ -29,6 +29,8 @@ _IN_THE_WAY = (
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Temporary name, fsync, rename, fsync of the folder (F1). Raises RunError on a full disk."""
     content = content.encode("utf-8") if isinstance(content, str) else content
+    if not path.name or path.is_dir():
+        raise RunError(f"cannot write '{path}': it is a folder", "Give the name of a file.")
     temporary = path.with_name(f".{path.name}.tmp")
     with disk_faults_explained(path, len(content)):
         try:

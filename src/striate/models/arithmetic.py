@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from striate.core.errors import ModelError
-from striate.models.fit import explained, trail_of
-from striate.models.zoo import build
+from striate.models.fit import explained, place_of, trail_of
+from striate.models.plain import network
+from striate.models.spec import is_spec
+from striate.models.zoo import build, check_name
 from striate.textbook.arithmetic import Field, dropped
-from striate.textbook.arrays import Pair
+from striate.textbook.arrays import Array, Pair, TextbookError
 
 _BYTES = 4  # of a float32
 _NORMS = (nn.LocalResponseNorm, nn.GroupNorm, nn.LayerNorm)  # statistics do not count as sight
@@ -50,25 +53,30 @@ class Row:
 def layer_table(net: nn.Module, shape: tuple[int, int, int], name: str = "") -> list[Row]:
     """A Row for each layer of `net` for one image (C, H, W), in the order of its first use.
 
-    What is computed outside of layers (attention, sums of parameters) is a last row "(elsewhere)".
+    Of a layer that is used several times, the last use's shape and all its costs. Parameters and
+    multiply–adds outside of these innermost layers (attention) are a last row "(elsewhere)".
     Raises ModelError that names the layer where the shapes do not fit.
     """
-    shadow = copy.deepcopy(net).to("meta", torch.float32).eval()
-    trail = trail_of(shadow)
     rows: dict[str, Row] = {}
+    trail: list[tuple[str, tuple[int, ...]]] = []
     tracer, counter = _Fields(), FlopCounterMode(display=False)
-    for path, module in shadow.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(_noting(rows, path or type(net).__name__, tracer))
-    images = torch.empty(1, *shape, device="meta")
-    tracer.place(images, Field())
     try:
+        shadow = copy.deepcopy(net).to("meta", torch.float32).eval()
+        trail = trail_of(shadow)
+        counted: set[int] = set()
+        for path, module in shadow.named_modules():
+            if not list(module.children()):
+                own = _own_parameters(net.get_submodule(path), counted)
+                place = path or type(net).__name__
+                module.register_forward_hook(_noting(rows, place, own, tracer))
+        images = torch.empty(1, *shape, device="meta")
+        tracer.place(images, Field())
         with torch.no_grad(), warnings.catch_warnings(), tracer, counter:
             warnings.simplefilter("ignore")
             shadow(images)
-    except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
+    except Exception as error:
         size = "×".join(map(str, shape[1:]))
-        raise explained(str(error), name, trail, size, 1) from None
+        raise explained(place_of(error), name, trail, size, 1) from error
     return _with_macs(rows, net, counter)
 
 
@@ -88,15 +96,46 @@ def totals(rows: list[Row], net: nn.Module) -> dict[str, Any]:
 def zoo_network(
     name: str, shape: tuple[int, int, int], classes: int, small_stem: bool = False
 ) -> nn.Module:
-    """A network of the zoo for images (C, H, W), without weights where that is possible."""
+    """A network of the zoo for images (C, H, W), without weights where that is possible.
+
+    Raises ModelError, also for what a factory of the user's raises.
+    """
     insist = {"small_stem": True} if small_stem else {}
     wanted = {"num_classes": classes, "channels": shape[0], "image_size": max(shape[1:])}
     ours = ":" not in name  # others may look at values while they are built
-    with torch.device("meta" if ours else "cpu"):
-        net = build(name, insist=insist, **wanted)
+    check_name(name)
+    try:
+        with torch.device("meta" if ours else "cpu"):
+            if is_spec(name) and not insist:
+                return network(name, classes, shape[0], shape[1:])
+            net = build(name, insist=insist, **wanted)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{name} cannot be built: {place_of(error)}") from error
     if not isinstance(net, nn.Module):
         raise ModelError(f"{name} gives a {type(net).__name__}, expected a torch module")
     return net
+
+
+def equivariance_error(
+    function: Callable[[Array], Array], images: Array, shift: int, stride: int = 1, border: int = 0
+) -> float:
+    """L8: how far function(shifted images) is from shifted function(images), over its largest |y|.
+
+    images (N, C, H, W) are shifted by `shift` pixels, a multiple of the function's stride; `border`
+    units at each edge, where padding shows, are left out. 0 for a convolution.
+    """
+    units = shift // stride
+    if units * stride != shift or shift < 1:
+        raise TextbookError(f"a shift of {shift} is no positive multiple of the stride {stride}")
+    here, there = function(images[:, :, :-shift, :-shift]), function(images[:, :, shift:, shift:])
+    bottom, right = here.shape[2] - units - border, here.shape[3] - units - border
+    if bottom <= border or right <= border:
+        raise TextbookError(f"nothing is left of {here.shape} inside a border of {border}")
+    moved = here[:, :, border + units : bottom + units, border + units : right + units]
+    difference = np.abs(there[:, :, border:bottom, border:right] - moved)
+    return float(difference.max() / max(np.abs(here).max(), 1e-30))
 
 
 class _Fields(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -118,16 +157,17 @@ class _Fields(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         first = out[0] if isinstance(out, (tuple, list)) and out else out
-        if isinstance(first, Tensor):
-            window = _WINDOWS.get(func.overloadpacket)
+        inputs = [t for t in _tensors(args) if id(t) in self._known]
+        if isinstance(first, Tensor) and inputs:  # what parameters alone make is seen by all
+            window = _WINDOWS.get(func.overloadpacket, _no_window)(args)
             if window:
-                self._through(args, window(args), first)
+                self._through(args[0], window, first)
             else:
-                self.place(first, self._joined(first, _tensors(args)))
+                self.place(first, self._joined(first, inputs))
         return out
 
-    def _through(self, args: tuple[Any, ...], window: tuple[Pair, ...], out: Tensor) -> None:
-        field, sides = self.of(args[0]), args[0].shape[2:]
+    def _through(self, x: Tensor, window: tuple[Pair, ...], out: Tensor) -> None:
+        field, sides = self.of(x), x.shape[2:]
         self.place(out, field and field.through(*window))
         over = [dropped(*side) for side in zip(sides, *window, strict=True)]
         reach = [
@@ -139,19 +179,43 @@ class _Fields(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         self.dropped[id(out)] = (rows, columns)
 
-    def _joined(self, out: Tensor, inputs: Iterable[Tensor]) -> Field | None:
-        """Where branches meet, the larger field holds. None: not a map of the inputs' size."""
-        known = [self._known[id(t)] for t in inputs if id(t) in self._known]
-        if not known or out.dim() != 4:
+    def _joined(self, out: Tensor, inputs: list[Tensor]) -> Field | None:
+        """Where branches meet, all that they see together; None: not a map of the inputs' size.
+
+        An operation that keeps the size is taken to look at each place by itself.
+        """
+        fields = [self.of(t) for t in inputs]
+        if out.dim() != 4 or any(t.shape[2:] != out.shape[2:] for t in inputs):
             return None
-        fields = [field for _, field in known if field]
-        if len(fields) < len(known) or any(t.shape[2:] != out.shape[2:] for t, _ in known):
+        known = [field for field in fields if field]
+        if len(known) < len(fields):
             return None
-        parts = [[getattr(f, part) for f in fields] for part in ("size", "stride", "padding")]
-        return Field(*((max(p[0] for p in part), max(p[1] for p in part)) for part in parts))
+        pad, end, stride = (
+            tuple(max(values) for values in zip(*part, strict=True))
+            for part in (
+                [f.padding for f in known],
+                [(f.size[0] - f.padding[0], f.size[1] - f.padding[1]) for f in known],
+                [f.stride for f in known],
+            )
+        )
+        return Field((end[0] + pad[0], end[1] + pad[1]), stride, pad)
 
 
-def _convolution(args: tuple[Any, ...]) -> tuple[Pair, ...]:
+def _no_window(_: tuple[Any, ...]) -> None:
+    return None
+
+
+def _padded(args: tuple[Any, ...]) -> tuple[Pair, ...] | None:
+    """Explicit padding of height and width: a 1×1 window with a border."""
+    left, right, top, bottom = [*args[1], 0, 0][:4] if len(args[1]) <= 4 else (0, 0, 0, 0)
+    if args[0].dim() != 4 or len(args[1]) > 4 or min(left, right, top, bottom) < 0:
+        return None
+    return (1, 1), (1, 1), (top, left), (1, 1)
+
+
+def _convolution(args: tuple[Any, ...]) -> tuple[Pair, ...] | None:
+    if args[1].dim() != 4 or args[6]:  # not 2-D, or transposed: not followed
+        return None
     weight, stride, padding, dilation = args[1], args[3], args[4], args[5]
     return tuple(weight.shape[2:]), tuple(stride), tuple(padding), tuple(dilation)
 
@@ -173,7 +237,8 @@ def _pair(values: Any) -> Pair:
 
 
 _aten = torch.ops.aten
-_WINDOWS = {
+_WINDOWS: dict[Any, Callable[[tuple[Any, ...]], tuple[Pair, ...] | None]] = {
+    _aten.constant_pad_nd: _padded,
     _aten.convolution: _convolution,
     _aten.max_pool2d_with_indices: _max_pool,
     _aten.avg_pool2d: _pool,
@@ -188,25 +253,27 @@ def _tensors(values: Any) -> Iterable[Tensor]:
             yield from _tensors(value)
 
 
-def _noting(rows: dict[str, Row], path: str, tracer: _Fields):  # type: ignore[no-untyped-def]
+def _own_parameters(module: nn.Module, counted: set[int]) -> int:
+    """How many parameters a layer has that no layer before it has; notes them as counted."""
+    new = {id(p): p.numel() for p in module.parameters() if id(p) not in counted}
+    counted.update(new)
+    return sum(new.values())
+
+
+def _noting(rows: dict[str, Row], path: str, parameters: int, tracer: _Fields):  # type: ignore[no-untyped-def]
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if not isinstance(output, Tensor):
             return
-        if isinstance(module, _NORMS):
+        if isinstance(module, _NORMS) and inputs:
             tracer.place(output, tracer.of(inputs[0]))
-        if path in rows:
-            return
         reused = any(output is t or output._is_view() for t in _tensors(inputs))
-        rows[path] = Row(
-            path,
-            type(module).__name__,
-            tuple(output.shape[1:]),
-            sum(p.numel() for p in module.parameters()),
-            0,
-            0 if reused else output.numel(),
-            tracer.of(output),
-            tracer.dropped.get(id(output), (0, 0)),
-        )
+        values = 0 if reused else output.numel()
+        if path in rows:  # used again
+            values += rows[path].activations
+        field, left = tracer.of(output), tracer.dropped.pop(id(output), (0, 0))
+        shape = tuple(output.shape[1:])
+        kind = type(module).__name__
+        rows[path] = Row(path, kind, shape, parameters, 0, values, field, left)
 
     return hook
 

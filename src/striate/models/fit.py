@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import traceback
 import warnings
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -54,6 +56,20 @@ def _noting(trail: list[tuple[str, tuple[int, ...]]], layer: str):  # type: igno
             trail.append((layer, tuple(inputs[0].shape)))
 
     return hook
+
+
+def place_of(error: Exception) -> str:
+    """An error in words, with the line of the user's file that raised it, if it was one."""
+    text = str(error).partition("\n")[0] or type(error).__name__
+    ours = ("torch", "striate", "torchvision", "timm", "numpy")
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if not any(f"/{name}/" in f.filename for name in ours) and Path(f.filename).is_file()
+    ]
+    kind = "" if type(error) in (RuntimeError, ValueError) else f"{type(error).__name__}: "
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{kind}{text}{where}"
 
 
 def explained(

@@ -7,6 +7,7 @@ import sys
 from torch import Tensor, nn
 
 from striate.models import spec
+from striate.textbook.arrays import pair
 
 Conv2d, Linear, Flatten, Dropout = nn.Conv2d, nn.Linear, nn.Flatten, nn.Dropout
 MaxPool2d, AvgPool2d = nn.MaxPool2d, nn.AvgPool2d
@@ -28,7 +29,9 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected (N, C) or (N, C, H, W), got {tuple(x.shape)}")
 
 
-def network(text: str, num_classes: int, channels: int = 3, image_size: int = 32) -> nn.Module:
+def network(
+    text: str, num_classes: int, channels: int = 3, image_size: int | tuple[int, int] = 32
+) -> nn.Module:
     """The network of a one-line spec. Raises ModelError where a layer does not fit."""
-    shape = (channels, image_size, image_size)
+    shape = (channels, *pair(image_size))
     return nn.Sequential(*spec.build(text, shape, sys.modules[__name__], classes=num_classes))

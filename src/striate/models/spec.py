@@ -70,8 +70,8 @@ def build(
 ) -> list[Any]:
     """The spec's layers for images (C, H, W), from `plain` or `striate.textbook.layers`.
 
-    classes: what `fc classes` stands for. given: more arguments for layers with weights. Raises
-    ModelError where a layer does not fit.
+    classes: what `fc classes` stands for. given: more arguments for layers that draw random
+    numbers. Raises ModelError where a layer does not fit.
     """
     built = []
     for part in read(spec):
@@ -81,8 +81,8 @@ def build(
             built.append(layers.Flatten())
             shape = (prod(shape),)
         arguments, shape = _fitted(part, shape)
-        weighty = part.layer in ("Conv2d", "Linear")
-        built.append(getattr(layers, part.layer)(**arguments, **(given if weighty else {})))
+        random = part.layer in ("Conv2d", "Linear", "Dropout")
+        built.append(getattr(layers, part.layer)(**arguments, **(given if random else {})))
     return built
 
 
@@ -94,7 +94,7 @@ def _read(text: str) -> Part:
         )
     known, arguments = _KINDS[kind], {}
     for name in known.numbers:
-        if not words or not (words[0][0].isdigit() or words[0] == "classes"):
+        if not words or not (words[0][0] in ".0123456789" or words[0] == "classes"):
             raise ModelError(f"'{text}' lacks its {name}", f"The layers:\n{GRAMMAR}")
         arguments[name] = _number(words.pop(0), text, name)
     while words:
@@ -107,12 +107,19 @@ def _read(text: str) -> Part:
         if not words:
             raise ModelError(f"'{text}': {option} lacks its number", f"The layers:\n{GRAMMAR}")
         name = {"pad": "padding"}.get(option, option)
+        if name in arguments:
+            raise ModelError(f"'{text}' has {option} twice", "Write it once.")
         word = words.pop(0)
         arguments[name] = word if (name, word) == ("padding", "same") else _number(word, text, name)
     if arguments.get("padding") == "same":
         dilation = pair(arguments.get("dilation", 1))
-        sides = zip(pair(arguments["kernel_size"]), dilation, strict=True)
-        arguments["padding"] = tuple(d * (k - 1) // 2 for k, d in sides)
+        spans = [d * (k - 1) for k, d in zip(pair(arguments["kernel_size"]), dilation, strict=True)]
+        if any(span % 2 for span in spans):
+            raise ModelError(
+                f"'{text}': no padding keeps the size with an even kernel",
+                "Take an odd kernel, or give the padding as a number.",
+            )
+        arguments["padding"] = tuple(span // 2 for span in spans)
     return Part(text, known.layer, arguments)
 
 

@@ -6,6 +6,7 @@ width, dropout, small_stem. A user's own `package.module:factory` is called the 
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import sys
@@ -45,6 +46,9 @@ TAKES_STEM = frozenset({"alexnet", "googlenet", "inception_v3", *_RESNETS})
 def check_name(name: str) -> None:
     """Raise ModelError for a misspelt name, before anything slow is done."""
     if spec.is_spec(name):
+        close = difflib.get_close_matches(name.replace(" ", ""), ARCHITECTURES, n=1, cutoff=0.9)
+        if close:
+            raise ModelError(f"unknown architecture '{name}'", f"Perhaps you meant: {close[0]}.")
         spec.read(name)
         return
     if ":" not in name and name not in ARCHITECTURES:
@@ -93,8 +97,8 @@ def build(name: str, *, insist: dict[str, Any] | None = None, **wanted: Any) -> 
     lacking = [k for k in insist or {} if not anything and k not in declared]
     if lacking:
         raise ModelError(f"{name} does not take {', '.join(lacking)}", "Leave that knob out.")
-    wanted |= insist or {}
-    return factory(**{k: v for k, v in wanted.items() if anything or k in declared})
+    known = {k: v for k, v in wanted.items() if k in declared or k == "num_classes"}
+    return factory(**known, **(insist or {}))
 
 
 def _imported(module: str, function: str, name: str) -> Callable[..., nn.Module]:
@@ -107,6 +111,11 @@ def _imported(module: str, function: str, name: str) -> Callable[..., nn.Module]
     except AttributeError:
         names = [n for n in dir(importlib.import_module(module)) if not n.startswith("_")]
         raise ModelError(f"{module} has no '{function}'", perhaps(function, names)) from None
+    except Exception as error:  # the user's own file can raise anything
+        raise ModelError(
+            f"{name}: importing {module} raised {type(error).__name__}: {error}",
+            "A network is named package.module:factory.",
+        ) from error
     if not callable(found):
         raise ModelError(f"{name} is a {type(found).__name__}, not a function or class")
     factory: Callable[..., nn.Module] = found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from striate.textbook.arrays import Array, Pair, TextbookError
+from striate.textbook.arrays import Pair
 
 
 def dropped(n: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
@@ -19,21 +18,15 @@ def dropped(n: int, kernel: int, stride: int = 1, padding: int = 0, dilation: in
 def conv_cost(
     inputs: int, outputs: int, kernel: Pair, positions: int, groups: int = 1, bias: bool = True
 ) -> tuple[int, int]:
-    """(parameters, multiply–adds of one image) of a convolution with `positions` outputs a map.
-
-    A fully connected layer is one whose kernel and number of positions are 1 (L8).
-    """
+    """(parameters, multiply–adds an image) with `positions` outputs a map; 1 if fully connected."""
     weights = outputs * (inputs // groups) * prod(kernel)
     return weights + outputs * bias, weights * positions
 
 
 @dataclass(frozen=True)
 class Field:
-    """What one unit sees of the input, along height and width.
-
-    size: of the receptive field. stride: from a unit's field to the next one's. padding: how far
-    the first unit's field reaches beyond the border. All in input pixels.
-    """
+    """What a unit sees, in input pixels (height, width): the receptive field's size, the stride to
+    the next unit's field, and how far the first one reaches beyond the border."""
 
     size: Pair = (1, 1)
     stride: Pair = (1, 1)
@@ -45,23 +38,3 @@ class Field:
         k, s, p, d = (np.array(pair) for pair in (kernel, stride, padding, dilation))
         after = (size + step * d * (k - 1), step * s, pad + step * p)
         return Field(*((int(high), int(wide)) for high, wide in after))
-
-
-def equivariance_error(
-    function: Callable[[Array], Array], images: Array, shift: int, stride: int = 1, border: int = 0
-) -> float:
-    """L8: how far function(shifted images) is from shifted function(images), over its largest |y|.
-
-    images (N, C, H, W) are shifted by `shift` pixels, a multiple of the function's stride; `border`
-    units at each edge, where padding shows, are left out. 0 for a convolution.
-    """
-    units = shift // stride
-    if units * stride != shift or shift < 1:
-        raise TextbookError(f"a shift of {shift} is no positive multiple of the stride {stride}")
-    here, there = function(images[:, :, :-shift, :-shift]), function(images[:, :, shift:, shift:])
-    bottom, right = here.shape[2] - units - border, here.shape[3] - units - border
-    if bottom <= border or right <= border:
-        raise TextbookError(f"nothing is left of {here.shape} inside a border of {border}")
-    moved = here[:, :, border + units : bottom + units, border + units : right + units]
-    difference = np.abs(there[:, :, border:bottom, border:right] - moved)
-    return float(difference.max() / max(np.abs(here).max(), 1e-30))

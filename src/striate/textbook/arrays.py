@@ -17,8 +17,8 @@ def finite(values: ArrayLike, where: str) -> Array:
     """`values` as floating-point numbers. Raises TextbookError for NaN, infinity or no numbers."""
     try:
         x = np.asarray(values)
-        x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
-    except (TypeError, ValueError) as error:
+        x = x if x.dtype.kind == "f" else x.astype(np.float64, casting="same_kind")
+    except (TypeError, ValueError, OverflowError) as error:
         raise TextbookError(f"{where}: expected numbers ({error})") from None
     bad = ~np.isfinite(x)
     if bad.any():

@@ -1,7 +1,7 @@
 """Convolution (L4, L6–L8): one kernel at every position, and what its derivative is.
 
-What the field calls convolution is a cross-correlation: the kernel is not mirrored. Arrays are
-torch's: images (N, C, H, W), weights (O, C, Kh, Kw); `step` is (stride, padding, dilation).
+The kernel is not mirrored, as everywhere in the field: it is a cross-correlation. Images are
+(N, C, H, W), weights (O, C, Kh, Kw); `step` is (stride, padding, dilation).
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def output_size(n: int, kernel: int, stride: int = 1, padding: int = 0, dilation
 def windows(x: Array, kernel: tuple[int, ...], step: Step, fill: float = 0.0) -> Array:
     """Every window of the padded x, as a view: (N, C, H, W) → (N, C, Kh, Kw, P, Q).
 
-    windows[n, c, i, j, p, q] = x[n, c, stride·p + dilation·i, stride·q + dilation·j].
+    windows[n, c, i, j, p, q] = padded x[n, c, stride·p + dilation·i, stride·q + dilation·j].
     """
     (sh, sw), (ph, pw), (dh, dw) = step
     for n, k, *one in zip(x.shape[2:], kernel, *step, strict=True):
@@ -56,7 +56,7 @@ def add_windows(parts: Array, shape: tuple[int, ...], step: Step) -> Array:
 def correlate(x: Array, w: Array, step: Step) -> Array:
     """y[n, o, p, q] = Σ_cij w[o, c, i, j] · x[n, c, stride·p + dilation·i, stride·q + dilation·j].
 
-    (N, C, H, W) with (O, C, Kh, Kw) → (N, O, P, Q).
+    (N, C, H, W) with (O, C, Kh, Kw) → (N, O, P, Q); x is padded first, here and below.
     """
     return np.einsum("ncijpq,ocij->nopq", windows(x, w.shape[2:], step), w, optimize=True)
 

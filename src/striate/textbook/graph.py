@@ -1,9 +1,4 @@
-"""Computation graphs and backpropagation (L2): every node keeps its value and its gradient.
-
-x, y, z = Node(-2, "x"), Node(5, "y"), Node(-4, "z")
-f = (x + y) * z
-f.backward()          # x.gradient is −4: upstream −4 (from ×) times local 1 (of +)
-"""
+"""Computation graphs and backpropagation (L2): f = (x + y) * z of Nodes, then f.backward()."""
 
 from __future__ import annotations
 
@@ -25,13 +20,18 @@ def _matmul_gradients(g: Array, _: Array, a: Array, b: Array) -> tuple[Array, Ar
     return (g @ columns.T).reshape(a.shape), (rows.T @ g).reshape(b.shape)
 
 
+def _power_gradients(g: Array, y: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    """d(aᵇ)/da = b·aᵇ⁻¹, d(aᵇ)/db = aᵇ log a; where a factor is 0 so is the product."""
+    return np.where(b == 0, 0, g * b * a ** (b - 1)), np.where(y == 0, 0, g * y * np.log(a))
+
+
 # Each operation: its value, and upstream g, value y, inputs a, b → g times each local gradient.
 OPERATIONS: dict[str, tuple[Callable[..., Array], Callable[..., tuple[Array, ...]]]] = {
     "+": (lambda a, b: a + b, lambda g, y, a, b: (g, g)),
     "-": (lambda a, b: a - b, lambda g, y, a, b: (g, -g)),
     "*": (lambda a, b: a * b, lambda g, y, a, b: (g * b, g * a)),
     "/": (lambda a, b: a / b, lambda g, y, a, b: (g / b, -g * a / b**2)),
-    "**": (lambda a, b: a**b, lambda g, y, a, b: (g * b * a ** (b - 1), g * y * np.log(a))),
+    "**": (lambda a, b: a**b, _power_gradients),
     "@": (lambda a, b: a @ b, _matmul_gradients),
     "neg": (lambda a: -a, lambda g, y, a: (-g,)),
     "exp": (np.exp, lambda g, y, a: (g * y,)),
@@ -53,10 +53,9 @@ _births = itertools.count()
 
 
 class Node(NDArrayOperatorsMixin):
-    """A number or array, a named variable or the result of an operation on `parents`.
+    """A number or array: a named variable, or the result of an operation on `parents`.
 
-    After `backward`: gradient is dL/d(this node), parts are the shares that it sent to each of its
-    parents, upstream × local.
+    After `backward`: gradient is dL/d(this), parts are what it sent to each parent.
     """
 
     def __init__(self, value: ArrayLike, name: str = "", *, constant: bool = False) -> None:
@@ -69,14 +68,11 @@ class Node(NDArrayOperatorsMixin):
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # nodes are equal if they are one node
 
-    def __array_ufunc__(self, ufunc: np.ufunc, _: str, *inputs: Any) -> Node:
-        """`a + b`, `np.exp(a)` … on nodes make nodes."""
-        if ufunc not in UFUNCS:
-            raise TextbookError(f"no derivative is written for {ufunc.__name__}")
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **out: Any) -> Node:
+        """`a + b`, `np.exp(a)` … on nodes make nodes; `a += b` too makes a new one."""
+        if ufunc not in UFUNCS or method != "__call__" or out.keys() - {"out"}:
+            raise TextbookError(f"no derivative is written for {ufunc.__name__} {method} {out}")
         return apply(UFUNCS[ufunc], *inputs)
-
-    def __repr__(self) -> str:
-        return f"Node({self.value}, {self.name or self.operation!r}, gradient={self.gradient})"
 
     def local_gradients(self, upstream: Array) -> tuple[Array, ...]:
         """upstream × each local gradient, summed where a parent was broadcast."""
@@ -112,8 +108,10 @@ class Node(NDArrayOperatorsMixin):
                         part, f"the gradient of {node.operation}"
                     )
 
-    def sum(self) -> Node:
-        """The sum of all values."""
+    def sum(self, **options: Any) -> Node:
+        """The sum of all values; along one axis there is none."""
+        if any(value is not None for value in options.values()):
+            raise TextbookError(f"sum() takes all values; {options} is not known")
         return apply("sum", self)
 
 
@@ -122,6 +120,8 @@ def apply(operation: str, *inputs: Any) -> Node:
     parents = tuple(i if isinstance(i, Node) else Node(i, constant=True) for i in inputs)
     shapes = " and ".join(str(parent.value.shape) for parent in parents)
     try:
+        if operation == "@" and max(parent.value.ndim for parent in parents) > 2:
+            raise ValueError
         with np.errstate(all="ignore"):
             value = OPERATIONS[operation][0](*(parent.value for parent in parents))
     except ValueError:

@@ -35,10 +35,10 @@ LANDSCAPES = {
         (-1.1, 0.37), 0.0, (-1.2, 0.4, -0.5, 0.5),
     ),
     "saddle": Landscape(
-        "x²/2 − y²/2 + y⁴/4: flat at the saddle (0, 0), lowest at (0, ±1)",
-        lambda w: w[0] ** 2 / 2 - w[1] ** 2 / 2 + w[1] ** 4 / 4,
-        lambda w: np.stack([w[0], w[1] ** 3 - w[1]]),
-        (-1.1, 1e-3), -0.25, (-1.2, 1.0, -0.6, 1.5),
+        "15x² − y²/2 + y⁴/4: flat along y at the saddle (0, 0), lowest at (0, ±1)",
+        lambda w: 15 * w[0] ** 2 - w[1] ** 2 / 2 + w[1] ** 4 / 4,
+        lambda w: np.stack([30 * w[0], w[1] ** 3 - w[1]]),
+        (-0.33, 1e-3), -0.25, (-0.4, 0.35, -0.6, 1.5),
     ),
     "minima": Landscape(
         "(x² + y²)/10 with bumps: many small minima around the lowest at (0, 0)",

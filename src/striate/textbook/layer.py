@@ -1,10 +1,4 @@
-"""What a layer is (L1): three rules, and the checks around them.
-
-layer = Conv2d(3, 8, 3, padding=1)
-y = layer(x)                    # forward: y = f(x; θ)
-dx = layer.backward(dy)         # dL/dy → dL/dx; dL/dθ is left in layer.grads
-layer.update(0.1)               # θ ← θ − 0.1 · dL/dθ
-"""
+"""What a layer is (L1): forward y = f(x; θ), backward dL/dx, update θ ← θ − ε · dL/dθ."""
 
 from __future__ import annotations
 
@@ -79,6 +73,12 @@ class Layer:
         yield path, self
         for name, child in self.children().items():
             yield from child.walk(f"{path}{name}.")
+
+    def refuse_reuse(self) -> None:
+        """Raise TextbookError if a layer stands in two places: it remembers one input only."""
+        inside = [id(layer) for _, layer in self.walk()]
+        if len(set(inside)) < len(inside):
+            raise TextbookError(f"{self} has one layer in two places: make two")
 
     def named(self, *kinds: str) -> dict[str, Array]:
         """All arrays of some kinds ("params", "grads", "buffers") under torch's names: 0.weight."""

@@ -1,7 +1,4 @@
-"""The layers: each derivative is the function inside its `forward` (L1, L4–L12).
-
-Layouts, names, defaults and parameters are torch's: images are (N, C, H, W).
-"""
+"""The layers (L1, L4–L12): each derivative is the function inside `forward`. As in torch."""
 
 from dataclasses import field
 
@@ -13,6 +10,7 @@ from striate.textbook.layer import Layer, Rule
 
 Size = int | Pair
 Seed = int | np.random.Generator
+STREAM = np.random.default_rng(0)  # where layers draw from by default: no two are alike
 
 
 class Linear(Layer):
@@ -21,7 +19,7 @@ class Linear(Layer):
     in_features: int
     out_features: int
     bias: bool = field(default=True, repr=False)
-    rng: Seed = field(default=0, repr=False)
+    rng: Seed = field(default=STREAM, repr=False)
 
     def __post_init__(self) -> None:
         self.takes = ("N", self.in_features)
@@ -42,10 +40,7 @@ class Linear(Layer):
 
 
 class Conv2d(Layer):
-    """y = w ⋆ x + b (L4, L7): (N, in, H, W) → (N, out, P, Q).
-
-    The sums and both derivatives (L6) are written in `convolution`.
-    """
+    """y = w ⋆ x + b (L4, L6, L7): (N, in, H, W) → (N, out, P, Q); the sums are in `convolution`."""
 
     in_channels: int
     out_channels: int
@@ -55,7 +50,7 @@ class Conv2d(Layer):
     dilation: Size = 1
     groups: int = 1
     bias: bool = field(default=True, repr=False)
-    rng: Seed = field(default=0, repr=False)
+    rng: Seed = field(default=STREAM, repr=False)
 
     def __post_init__(self) -> None:
         self.takes = ("N", self.in_channels, "H", "W")
@@ -186,10 +181,10 @@ class Maxout(Layer):
 
 
 class BatchNorm(Layer):
-    """y = γ·x̂ + β with x̂ = (x − μ)/√(σ² + ε) (L12), for (N, C) or (N, C, H, W).
+    """y = γ·x̂ + β with x̂ = (x − μ)/√(σ² + ε) of each map (L12), for (N, C) or (N, C, H, W).
 
-    In training μ and σ² are each map's over the batch, and the running averages follow them; in a
-    test the averages are used. The average of σ² is of the unbiased one, as in torch.
+    In training μ and σ² are the batch's, and running averages follow them (of the unbiased σ²); in
+    a test the averages are used.
     """
 
     num_features: int
@@ -239,7 +234,7 @@ class Dropout(Layer):
     """In training each value is 0 with probability p, the others are divided by 1 − p (T4)."""
 
     p: float = 0.5
-    rng: Seed = field(default=0, repr=False)
+    rng: Seed = field(default=STREAM, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.p < 1:
@@ -260,6 +255,7 @@ class Sequential(Layer):
     def __init__(self, *layers: Layer) -> None:
         super().__init__()
         self.layers = layers
+        self.refuse_reuse()
 
     def children(self) -> dict[str, Layer]:
         return {str(i): layer for i, layer in enumerate(self.layers)}
@@ -284,6 +280,9 @@ class Residual(Layer):
 
     body: Layer
     shortcut: Layer | None = None
+
+    def __post_init__(self) -> None:
+        self.refuse_reuse()
 
     def children(self) -> dict[str, Layer]:
         return {"body": self.body} | ({"shortcut": self.shortcut} if self.shortcut else {})

@@ -1,7 +1,4 @@
-"""Losses (L11) and penalties (T4): functions that return the value and its gradient.
-
-scores are (N, C); the loss is the mean over the N images, the gradient has the shape of scores.
-"""
+"""Losses (L11) of scores (N, C), means over N images, and penalties (T4): (value, gradient)."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,7 +1,5 @@
-"""Update rules (O2–O5): w ← rule(w, gradient, state, rate).
-
-gradient is a function of the point, so that a rule can look ahead; state is the rule's own dict,
-empty at first. Gradient descent and SGD are one rule: all data or a mini-batch is behind gradient.
+"""Update rules (O2–O5): w ← rule(w, gradient, state, rate), where gradient is a function of the
+point and state the rule's own dict. Gradient descent is SGD with all data behind gradient.
 """
 
 import itertools

@@ -54,17 +54,17 @@ def _descend(
     for name, known in ((rule, RULES), (on, LANDSCAPES)):
         if name not in known:
             raise StriateError(f"unknown '{name}'", perhaps(name, known))
-    if steps < 1 or noise < 0 or (lr != "auto" and lr <= 0):
-        raise StriateError("--steps and --lr must be above 0, --noise at least 0")
+    if steps < 1 or not 0 <= noise < np.inf or seed < 0 or (lr != "auto" and not 0 < lr < np.inf):
+        raise StriateError("--steps and --lr must be above 0, --noise and --seed at least 0")
     place, knobs = LANDSCAPES[on], _knobs(rule, beta)
-    rate = best_rate(place, RULES[rule], steps, **knobs)[0] if lr == "auto" else lr
+    rate = best_rate(place, RULES[rule], steps, knobs)[0] if lr == "auto" else lr
     path = walk(place, RULES[rule], rate, steps, (noise, seed), **knobs)
     title = ", ".join([rule, f"lr {rate:.3g}", *(f"{k} {v:g}" for k, v in knobs.items())])
     print(f"{on}: {place.about}")
     print(f"{title}: {_outcome(place, path, steps)}")
-    print(f"steps until f stays at most {place.goal():.3g}, each rule at its quickest rate:")
-    Console(highlight=False).print(_comparison(place, steps))
-    if svg:
+    print(f"steps until f stays at most {place.goal():.6g} (of {steps:,}, without noise):")
+    Console(highlight=False).print(_comparison(place, steps, rate, rule, knobs))
+    if svg is not None:
         write_atomically(svg, path_svg(place, path, f"{title} on {on}"))
         print(f"drawn: {svg}")
     return 0
@@ -91,22 +91,22 @@ def walk(
     return np.array(points)
 
 
-def best_rate(on: Landscape, rule: Rule, steps: int, **knobs: float) -> tuple[float, int | None]:
+def best_rate(
+    on: Landscape, rule: Rule, steps: int, knobs: dict[str, float], rates: NDArray[Any] = _RATES
+) -> tuple[float, int | None]:
     """(rate, steps until it stays at the goal) of the quickest rate; if none stays, of the lowest.
 
     A walker that jumps over the goal has not arrived; the last twentieth proves that it stays.
     """
-    above = np.zeros(len(_RATES), int)
-    start = np.repeat(np.array(on.start)[:, None], len(_RATES), axis=1)
-    last = np.full(len(_RATES), np.inf)
+    above = np.zeros(len(rates), int)
+    start = np.repeat(np.array(on.start)[:, None], len(rates), axis=1)
+    last = np.full(len(rates), np.inf)
     with np.errstate(all="ignore"):
-        for step, w in enumerate(
-            islice(steps_of(rule, on.gradient, start, _RATES, **knobs), steps)
-        ):
+        for step, w in enumerate(islice(steps_of(rule, on.gradient, start, rates, **knobs), steps)):
             last = np.nan_to_num(on.f(w), nan=np.inf)
             above[last > on.goal()] = step + 1
     best = int(np.lexsort((last, above))[0])
-    return float(_RATES[best]), int(above[best]) + 1 if above[best] < 0.95 * steps else None
+    return float(rates[best]), int(above[best]) + 1 if above[best] < 0.95 * steps else None
 
 
 def _knobs(rule: str, beta: float | None) -> dict[str, float]:
@@ -133,11 +133,21 @@ def _outcome(on: Landscape, path: NDArray[Any], steps: int) -> str:
     return f"goal not reached in {steps:,} steps; f = {values[-1]:.4g} at ({where})"
 
 
-def _comparison(on: Landscape, steps: int) -> Table:
+def _comparison(
+    on: Landscape, steps: int, rate: float, chosen: str, knobs: dict[str, float]
+) -> Table:
+    """Steps of every rule at the chosen rate and at its own quickest; the chosen rule's knobs."""
     table = Table()
-    for column in ("rule", "rate", "steps"):
+    for column in ("rule", f"at {rate:.3g}", "quickest rate", "steps"):
         table.add_column(column, justify="left" if column == "rule" else "right")
     for name, rule in RULES.items():
-        rate, count = best_rate(on, rule, steps)
-        table.add_row(name, f"{rate:.3g}", f"{count:,}" if count else f"more than {steps:,}")
+        own = knobs if name == chosen else {}
+        _, here = best_rate(on, rule, steps, own, np.array([rate]))
+        best, count = best_rate(on, rule, steps, own)
+        mark = f"{name} *" if own else name
+        table.add_row(mark, _steps(here), f"{best:.3g}", _steps(count))
     return table
+
+
+def _steps(count: int | None) -> str:
+    return "not reached" if count is None else f"{count:,}"

@@ -22,30 +22,32 @@ _BANDS = 14
 def graph_svg(root: Node, names: dict[Node, str], title: str) -> str:
     """Left to right: values green on the wires, gradients red below (L2)."""
     places = _places(root)
-    wide, high = 230, 92
+    wide, high = 250, 112
     columns, rows = max(x for x, _ in places.values()), max(y for _, y in places.values())
-    spot = {n: (70 + x * wide, 78 + y * high) for n, (x, y) in places.items()}
+    spot = {n: (70 + x * wide, 100 + y * high) for n, (x, y) in places.items()}
     lines, parts = [], []
     for node in root.order():
         x, y = spot[node]
-        steps = {p: (up, local, part) for p, up, local, part in edges_into(node)}
-        for parent in dict.fromkeys(node.parents):
+        shares = iter(edges_into(node))
+        for use, parent in enumerate(node.parents):
             px, py = spot[parent]
-            lines.append(_line(px + 30, py, x - 30, y))
+            bend = _bend(node, parent, use, places) * high
+            lines.append(_wire(px + 30, py, x - 30, y, bend))
+            share = "" if parent.constant else "{3} = {1} · {2}".format(*next(shares))
             at = x - 0.56 * wide  # in the last gap, where a long wire is alone
-            below = y + (py - y) * (x - at) / (x - px)
+            below = y + (py - y) * (x - at) / (x - px) + 0.9 * bend
             parts.append(_text(at, below - 7, shown(parent.value), _FORWARD))
-            if parent in steps:
-                upstream, local, part = steps[parent]
-                parts.append(_text(at, below + 16, f"{part} = {upstream} · {local}", _BACKWARD))
+            parts.append(_text(at, below + 16, share, _BACKWARD))
         parts.append(_node(x, y, node, names[node], formula(node, names)))
+        if not node.parents and not node.constant:
+            parts.append(_text(x, y + 34, f"gradient {shown(node.gradient)}", _BACKWARD, size=11))
     x, y = spot[root]
     parts += [_line(x + 30, y, x + 120, y), _text(x + 78, y - 7, shown(root.value), _FORWARD)]
     parts.append(_text(x + 78, y + 16, shown(root.gradient), _BACKWARD))
     parts.append(_text(20, 24, title, _INK, anchor="start", size=16))
     key = "values forward (green), gradients back (red) = upstream · local"
     parts.append(_text(20, 44, key, "#6b7280", anchor="start", size=12))
-    return _svg(max(columns * wide + 210, 460), rows * high + 140, lines + parts)
+    return _svg(max(columns * wide + 210, 460), rows * high + 200, lines + parts)
 
 
 def _places(root: Node) -> dict[Node, tuple[float, float]]:
@@ -137,6 +139,26 @@ def _shade(band: int) -> str:
     return "#" + "".join(
         f"{round(d + share * (h - d)):02x}" for d, h in zip(dark, light, strict=True)
     )
+
+
+def _bend(node: Node, parent: Node, use: int, places: dict[Node, tuple[float, float]]) -> float:
+    """How far a wire sags, in rows: apart from its twin, and below the nodes that it passes."""
+    (column, row), (before, height) = places[node], places[parent]
+    twin = 0.55 * (use - 0.5) if node.parents.count(parent) > 1 else 0.0
+    slope = (row - height) / (column - before)
+    between = [(c, r) for c, r in places.values() if before < c < column]
+    passes = any(abs(r - height - slope * (c - before)) < 0.45 for c, r in between)
+    return twin + (0.62 if passes else 0.0)
+
+
+def _wire(x1: float, y1: float, x2: float, y2: float, bend: float) -> str:
+    """A curve that sags by about `bend` pixels in its middle."""
+    xs = (2 * x1 + x2) / 3, (x1 + 2 * x2) / 3
+    ys = ((2 * y1 + y2) / 3 + 1.3 * bend, (y1 + 2 * y2) / 3 + 1.3 * bend)
+    points = zip((x1, xs[0], xs[1], x2), (y1, ys[0], ys[1], y2), strict=True)
+    start, *others = (f"{x:.0f} {y:.0f}" for x, y in points)
+    path = f"M{start} C{' '.join(others)}"
+    return f'<path d="{path}" fill="none" stroke="#9ca3af" stroke-width="1.5"/>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:

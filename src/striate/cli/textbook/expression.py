@@ -30,10 +30,16 @@ def parse(expression: str, values: Mapping[str, ArrayLike]) -> Node:
         before = expression.encode()[: at.col_offset].decode(errors="ignore")
         return _pointing(expression, len(before), what)
 
+    def constant(at: ast.AST, number: float) -> Node:
+        try:
+            return Node(float(number), constant=True)
+        except (OverflowError, TextbookError):
+            raise refuse(at, "this number is too large") from None
+
     def build(at: ast.AST) -> Node:
         match at:
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                return Node(number, constant=True)
+                return constant(at, number)
             case ast.Name(id=name) if name in variables:
                 return variables[name]
             case ast.Name(id=name):

@@ -53,15 +53,22 @@ def _graph(
         values: a number or a list for each name: x=-2 w=[[1,2],[3,4]]
         svg: draw the graph into this file
     """
-    root = parse_expression(expression, dict(_value(text) for text in values))
+    given = [_value(text) for text in values]
+    names = [name for name, _ in given]
+    for name in names:
+        if names.count(name) > 1:
+            raise StriateError(f"{name} is given {names.count(name)} times", "Give it once.")
+    root = parse_expression(expression, dict(given))
+    if not root.parents:
+        raise StriateError(f"'{expression}' has no operation on a named value", "Such as: x*2 x=3")
     root.backward()
-    names = name_nodes(root)
+    shown_as = name_nodes(root)
     console = Console(highlight=False)
-    console.print(_nodes(root, names))
+    console.print(_nodes(root, shown_as))
     print("\nbackwards, from the result to its inputs:")
-    console.print(_edges(root, names))
-    if svg:
-        write_atomically(svg, graph_svg(root, names, expression))
+    console.print(_edges(root, shown_as))
+    if svg is not None:
+        write_atomically(svg, graph_svg(root, shown_as, expression))
         print(f"drawn: {svg}")
     return 0
 

@@ -42,9 +42,9 @@ def formula(node: Node, names: dict[Node, str]) -> str:
 
 
 def shown(value: NDArray[Any]) -> str:
-    """A number with at most four digits, a small array, or a shape."""
+    """A number with at most six digits, a small array, or a shape."""
     if value.ndim == 0:
-        return f"{float(value):.4g}"
+        return f"{float(value):.6g}"
     if value.size <= _WIDE:
         return np.array2string(value, precision=3, separator=" ").replace("\n", "")
     return f"array {value.shape}"

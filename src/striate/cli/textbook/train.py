@@ -57,8 +57,8 @@ def _train(
     """
     if rule not in RULES:
         raise StriateError(f"unknown rule '{rule}'", perhaps(rule, RULES))
-    if epochs < 1 or batch_size < 1 or not lr > 0:
-        raise StriateError("--epochs, --batch-size and --lr must be above 0")
+    if epochs < 1 or batch_size < 1 or not 0 < lr < np.inf or seed < 0:
+        raise StriateError("--epochs, --batch-size and --lr must be above 0, --seed at least 0")
     dataset = open_dataset("digits", seed=seed)
     data = _standardised({name: _arrays(dataset, name) for name in dataset.splits})
     built = _build(network, len(dataset.classes), data["train"][0].shape[1:], seed)
@@ -86,14 +86,17 @@ def _arrays(dataset: Dataset, split: str) -> tuple[NDArray[np.uint8], Whole]:
 
 def _build(network: str, classes: int, shape: tuple[int, ...], seed: int) -> layers.Sequential:
     rng = np.random.default_rng(seed)
-    made = layers.Sequential(*spec.build(network, shape, layers, classes=classes, rng=rng))
-    found = made(np.zeros((2, *shape))).shape
+    try:
+        made = layers.Sequential(*spec.build(network, shape, layers, classes=classes, rng=rng))
+    except MemoryError as error:
+        raise StriateError(f"the network does not fit in memory: {error}") from None
+    found = made.train(False)(np.zeros((2, *shape))).shape
     if found != (2, classes):
         raise StriateError(
             f"the network gives {found} for 2 images; expected (2, {classes})",
             'End it with "fc classes".',
         )
-    return made.astype(np.float32)
+    return made.train().astype(np.float32)
 
 
 def _records(
@@ -112,20 +115,22 @@ def _records(
         learn(network, images, labels, RULES[rule], **options)
     ):
         losses.append(loss)
-        pace = options["batch_size"] / (time.perf_counter() - step_began)
+        epoch_step = step % per_epoch
+        batch = len(images) - epoch_step * options["batch_size"]
+        pace = min(batch, options["batch_size"]) / (time.perf_counter() - step_began)
         yield Step(step + 1, epoch, loss, options["rate"], norm, pace)
         if (step + 1) % per_epoch == 0:
             val = _scores(network, *data["val"])
             better = val["accuracy"] > best
             if better:
                 best, kept = val["accuracy"], {n: v.copy() for n, v in network.state_dict().items()}
-            seconds, mean = time.perf_counter() - epoch_began, float(np.mean(losses))
+            seconds, mean = round(time.perf_counter() - epoch_began, 2), float(np.mean(losses))
             yield Epoch(epoch + 1, step + 1, mean, val["loss"], val["accuracy"], seconds, better)
             epoch_began, losses = time.perf_counter(), []
         step_began = time.perf_counter()
     network.load_state_dict(kept)
     found = {name: _scores(network, *part) for name, part in data.items()}
-    seconds = time.perf_counter() - began
+    seconds = round(time.perf_counter() - began, 2)
     yield Finished("", epochs, seconds, "planned", found["train"], found["val"], found["test"])
 
 
