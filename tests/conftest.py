@@ -42,6 +42,12 @@ def write_tree(root: Path, counts, size=(16, 16), ending=".png", form="PNG"):
     return root
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """The tests' decoded images are nobody else's."""
+    os.environ["STRIATE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def tree(tmp_path):
     """train/val/test of three colours."""

@@ -1,32 +1,63 @@
 """Laws that every augmentation obeys, and what each one does."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy import ndimage, stats
+from torchvision.transforms import v2
 
 from striate.core.randomness import uniform
 from striate.data.augment import (
     AUGMENTATIONS,
+    VIEWS,
+    About,
+    Pipeline,
     centre,
-    cutout,
-    flip,
-    padded_crop,
-    pipeline,
+    colour,
+    erase,
+    move_boxes,
+    move_points,
+    place,
+    variants,
     views_of,
 )
+from striate.data.augment.policies import OPERATIONS
+from striate.data.prepare import measure
 
-STRENGTH = {"flip": 0.5, "pad": 3, "resized": 0.6, "cutout": 6}
+STRENGTH = {
+    "window": 1, "pad": 3, "resized": 0.6, "rotate": 30, "affine": 0.2, "flip": 0.5,
+    "vertical_flip": 0.5, "trivial": 1, "rand": 0.5, "brightness": 0.4, "contrast": 0.4,
+    "saturation": 0.6, "hue": 0.3, "principal_colours": 0.3, "greyscale": 0.6, "blur": 2,
+    "cutout": 6, "random_erasing": 0.8, "mixup": 1.0, "cutmix": 1.0,
+}  # fmt: skip
 FILL = np.array([10.0, 20.0, 30.0])
-IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+BASIS = measure([IMAGES]).colour_basis
+PLACES = [n for n, m in AUGMENTATIONS.items() if m.kind == "place"]
+MIXES = [n for n, m in AUGMENTATIONS.items() if m.kind == "mix"]
+
+
+def about(size=16, channels=3, **extra):
+    return About(size, FILL[:channels], BASIS[:channels, :channels], **extra)
 
 
 def draws(ids, epoch=0, seed=0):
+    ids = np.arange(ids) if isinstance(ids, int) else ids
     return lambda purpose, count: uniform(seed, epoch, purpose, ids, count)
 
 
-def apply(name, images, strength, **position):
-    ids = position.pop("ids", np.arange(len(images)))
-    extra = {"fill": FILL[: images.shape[3]]} if name == "cutout" else {}
-    return AUGMENTATIONS[name](images, draws(ids, **position), strength, **extra)
+def apply(name, images, strength, *, ids=None, size=None, masks=False, **position):
+    """The changed images of any member; partners of a mix are the images in reverse order."""
+    member = AUGMENTATIONS[name]
+    draw = draws(len(images) if ids is None else ids, **position)
+    facts = about(size or images.shape[1], images.shape[3], masks=masks)
+    if member.kind == "mix":
+        partners = IMAGES[::-1] if ids is None else IMAGES[::-1][ids]
+        return member.apply(images, partners[..., : images.shape[3]], draw, strength, facts)[0]
+    result = member.apply(images, draw, strength, facts)
+    return result.images if member.kind == "place" else result
 
 
 def test_every_member_is_tested():
@@ -35,45 +66,123 @@ def test_every_member_is_tested():
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 class TestLaws:
+    def size(self, name):
+        return 12 if name == "window" else 16
+
     def test_identity_at_strength_zero(self, name):
         np.testing.assert_array_equal(apply(name, IMAGES, 0), IMAGES)
 
     def test_repeats_for_a_seed_and_differs_between_epochs(self, name):
-        first = apply(name, IMAGES, STRENGTH[name])
-        np.testing.assert_array_equal(first, apply(name, IMAGES, STRENGTH[name]))
-        assert not np.array_equal(first, apply(name, IMAGES, STRENGTH[name], epoch=1))
-        assert not np.array_equal(first, apply(name, IMAGES, STRENGTH[name], seed=1))
+        size, strength = self.size(name), STRENGTH[name]
+        first = apply(name, IMAGES, strength, size=size)
+        np.testing.assert_array_equal(first, apply(name, IMAGES, strength, size=size))
+        assert not np.array_equal(first, apply(name, IMAGES, strength, size=size, epoch=1))
+        assert not np.array_equal(first, apply(name, IMAGES, strength, size=size, seed=1))
 
     def test_independent_of_the_batch(self, name):
-        together = apply(name, IMAGES, STRENGTH[name])
+        together = apply(name, IMAGES, STRENGTH[name], size=self.size(name))
         chosen = np.array([31, 4, 17])
-        alone = apply(name, IMAGES[chosen], STRENGTH[name], ids=chosen)
+        alone = apply(name, IMAGES[chosen], STRENGTH[name], ids=chosen, size=self.size(name))
         np.testing.assert_array_equal(alone, together[chosen])
 
     def test_shape_type_and_input_are_kept(self, name):
-        before = IMAGES.copy()
+        before, size = IMAGES.copy(), self.size(name)
         for images in (IMAGES, IMAGES[..., :1]):
-            result = apply(name, images, STRENGTH[name])
-            assert (result.shape, result.dtype) == (images.shape, np.uint8)
+            result = apply(name, images, STRENGTH[name], size=size)
+            assert (result.shape, result.dtype) == ((40, size, size, images.shape[3]), np.uint8)
         np.testing.assert_array_equal(IMAGES, before)
 
     def test_changes_something(self, name):
-        changed = (apply(name, IMAGES, STRENGTH[name]) != IMAGES).any(axis=(1, 2, 3))
-        assert changed.mean() > 0.3
+        changed = apply(name, IMAGES, STRENGTH[name], size=self.size(name))
+        differs = (changed != centre(IMAGES, self.size(name))).any(axis=(1, 2, 3))
+        assert differs.mean() > 0.3
+
+    def test_a_pipeline_has_it(self, name):
+        """Alone in a pipeline: the same bits in any batch, and masks keep their values."""
+        size = self.size(name)
+        apply_one = Pipeline(3, {name: STRENGTH[name]}, about(size))
+        ids = np.arange(40)
+        together, alone = apply_one(IMAGES, ids, 2), apply_one(IMAGES[5:7], ids[5:7], 2)
+        np.testing.assert_array_equal(together[5:7], alone)
+        labels = (np.arange(256).reshape(1, 16, 16, 1) // 64 * 50 + 7).astype(np.uint8)
+        moved = apply_one.moved(np.repeat(labels, 40, 0), ids, 2, masks=True).images
+        assert set(np.unique(moved)) <= {0, 7, 57, 107, 157}
 
 
-def test_flip_is_a_mirror():
-    np.testing.assert_array_equal(flip(IMAGES, draws(np.arange(40)), 1.0), IMAGES[:, :, ::-1])
+def blobs(n, side):
+    """Images with one bright blob, and its centre of mass (x, y)."""
+    y, x = np.mgrid[:side, :side]
+    points = RNG.uniform(0.4 * side, 0.6 * side, (n, 2))
+    distance = (x + 0.5 - points[:, :1, None]) ** 2 + (y + 0.5 - points[:, 1:, None]) ** 2
+    images = np.rint(250 * np.exp(-distance / (2 * (side / 20) ** 2))).astype(np.uint8)
+    return np.repeat(images[..., None], 3, axis=3), points[:, None]
+
+
+def centres(images):
+    return np.array([ndimage.center_of_mass(image[..., 0])[::-1] for image in images]) + 0.5
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_points_and_boxes_move_with_pixels(name):
+    side, n = 64, 40
+    images, points = blobs(n, side)
+    strength = {"pad": 6, "rotate": 40, "affine": 0.15, "resized": 0.5, "trivial": 0.3}
+    size = 56 if name in ("window", "resized") else side
+    dark = About(size, np.zeros(3), np.zeros((3, 3)))
+    pipe = Pipeline(1, {name: strength.get(name, STRENGTH[name])}, dark)
+    moved, matrices = pipe.moved(images, np.arange(n), 0)
+    places = move_points(points, matrices)[:, 0]
+    bright = moved[..., 0].max(axis=(1, 2)) > 120  # some colour operations of the policies darken
+    inside = ((places > 10) & (places < size - 10)).all(axis=1) & bright
+    if name in ("trivial", "rand"):  # operations that lift the dark have no centre of mass
+        inside &= np.median(moved[..., 0], axis=(1, 2)) == 0
+    assert inside.mean() > 0.4
+    assert np.abs(centres(moved[inside]) - places[inside]).max() < 0.6
+    assert not np.allclose(places, points[:, 0], atol=0.5)
+    around = np.concatenate([points - 3, points + 3], axis=2)
+    boxes = move_boxes(around, matrices, (size, size))[:, 0]
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    np.testing.assert_allclose(middle[inside], places[inside], atol=1e-6)
+
+
+def test_boxes_are_cut_at_the_border():
+    matrices = np.array([[[1.0, 0, -5], [0, 1.0, 0]]])
+    boxes = move_boxes(np.array([[[2.0, 3, 10, 12], [0, 0, 4, 4]]]), matrices, (10, 10))
+    np.testing.assert_array_equal(boxes, [[[0, 3, 5, 10], [0, 0, 0, 4]]])
+
+
+def test_a_chain_moves_points_as_pixels():
+    images, points = blobs(30, 64)
+    dark = About(56, np.zeros(3), np.zeros((3, 3)))
+    chain = {"resized": 0.3, "rotate": 20, "flip": 0.5, "vertical_flip": 0.5, "affine": 0.1}
+    moved, matrices = Pipeline(0, chain, dark).moved(images, np.arange(30), 4)
+    places = move_points(points, matrices)[:, 0]
+    inside = ((places > 12) & (places < 44)).all(axis=1)
+    assert inside.mean() > 0.5
+    assert np.abs(centres(moved[inside]) - places[inside]).max() < 0.7
+
+
+def test_flips_are_mirrors():
+    flipped = place.flip(IMAGES, draws(40), 1.0, about()).images
+    np.testing.assert_array_equal(flipped, IMAGES[:, :, ::-1])
+    flipped = place.vertical_flip(IMAGES, draws(40), 1.0, about()).images
+    np.testing.assert_array_equal(flipped, IMAGES[:, ::-1])
 
 
 def test_padded_crop_takes_every_offset():
     """D2: all (2·pad + 1)² places are possible, and each is a true crop of the mirrored image."""
     one = np.arange(36, dtype=np.uint8).reshape(1, 6, 6, 1)
     many = np.repeat(one, 2000, axis=0)
-    crops = {c.tobytes() for c in padded_crop(many, draws(np.arange(2000)), 2)}
+    crops = {c.tobytes() for c in place.padded_crop(many, draws(2000), 2, about(6)).images}
     bordered = np.pad(one[0], [(2, 2), (2, 2), (0, 0)], "reflect")
     expected = {bordered[t : t + 6, s : s + 6].tobytes() for t in range(5) for s in range(5)}
     assert crops == expected
+
+
+def test_windows_take_every_offset():
+    many = np.repeat(np.arange(36, dtype=np.uint8).reshape(1, 6, 6, 1), 2000, axis=0)
+    crops = {c.tobytes() for c in place.window(many, draws(2000), 1, about(4)).images}
+    assert crops == {many[0, t : t + 4, s : s + 4].tobytes() for t in range(3) for s in range(3)}
 
 
 def test_resized_crop_covers_the_stated_area():
@@ -88,34 +197,179 @@ def test_resized_crop_covers_the_stated_area():
 def test_resized_crop_to_a_size_uses_the_whole_image():
     """`standard` keeps 256 and trains on 224: crops are resized straight to 224, not cut again."""
     ramp = np.broadcast_to(np.arange(64, dtype=np.uint8) * 4, (300, 64, 64))[..., None].copy()
-    result = pipeline(0, {"resized": 0.5}, FILL[:1], 56)(ramp, np.arange(300), 0)
+    result = Pipeline(0, {"resized": 0.5}, about(56, 1))(ramp, np.arange(300), 0)
     assert result.shape == (300, 56, 56, 1)
     assert result.min() < 8
     assert result.max() > 244
 
 
+def test_rotation_turns_as_torchvision_does():
+    images, _ = blobs(6, 33)
+    turned = place.rotated(images, np.full(6, 30.0), about(33)).images
+    for ours, image in zip(turned, images, strict=True):
+        tensor = v2.functional.to_image(image)
+        theirs = v2.functional.rotate(tensor, -30, v2.InterpolationMode.BILINEAR, fill=[10, 20, 30])
+        difference = ours.astype(int) - theirs.permute(1, 2, 0).numpy()
+        assert np.abs(difference[6:-6, 6:-6]).max() <= 2
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.7])
+def test_colours_change_as_torchvision_s(factor):
+    factors = np.full((40, 1), factor)
+    ours = {
+        "adjust_brightness": colour.scaled(IMAGES, factors, 0 * factors),
+        "adjust_contrast": colour.contrasted(IMAGES, factors),
+        "adjust_saturation": colour.saturated(IMAGES, factors[:, 0]),
+    }
+    for name, changed in ours.items():
+        tensor = v2.functional.to_image(IMAGES[0])
+        theirs = getattr(v2.functional, name)(tensor, factor).permute(1, 2, 0).numpy()
+        assert np.abs(changed[0].astype(int) - theirs).max() <= 2, (
+            name
+        )  # torchvision cuts fractions off
+
+
+def test_scaling_by_table_and_by_product_agree():
+    large = RNG.integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
+    factors, shifts = np.array([[0.5], [1.3], [1.0]]), np.array([[20.0], [-30.0], [0.0]])
+    expected = np.rint(large * factors[:, None, None] + shifts[:, None, None]).clip(0, 255)
+    np.testing.assert_array_equal(colour.scaled(large, factors, shifts), expected)
+    small = large[:, :5, :5]
+    np.testing.assert_allclose(colour.scaled(small, factors, shifts), expected[:, :5, :5], atol=1)
+
+
+def test_hue_turns_the_circle():
+    red = np.full((200, 4, 4, 3), (200, 50, 50), dtype=np.uint8)
+    turned = colour.hue(red, draws(200), 0.5, about())
+    assert np.abs(colour.hue(red, draws(200), 1e-9, about()).astype(int) - red).max() <= 1
+    assert {int(image[0, 0].argmax()) for image in turned} == {0, 1, 2}
+    grey = np.full((5, 4, 4, 3), 90, dtype=np.uint8)
+    np.testing.assert_allclose(colour.hue(grey, draws(5), 0.5, about()), grey, atol=1)
+
+
+def test_principal_colours_follow_the_data():
+    """D2: the shift lies along the eigenvectors, with deviation 0.1·λ on the scale 0 to 1."""
+    base = (
+        RNG.normal(size=(20, 30, 30, 1)) * np.array([40.0, 30, 20])
+        + RNG.normal(size=(20, 30, 30, 3)) * 8
+    )
+    images = (base + 120).clip(0, 255).astype(np.uint8)
+    found = measure([images])
+    expected = np.cov(images.reshape(-1, 3).T / 255.0)
+    np.testing.assert_allclose(found.covariance / 255**2, expected, rtol=1e-3)
+    values, vectors = found.colour_axes
+    np.testing.assert_allclose(expected @ vectors, vectors * values, atol=1e-5)
+    flat = np.full((4000, 2, 2, 3), 120, dtype=np.uint8)
+    facts = About(2, FILL, found.colour_basis * 30)  # thirty times: shifts beyond rounding
+    shifts = colour.principal_colours(flat, draws(4000), 0.1, facts)[:, 0, 0].astype(float) - 120
+    along = shifts @ vectors / 255
+    np.testing.assert_allclose(along.std(axis=0)[0], 0.1 * 30 * values[0], rtol=0.05)
+    assert stats.kstest(along[:, 0] / along[:, 0].std(), "norm").statistic < 0.03
+
+
+def test_blur_is_a_gaussian_s():
+    dot = np.zeros((1, 41, 41, 1), dtype=np.uint8)
+    dot[0, 20, 20] = 255
+    dot = np.repeat(dot, 30, axis=0)
+    for image, radius in zip(
+        colour.blur(dot, draws(30), 3, about(41, 1)), 3 * draws(30)("blur", 1)[:, 0], strict=True
+    ):
+        if radius > 0.8:
+            y = np.arange(41) - 20
+            weights = image[..., 0].sum(axis=0).astype(float)
+            spread = np.sqrt((weights * y**2).sum() / weights.sum())
+            assert spread == pytest.approx(radius, rel=0.25, abs=0.3)
+
+
 def test_cutout_paints_a_square():
-    painted = cutout(IMAGES, draws(np.arange(40)), 6, FILL)
+    painted = erase.cutout(IMAGES, draws(40), 6, about())
     changed = (painted == FILL).all(axis=3)
     assert changed.sum(axis=(1, 2)).max() == 36
     assert (painted[~changed] == IMAGES[~changed]).all()
 
 
+def test_random_erasing_takes_its_share():
+    flat = np.full((500, 40, 40, 3), 128, dtype=np.uint8)
+    result = erase.random_erasing(flat, draws(500), 0.5, about(40))
+    share = (result != 128).any(axis=3).mean(axis=(1, 2))
+    assert (share > 0).mean() == pytest.approx(0.5, abs=0.08)
+    assert share[share > 0].min() > 0.015
+    assert share.max() < 0.36
+
+
+def test_mixup_blends_by_beta():
+    black = np.zeros((4000, 2, 2, 1), dtype=np.uint8)
+    mixed, shares = erase.mixup(black, black + 255, draws(4000), 0.4, about(2, 1))
+    np.testing.assert_allclose(mixed[:, 0, 0, 0] / 255, 1 - shares, atol=0.003)
+    assert stats.kstest(shares, stats.beta(0.4, 0.4).cdf).statistic < 0.03
+
+
+def test_cutmix_shares_are_the_areas():
+    black = np.zeros((1000, 20, 30, 1), dtype=np.uint8)
+    mixed, shares = erase.cutmix(black, black + 1, draws(1000), 1.0, about(20, 1))
+    np.testing.assert_allclose(1 - mixed.mean(axis=(1, 2, 3)), shares, atol=1e-6)
+    assert 0.4 < shares.mean() < 0.8
+
+
+def test_one_of_two_mixes_for_each_image():
+    pipe = Pipeline(0, {"mixup": 1.0, "cutmix": 1.0}, about())
+    batch = pipe.mixed(IMAGES, np.arange(40), IMAGES[::-1], np.arange(40)[::-1], 0)
+    untouched = (batch.images == IMAGES).mean(axis=(1, 2, 3))
+    assert (untouched > 0.2).any()  # cutmix leaves pixels as they are
+    assert (untouched < 0.1).any()  # mixup hardly any
+    assert batch.shares.shape == (40,)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_policies_operations(name):
+    """At magnitude 0 each is the identity, but for those that have no magnitude."""
+    facts = about()
+    still = OPERATIONS[name](IMAGES, np.zeros(40), facts).images
+    if name not in ("autocontrast", "equalise"):
+        np.testing.assert_allclose(still, IMAGES, atol=1)
+    strong = OPERATIONS[name](IMAGES // 2 + 30, np.full(40, 0.9), facts).images
+    assert (name == "identity") == np.array_equal(strong, IMAGES // 2 + 30)
+
+
 def test_pipeline_cuts_the_centre():
-    apply_all = pipeline(0, {"flip": 0.5, "cutout": 2}, FILL, 8)
+    apply_all = Pipeline(0, {"flip": 0.5, "cutout": 2}, about(8))
     assert apply_all(IMAGES, np.arange(40), 0).shape == (40, 8, 8, 3)
-    np.testing.assert_array_equal(
-        pipeline(0, {}, FILL, 8)(IMAGES, np.arange(40), 0), IMAGES[:, 4:12, 4:12]
-    )
+    still = Pipeline(0, {}, about(8))(IMAGES, np.arange(40), 0)
+    np.testing.assert_array_equal(still, IMAGES[:, 4:12, 4:12])
     np.testing.assert_array_equal(centre(IMAGES, 16), IMAGES)
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("single", 1), ("flip", 2), ("shift", 3), ("flip_shift", 6)]
+    ("strengths", "stored", "size", "count"),
+    [
+        ({}, 256, 224, 1),
+        ({"flip": 0.5}, 224, 224, 2),
+        ({"window": 1, "flip": 0.5}, 256, 224, 2 * 33 * 33),
+        ({"pad": 2, "flip": 0.5}, 32, 32, 50),
+        ({"resized": 0.5}, 256, 224, math.inf),
+    ],
+)
+def test_variants_are_counted_as_the_lecture_does(strengths, stored, size, count):
+    assert variants(strengths, stored, size) == count
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("single", 1), ("flip", 2), ("shift", 3), ("flip_shift", 6), ("ten_crop", 10)],
 )
 def test_views(kind, count):
-    views = views_of(IMAGES, kind)
+    views = views_of(IMAGES, kind, 12)
     assert len(views) == count
-    assert all(view.shape == IMAGES.shape for view in views)
-    np.testing.assert_array_equal(views[0], IMAGES)
+    assert all(view.shape == (40, 12, 12, 3) for view in views)
+    np.testing.assert_array_equal(views[0], centre(IMAGES, 12))
     assert len({np.ascontiguousarray(v).tobytes() for v in views}) == count
+
+
+def test_views_are_all_tested():
+    assert set(VIEWS) == {"single", "flip", "shift", "flip_shift", "ten_crop"}
+
+
+def test_ten_crop_is_torchvision_s():
+    tensor = v2.functional.to_image(IMAGES[0])
+    theirs = {t.permute(1, 2, 0).numpy().tobytes() for t in v2.functional.ten_crop(tensor, 12)}
+    assert {view[0].tobytes() for view in views_of(IMAGES, "ten_crop", 12)} == theirs

@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 from striate.core.errors import DataError
 from striate.data.dataset import open_dataset, open_for_evaluation
 from striate.data.sources import open_source
+from striate.data.splits import Splitting
 from tests.conftest import COLOURS, encoded, picture, write_tree
 
 
@@ -58,7 +59,7 @@ def test_other_split_names(names, tmp_path):
 
 def test_one_level_is_split_by_us(tmp_path):
     root = write_tree(tmp_path, dict.fromkeys(COLOURS, 20))
-    first, again, other = open_dataset(root), open_dataset(root), open_dataset(root, seed=1)
+    first, again, other = open_dataset(root), open_dataset(root), open_dataset(root, Splitting(1))
     assert sizes(first) == {"train": 43, "val": 5, "test": 12}
     assert first.counts("test") == [4, 4, 4]
     keys = [set(d.splits["test"].images.keys) for d in (first, again, other)]

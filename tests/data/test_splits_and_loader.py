@@ -1,16 +1,40 @@
 """Splits (D3), batch plans (F15), statistics (D1), stores."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from striate.data.check import Unified, decode_all
+from striate.core.errors import DataError
+from striate.data.augment import About, Pipeline
+from striate.data.cache import Cache
 from striate.data.dataset import open_dataset
+from striate.data.decode import Unified
 from striate.data.images import ArrayImages
-from striate.data.loader import DiskStore, MemoryStore, epoch_plan, ordered_plan, steps_per_epoch
+from striate.data.loader import (
+    ArrayStore,
+    ahead,
+    balanced_weights,
+    batches,
+    epoch_plan,
+    hard_weights,
+    loaded,
+    ordered_plan,
+    sampled_plan,
+    steps_per_epoch,
+)
 from striate.data.prepare import measure, shift_and_scale
-from striate.data.splits import stratified_holdout
+from striate.data.read import Reader, store_of
+from striate.data.splits import (
+    Splitting,
+    dealt,
+    grouped_holdout,
+    stratified_folds,
+    stratified_holdout,
+)
+from tests.conftest import COLOURS, write_tree
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=200), st.floats(0.01, 0.9))
@@ -68,19 +92,197 @@ def test_a_constant_channel_stays_finite():
     assert np.isfinite(scale).all()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_give_what_memory_gives(workers, tree):
+def whole(count, batch):
+    return epoch_plan(count, batch, 0, 0)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+@pytest.mark.parametrize("mode", ["memory", "cache", "files"])
+def test_every_store_gives_the_same(mode, threads, tree, tmp_path):
     images = open_dataset(tree).splits["train"].images
     how = Unified(12, 3, "crop", 100)
-    pixels, faults = decode_all(images, how, (), keep=True)
-    assert not faults
-    plan = epoch_plan(len(images), 7, 0, 0)
-    from_memory = list(MemoryStore(pixels).batches(plan))
-    from_disk = list(DiskStore(images, how, workers).batches(plan))
-    for a, b in zip(from_memory, from_disk, strict=True):
-        np.testing.assert_array_equal(a, b)
+    cache = Cache(tmp_path / "cache", 0 if mode == "files" else 2**30)
+    for _ in range(2):  # the second time from the cache
+        found, pixels = Reader(how, cache, mode == "memory").read(images)
+        assert not found.faults
+        assert (pixels is None) == (mode == "files")
+        store = store_of(images, how, pixels, np.arange(len(images)))
+        plan = whole(len(images), 7)
+        for got, ids in zip(loaded(store, plan, threads), plan, strict=True):
+            expected = np.stack([how.load(images, int(i)) for i in ids])
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_batches_do_not_depend_on_threads_batch_size_or_start():
+    store = ArrayStore(np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8))
+    about = About(8, np.zeros(3))
+    for strengths in ({"pad": 1, "flip": 0.5}, {"pad": 1, "mixup": 0.4, "cutmix": 1.0}):
+        pipe = Pipeline(0, strengths, about)
+        reference = list(batches(store, whole(30, 7), pipe, 3, start=0, threads=0))
+        threaded = list(batches(store, whole(30, 7), pipe, 3, start=2, threads=2))
+        single = list(batches(store, whole(30, 1), pipe, 3, start=0, threads=1))
+        together = np.concatenate([b.images for b in reference])
+        np.testing.assert_array_equal(np.concatenate([b.images for b in single]), together)
+        np.testing.assert_array_equal(
+            np.concatenate([b.images for b in threaded]),
+            np.concatenate([b.images for b in reference[2:]]),
+        )
+        if pipe.mixes:
+            shares = np.concatenate([b.shares for b in reference])
+            np.testing.assert_array_equal(np.concatenate([b.shares for b in single]), shares)
+            partners = np.concatenate([b.partners for b in reference])
+            order = np.concatenate(whole(30, 7))
+            np.testing.assert_array_equal(partners, np.roll(order, 1))
+
+
+def test_a_generator_closed_early_leaves_no_thread():
+    before = threading.active_count()
+    made = ahead(lambda x: x, range(100), 3)
+    assert next(made) == 0
+    made.close()
+    assert threading.active_count() == before
+
+
+def test_an_error_comes_at_its_place():
+    def work(x):
+        if x == 3:
+            raise ValueError("three")
+        return x
+
+    made = ahead(work, range(9), 2)
+    assert [next(made) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(made)
 
 
 def test_arrays_need_no_copy():
     array = np.zeros((3, 4, 4, 1), dtype=np.uint8)
     assert ArrayImages(array).pixels(1, 100).base is array
+    assert ArrayImages(array).take([2, 0]).array is array
+    assert ArrayImages(array, "x[").take([2, 0]).take([1]).key(0) == "0"
+
+
+class TestSamplers:
+    def test_proportions(self):
+        weights = np.array([1.0, 1, 2, 4, 0])
+        counts = np.zeros(5)
+        for epoch in range(400):
+            ids = np.concatenate(sampled_plan(weights, 2, 0, epoch))
+            assert len(ids) == 5
+            assert len(set(ids.tolist())) == 5  # a repeated image has a number of its own
+            counts += np.bincount(ids % 5, minlength=5)
+        np.testing.assert_allclose(counts / counts.sum(), weights / 8, atol=0.01)
+
+    def test_balanced_classes_occur_equally_often(self):
+        targets = np.repeat([0, 1, 2], [90, 9, 1])
+        ids = np.concatenate(sampled_plan(balanced_weights(targets), 10, 0, 0)) % 100
+        counts = np.bincount(targets[ids])
+        assert counts.max() - counts.min() <= 4
+
+    def test_several_labels(self):
+        table = np.array([[1, 0], [1, 0], [1, 1], [0, 0]], dtype=np.float32)
+        np.testing.assert_allclose(balanced_weights(table), [1 / 3, 1 / 3, 1, 1 / 4])
+
+    def test_a_repeated_image_is_augmented_anew(self):
+        store = ArrayStore(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8))
+        pipe = Pipeline(0, {"pad": 3}, About(8, np.zeros(1)))
+        plan = sampled_plan(np.array([1.0, 0, 0, 0]), 4, 0, 0)
+        (batch,) = batches(store, plan, pipe, 0, start=0, threads=0)
+        assert batch.ids.tolist() == [0, 0, 0, 0]
+        assert len({image.tobytes() for image in batch.images}) > 1
+
+    def test_hard_images_come_more_often(self):
+        losses = np.array([0.1] * 50 + [2.0] * 50)
+        ids = np.concatenate(sampled_plan(hard_weights(losses), 10, 0, 0)) % 100
+        assert 60 < (ids >= 50).sum() < 90
+        np.testing.assert_array_equal(hard_weights(np.zeros(3)), np.ones(3))
+
+
+class TestGroups:
+    @given(st.integers(3, 40), st.integers(0, 99), st.floats(0.1, 0.5))
+    def test_groups_stay_whole(self, groups, seed, fraction):
+        rng = np.random.default_rng(seed)
+        names = [f"g{g}" for g in range(groups) for _ in range(rng.integers(1, 9))]
+        strata = rng.integers(0, 3, len(names))
+        kept, held = grouped_holdout(strata, names, fraction, seed, "test")
+        assert sorted([*kept, *held]) == list(range(len(names)))
+        assert not {names[i] for i in kept} & {names[i] for i in held}
+        assert len(kept)
+        assert len(held)
+
+    def test_shares_and_strata_are_kept(self):
+        rng = np.random.default_rng(0)
+        names = [f"g{g}" for g in range(200) for _ in range(5)]
+        strata = np.repeat(rng.integers(0, 4, 200), 5)
+        _, held = grouped_holdout(strata, names, 0.2, 0, "test")
+        shares = np.bincount(strata[held]) / np.bincount(strata)
+        np.testing.assert_allclose(shares, 0.2, atol=0.03)
+
+    def test_too_few_groups(self):
+        with pytest.raises(DataError, match="2 groups cannot fill 3 parts"):
+            dealt([0, 0, 1], ["a", "a", "b"], [1 / 3] * 3, 0, "folds")
+
+    def test_an_expression_that_does_not_match(self, tree):
+        with pytest.raises(DataError, match=r"not found in 12 of 12 paths"):
+            open_dataset(tree, Splitting(group_by="patient(\\d+)"))
+
+    def test_groups_across_given_splits_stop(self, tree):
+        with pytest.raises(DataError, match="4 groups are in more than one given split"):
+            open_dataset(tree, Splitting(group_by=r"/(\d+)\.png"))
+
+
+class TestFolds:
+    @given(st.lists(st.integers(0, 3), min_size=10, max_size=120), st.integers(2, 6))
+    def test_each_image_once_and_strata_even(self, strata, folds):
+        numbers = stratified_folds(strata, folds, 0)
+        sizes = np.bincount(numbers, minlength=folds)
+        assert sizes.max() - sizes.min() <= 1
+        for value in set(strata):
+            inside = np.bincount(numbers[np.array(strata) == value], minlength=folds)
+            assert inside.max() - inside.min() <= 1
+
+    def test_folds_of_a_dataset_partition_it(self, tmp_path):
+        root = write_tree(tmp_path, dict.fromkeys(COLOURS, 10))
+        seen = []
+        for fold in (1, 2, 3):
+            opened = open_dataset(root, Splitting(folds=3, fold=fold))
+            images = opened.splits["test"].images
+            seen += [images.key(i) for i in range(len(images))]
+            assert opened.splits_from["test"] == f"fold {fold} of 3, stratified, seed 0"
+        assert len(seen) == len(set(seen)) == 30
+
+
+def test_the_latest_are_held_out(tmp_path):
+    write_tree(tmp_path, dict.fromkeys(COLOURS, 10))
+    rows = [f"{c}/{i}.png,{c},{2000 + i}" for c in COLOURS for i in range(10)]
+    (tmp_path / "table.csv").write_text("path,label,year\n" + "\n".join(rows))
+    opened = open_dataset(tmp_path / "table.csv", Splitting(time_by="year"))
+    years = {
+        name: [2000 + int(split.images.key(i).split("/")[1][:-4]) for i in range(len(split))]
+        for name, split in opened.splits.items()
+    }
+    assert max(years["train"]) < min(years["val"]) <= max(years["val"]) < min(years["test"])
+    assert len(years["test"]) == 6
+
+
+def test_groups_from_a_column(tmp_path):
+    write_tree(tmp_path, dict.fromkeys(COLOURS, 12))
+    rows = [f"{c}/{i}.png,{c},p{i}" for c in COLOURS for i in range(12)]
+    (tmp_path / "table.csv").write_text("path,label,patient\n" + "\n".join(rows))
+    opened = open_dataset(tmp_path / "table.csv", Splitting(group_by="patient"))
+    patients = [
+        {split.images.key(i).split("/")[1] for i in range(len(split))}
+        for split in opened.splits.values()
+    ]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 12
+
+
+def test_whitening_decorrelates():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(50, 9, 9, 1)) * [30.0, 20, 10] + rng.normal(size=(50, 9, 9, 3)) * 9
+    images = (images + 120).clip(0, 255).astype(np.uint8)
+    shift, matrix = shift_and_scale("whiten", measure(np.array_split(images, 5)))
+    flat = ((images - shift) @ matrix).reshape(-1, 3)
+    np.testing.assert_allclose(np.cov(flat.T), np.eye(3), atol=1e-3)
+    np.testing.assert_allclose(flat.mean(axis=0), 0, atol=1e-3)
+    assert np.isfinite(shift_and_scale("whiten", measure([images[..., :1].repeat(3, 3)]))[1]).all()

@@ -317,8 +317,8 @@ def test_minutes_replace_inherited_epochs(tree, tmp_path):
 
 
 def test_images_that_vanish_in_training(tree, tmp_path):
-    """With workers too the message is ours, without a trace."""
-    knobs = {**KNOBS, "data.memory_mb": 0, "data.workers": 2, "epochs": 3}
+    """From other threads too the message is ours, without a trace."""
+    knobs = {**KNOBS, "data.memory_mb": 0, "data.cache_mb": 0, "data.workers": 2, "epochs": 3}
     stream = striate.stream(tree, run=tmp_path / "run", **knobs)
     next(record for record in stream if isinstance(record, Saved))
     (tree / "train" / "red" / "3.png").write_bytes(b"")

@@ -51,11 +51,13 @@ def _image_list(found: Materials) -> bytes:
     """One row an image: split, name, classes, hash of the content."""
     lines = ["split,image,classes,blake2b"]
     for name, split in found.dataset.splits.items():
-        for i, content in enumerate(found.surveys[name].hashes):
+        for i, content in enumerate(found.surveys[name].contents):
             target = split.targets[i]
             numbers = np.flatnonzero(target) if target.ndim else [target]
             classes = ";".join(found.dataset.classes[int(n)] for n in numbers)
-            lines.append(f"{name},{_cell(split.images.name(i))},{_cell(classes)},{content}")
+            lines.append(
+                f"{name},{_cell(split.images.key(i))},{_cell(classes)},{content.tobytes().hex()}"
+            )
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -22,21 +22,16 @@ from striate.core.recipe import Recipe
 from striate.core.records import Finished, Record
 from striate.core.run import RunDirectory
 from striate.core.runtime import Runtime, choose_device, free_memory, usable_cores
-from striate.data.check import (
-    Survey,
-    decode_all,
-    fingerprint,
-    refuse_or_drop,
-    survey,
-    survey_without,
-)
-from striate.data.dataset import Dataset, Split, open_dataset, open_for_evaluation
-from striate.data.loader import Store, store_of
+from striate.data.cache import open_cache
+from striate.data.check.survey import Survey, fingerprint
+from striate.data.dataset import Dataset, Split, open_for_evaluation
+from striate.data.loader import Store
+from striate.data.read import Reader, positions_without, refuse_or_drop, store_of
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
 from striate.training import checkpoints
 from striate.training.evaluate import Evaluation, evaluate, outputs
-from striate.training.materials import how_to_read, network_of, task_of
+from striate.training.materials import how_to_read, network_of, open_as, task_of
 from striate.training.state import load_weights
 
 
@@ -121,7 +116,7 @@ class Run(RunDirectory):
         part = chosen.splits[split]
         scores, probabilities = evaluate(
             self.network, store, part, self._task, size=self._size,
-            runtime=self._runtime, views=self.recipe.augment.test_views,
+            runtime=self._runtime, views=self.recipe.augment.test_views, threads=usable_cores(),
         )  # fmt: skip
         names = tuple(part.images.name(i) for i in range(len(part)))
         notes = tuple(f.text for f in chosen.findings if f.verdict != "pass")
@@ -144,7 +139,7 @@ class Run(RunDirectory):
             warnings.warn(finding.text, stacklevel=2)
         logits, _ = outputs(
             self.network, store, size=self._size, runtime=self._runtime,
-            views=self.recipe.augment.test_views,
+            views=self.recipe.augment.test_views, threads=usable_cores(),
         )  # fmt: skip
         shares = self._task.probabilities(logits)
         images = kept.splits["all"].images
@@ -164,13 +159,7 @@ class Run(RunDirectory):
                 f"{self.path} was trained on Python objects, which a run cannot keep",
                 "Give the data to evaluate on.",
             )
-        return open_dataset(
-            data.source,
-            seed=self.recipe.seed,
-            val_fraction=data.val_fraction,
-            test_fraction=data.test_fraction,
-            label_levels=data.label_levels,
-        )
+        return open_as(self.recipe, data.source)
 
     def _other_data(self, data: Any) -> Dataset:
         levels = self.recipe.data.label_levels
@@ -180,7 +169,8 @@ class Run(RunDirectory):
         """Other images in a split would be scored under a false name, training images even."""
         known = self.read_json("dataset.json")["splits"].get(split, {}).get("fingerprint")
         same = dataset.classes == self.classes
-        if not same or fingerprint(dataset, {split: found}) != known:
+        targets = dataset.splits[split].targets
+        if not same or fingerprint(found.contents, targets, split) != known:
             raise RunError(
                 f"the {split} images of {dataset.source} changed since {self.path} was trained",
                 f"Restore them, or name the data to evaluate on: striate evaluate {self.path} DATA",
@@ -191,18 +181,18 @@ class Run(RunDirectory):
     ) -> tuple[Dataset, Store, Survey]:
         """Decode one split by the run's policy; unusable images are refused or dropped."""
         data, images = self.recipe.data, dataset.splits[name].images
-        found = survey(images, data.max_megapixels, (*data.allow, *allow))
         how = how_to_read(self.recipe)
         fits = len(images) * how.size**2 * how.channels <= free_memory() // 4
-        pixels, faults = decode_all(images, how, found.faults, keep=fits)
-        skip = skip_bad or data.skip_bad
-        kept, bad = refuse_or_drop(dataset, {name: faults}, skip_bad=skip, whole=False)
+        cache = open_cache(None if data.cache_mb == "auto" else data.cache_mb)
+        found, pixels = Reader(how, cache, fits, "full", (*data.allow, *allow)).read(images)
+        skip, faults = skip_bad or data.skip_bad, {name: found.faults}
+        kept, bad = refuse_or_drop(dataset, faults, skip_bad=skip, whole=False)
         if bad:
             kept = replace(kept, findings=(*kept.findings, bad))
-        store = store_of(kept.splits[name].images, how, pixels, faults, usable_cores())
-        if not len(store):
+        places = positions_without(len(images), found.faults)
+        if not len(places):
             raise DataError(f"{dataset.source}: no image is left in its {name} split")
-        return kept, store, survey_without(found, faults)
+        return kept, store_of(images, how, pixels, places), found.take(places)
 
     @cached_property
     def _runtime(self) -> Runtime:

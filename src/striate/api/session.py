@@ -18,6 +18,7 @@ from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
 from striate.core.runtime import Runtime, describe, keep_pages
+from striate.data.loader import SubStore
 from striate.data.sources import lasting
 from striate.models.fit import parameter_count
 from striate.training import checkpoints
@@ -33,6 +34,7 @@ from striate.training.materials import (
     settle_device,
     settle_rest,
     task_of,
+    threads_of,
 )
 from striate.training.resolve import (
     Decisions,
@@ -201,8 +203,7 @@ def _fit_time(at: Decisions, ready: _Ready, began: float) -> Generator[Record, N
     epoch, validation = seconds_per_epoch(job, _fresh(rehearsal))
     splits, views = ready.found.dataset.splits, at.recipe.augment.test_views
     scored = (len(splits["val"]) + len(splits.get("test", ()))) / len(splits["val"])
-    probe = np.zeros((1, 32, 32, 1), dtype=np.uint8)
-    closing = validation * (scored * views_in(views, probe) + 1)
+    closing = validation * (scored * views_in(views) + 1)
     epochs = affordable_epochs(minutes, time.perf_counter() - began, epoch, closing)
     why = f"{minutes:g} minutes at {epoch:.1f} s an epoch and {closing:.0f} s to score"
     at.decide("budget.epochs", epochs, why)
@@ -232,7 +233,8 @@ def _decided(at: Decisions) -> str:
 
 def _fresh(ready: _Ready) -> State:
     classes = len(ready.found.dataset.classes)
-    return fresh_state(ready.recipe, classes, ready.found.statistics, ready.runtime)
+    images = len(ready.found.dataset.splits["train"])
+    return fresh_state(ready.recipe, classes, ready.found.statistics, ready.runtime, images)
 
 
 def _job(ready: _Ready, save: Callable[[State], str], stop: Stop) -> Job:
@@ -247,7 +249,7 @@ def _train_and_score(
     at, train_images = state.position, len(ready.found.dataset.splits["train"])
     yield Planned(
         epochs=job.epochs,
-        steps=job.epochs * len(job.plan(0)),
+        steps=job.epochs * job.steps_per_epoch,
         images=train_images,
         model=ready.recipe.model.name,
         parameters=parameter_count(state.net),
@@ -281,29 +283,16 @@ def _evaluate(state: State, ready: _Ready, name: str) -> Evaluation:
     split, views = dataset.splits[name], recipe.augment.test_views
     if name == "train":
         ids = np.unique(np.linspace(0, len(split) - 1, _TRAIN_SAMPLE).astype(np.int64))
-        split, store, views = split.take(ids), _Part(store, ids), "single"
+        split, store, views = split.take(ids), SubStore(store, ids), "single"
     size = recipe.data.image_size
     assert size != "auto"
     task = task_of(recipe, multi_label=dataset.multi_label)
     scores, probabilities = evaluate(
-        state.net, store, split, task, size=size, runtime=ready.runtime, views=views
-    )
+        state.net, store, split, task, size=size, runtime=ready.runtime, views=views,
+        threads=threads_of(recipe),
+    )  # fmt: skip
     names = tuple(split.images.name(i) for i in range(len(split)))
     return Evaluation(name, scores, dataset.classes, names, split.targets, probabilities)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some images of a store."""
-
-    store: Any
-    ids: Any
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def batches(self, plan: Any) -> Any:
-        return self.store.batches([self.ids[ids] for ids in plan])
 
 
 def _save(directory: RunDirectory, log: Log, state: State) -> str:

@@ -46,11 +46,12 @@ def _show(
         seed: of the splits that Striate makes
         label_levels: a name for each folder level that is a label
     """
-    from striate.data.check import survey
+    from striate.data.check.survey import sample_headers
     from striate.data.dataset import open_dataset
     from striate.data.sheet import contact_sheet
+    from striate.data.splits import Splitting
 
-    dataset = open_dataset(source, seed=seed, label_levels=label_levels)
+    dataset = open_dataset(source, Splitting(seed), label_levels=label_levels)
     console = Console(highlight=False)
     kind = "several labels an image" if dataset.multi_label else "one label an image"
     print(f"{dataset.source}: {len(dataset.classes)} classes, {kind}")
@@ -68,16 +69,10 @@ def _show(
     console.print(table)
     for name, why in dataset.splits_from.items():
         print(f"{name}: {why}")
-    bad: list[str] = []
     for name, split in dataset.splits.items():
-        found = survey(split.images, max_megapixels=100)
-        _print_sizes(name, found.sides[found.channels > 0], found.channels[found.channels > 0])
-        bad += [f"{split.images.name(i)}: {why}" for i, why in found.faults.items()]
+        _print_sizes(name, *sample_headers(split.images, 100, len(split.images)))
     for finding in dataset.findings:
         print(f"{finding.verdict}: {finding.text}")
-    if bad:
-        print(f"{len(bad)} unusable images:")
-        print("\n".join(f"  {line}" for line in bad[:20]))
     contact_sheet(dataset, png)
     print(f"contact sheet: {png}")
     return 0

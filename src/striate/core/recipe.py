@@ -21,6 +21,7 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Lt(1)]
 Fraction = Annotated[float, Gt(0), Le(1)]
+Probability = Annotated[float, Ge(0), Le(1)]
 
 _KNOWN_KEYS_ONLY = {"extra": "forbid"}
 
@@ -39,24 +40,48 @@ class Data:
     """1 for grey, 3 for colour; auto: grey only if every image is stored grey."""
     resize: Literal["crop", "squash", "pad"] = "crop"
     """How other shapes become square: cut the centre, stretch, or add black borders."""
-    prepare: Literal["standardise", "mean_image", "unit", "symmetric"] = "standardise"
-    """Per-channel mean and deviation, mean image, [0,1], or [-1,1] (D1); measured on training."""
+    prepare: Literal["standardise", "mean_image", "unit", "symmetric", "whiten"] = "standardise"
+    """Per-channel mean and deviation, mean image, [0,1], [-1,1], or PCA whitening of the colours
+    (D1); measured on training."""
     val_fraction: Share = 0.1
     """Share of the training images kept for validation where the data has no such split."""
     test_fraction: Share = 0.2
     """Share of all images kept for the test where the data has no such split."""
+    group_by: str = ""
+    """Keep groups whole when splitting: a CSV column, or a regular expression whose first group in
+    an image's path names its patient, video or writer."""
+    time_by: str = ""
+    """Validate and test on the latest images: a CSV column, or an expression as in group_by."""
+    folds: Whole = 0
+    """Cut the images into so many parts, each the test part of one training; 0: no folds."""
+    fold: Whole = 0
+    """Which part is the test part, from 1; 0: all in turn, each in a run of its own."""
+    sampler: Literal["uniform", "balanced", "weighted", "hard"] = "uniform"
+    """Each image once an epoch; classes equally often; by the weights of weight_by; or images in
+    proportion to their last loss."""
+    weight_by: str = ""
+    """CSV column of the weights of sampler=weighted."""
     label_levels: tuple[str, ...] = ()
     """Multi-label by folders: a name for each folder level; repeat the flag for each."""
     skip_bad: bool = False
     """Drop and count images that cannot be read, instead of stopping before the first step."""
     allow: tuple[str, ...] = ()
-    """Faults to accept, each by name: wrong-extension; repeat the flag for each."""
+    """Faults to accept, each by name: wrong-extension, leakage; repeat the flag for each."""
+    exclude: str = ""
+    """CSV written by `striate data check --csv`: images marked yes are left out."""
+    check: Literal["full", "sample", "off"] = "full"
+    """Before training, decode and compare all images, 2,000 of each split, or none. Sets that are
+    kept decoded are always decoded whole."""
     max_megapixels: Positive = 100.0
     """Images with more pixels are refused before they are decoded."""
     memory_mb: Whole | Auto = "auto"
     """Decoded sets up to this size live in memory; auto: a quarter of what is free."""
+    cache_mb: Whole | Auto = "auto"
+    """Larger sets are decoded once into a cache on disk of up to this size; 0: none; auto: a fifth
+    of the free disk."""
     workers: Whole | Auto = "auto"
-    """Processes that decode sets which do not fit in memory; never changes the result."""
+    """Threads that load and augment ahead of the network; auto: by a measurement; never changes
+    the result."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +92,47 @@ class Augment:
 
     flip: bool | Auto = "auto"
     """Mirror half of the images; auto: only if a short probe shows that labels survive it."""
-    crop: Literal["auto", "pad", "resized", "none"] = "auto"
-    """Random crop of the padded image, random resized crop, or none."""
+    vertical_flip: bool = False
+    """Turn half of the images upside down, as for microscopes and satellites."""
+    crop: Literal["auto", "pad", "resized", "window", "none"] = "auto"
+    """Random crop of the padded image, random resized crop, random window of an image stored an
+    eighth larger (AlexNet), or none."""
     crop_padding: Whole | Auto = "auto"
     """Pixels of reflected border for crop=pad; auto: a sixteenth of the side, at least 1."""
     crop_scale: Fraction | Auto = "auto"
     """Smallest share of the area for crop=resized; auto: 0.35."""
+    rotate: NonNegative = 0.0
+    """Turn by up to so many degrees either way."""
+    affine: Share = 0.0
+    """Shift by up to this share of the side, scale by up to 1 ± it, shear by up to it."""
+    policy: Literal["none", "trivial", "rand"] = "none"
+    """One random operation an image of random strength, or two of a fixed one."""
+    policy_strength: Fraction | Auto = "auto"
+    """Largest magnitude for trivial (auto: 1), the magnitude for rand (auto: 0.3, M = 9 of 30)."""
+    brightness: Share = 0.0
+    """Multiply by 1 ± this."""
+    contrast: Share = 0.0
+    """Multiply the distance from the mean grey by 1 ± this."""
+    saturation: Share = 0.0
+    """Multiply the distance from grey by 1 ± this."""
+    hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
+    """Turn the colour circle by up to so many turns either way."""
+    principal_colours: NonNegative = 0.0
+    """AlexNet's alteration along the principal colours of the training images; theirs was 0.1."""
+    greyscale: Probability = 0.0
+    """Share of the images that lose their colours."""
+    blur: NonNegative = 0.0
+    """Gaussian blur with a deviation of up to so many pixels."""
     cutout: Whole | Auto = "auto"
     """Side in pixels of a grey square placed at random; 0: none; auto: a quarter of the side if
     there are 16 epochs or more."""
-    test_views: Literal["auto", "single", "flip", "shift", "flip_shift"] = "auto"
+    random_erasing: Probability = 0.0
+    """Share of the images with a rectangle of noise."""
+    mixup: NonNegative = 0.0
+    """Blend each image with another, by λ from Beta(α, α) with this α; 0: never."""
+    cutmix: NonNegative = 0.0
+    """Put a box of another image into each, of the area 1 − λ; with mixup too a coin chooses."""
+    test_views: Literal["auto", "single", "flip", "shift", "flip_shift", "ten_crop"] = "auto"
     """Views of an image averaged by evaluate and predict; auto: shifts, and flips if trained so."""
 
 
@@ -252,5 +308,9 @@ SHORT_FLAGS = {
     "skip_bad": "data.skip_bad",
     "allow": "data.allow",
     "image_size": "data.image_size",
+    "folds": "data.folds",
+    "group_by": "data.group_by",
+    "exclude": "data.exclude",
+    "check": "data.check",
 }
 """Everyday names and the knobs that they stand for, on the command line and in Python."""

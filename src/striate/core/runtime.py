@@ -37,6 +37,15 @@ class Runtime:
             self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
         )
 
+    def on_device(self, array: Any) -> torch.Tensor:
+        """A NumPy array as a tensor there; to a GPU through pinned memory, without waiting."""
+        import torch
+
+        tensor = torch.from_numpy(array if array.flags.c_contiguous else array.copy())
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
 
 def usable_cores() -> int:
     """Cores that this process may use (affinity and container quota), not those that exist."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.core.errors import DataError, listing
+from striate.core.errors import DataError, listing, perhaps
 from striate.core.findings import Finding
 from striate.data.images import Images, Indices
 from striate.data.sources import open_source
-from striate.data.sources.listing import WHOLE, Listing, Part, natural_order
-from striate.data.splits import stratified_holdout
-
-Targets = NDArray[np.int64] | NDArray[np.float32]
+from striate.data.sources.listing import WHOLE, Listing, Part, Targets, natural_order
+from striate.data.splits import Splitting, fold_of, hold_out, values_of
 
 
 @dataclass(frozen=True)
@@ -25,13 +23,16 @@ class Split:
 
     images: Images
     targets: Targets
+    weights: NDArray[np.float64] | None = None
+    """Of a weighted sampler."""
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, indices: Indices) -> Split:
         positions = np.asarray(indices, dtype=np.int64)
-        return Split(self.images.take(positions), self.targets[positions])
+        weights = None if self.weights is None else self.weights[positions]
+        return Split(self.images.take(positions), self.targets[positions], weights)
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,25 @@ class Dataset:
 
 def open_dataset(
     source: Any,
+    how: Splitting | None = None,
     *,
-    seed: int = 0,
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.2,
     label_levels: tuple[str, ...] = (),
+    weight_by: str = "",
+    exclude: Iterable[tuple[str, str]] = (),
+    strict: bool = True,
 ) -> Dataset:
     """Open a source for training, holding out the splits that it does not bring.
 
-    Raises DataError for what cannot be trained on: one class, a class with too few images, a class
-    in validation or test that training does not know.
+    weight_by: the table's column of sampling weights. exclude: (split or "", key) of images to
+    leave out. Raises DataError for what cannot be trained
+    on: one class, a class with too few images, a class in validation or test that training does
+    not know, a group in two given splits; where not `strict` the last two are findings that fail.
     """
-    found = open_source(source, label_levels)
-    origin = dict.fromkeys(found.parts, "given")
-    parts = dict(found.parts)
+    how = how or Splitting()
+    columns = tuple(name for name in (how.group_by, how.time_by, weight_by) if name)
+    found = open_source(source, label_levels, columns)
+    parts, left_out = _without_excluded(found.parts, set(exclude))
+    origin = dict.fromkeys(parts, "given")
     if WHOLE in parts:
         parts["train"] = parts.pop(WHOLE)
         origin = {"train": "given whole"}
@@ -77,24 +83,28 @@ def open_dataset(
             f"{found.source} has {', '.join(sorted(parts))} images but none to train on",
             "Expected a train split, or images without splits.",
         )
-    _refuse_small_classes(parts, found)
-    for split, fraction in (("test", test_fraction), ("val", val_fraction)):
-        if split not in parts and fraction > 0:
-            parts["train"], parts[split] = _hold_out(parts["train"], fraction, seed, split)
-            origin[split] = f"{fraction:.0%} of training, stratified, seed {seed}"
-    if "val" not in parts or not any(parts["val"].labels):
+    _refuse_small_classes(parts, found, how)
+    findings = [*_ignored(found), *left_out, *_across_groups(parts, how, found.source)]
+    _divide(parts, origin, how)
+    if "val" not in parts or not parts["val"].counts():
         raise DataError(
             f"{found.source}: no labelled validation images",
             "Leave data.val_fraction above 0, or add images.",
         )
-    classes = _classes_of(parts["train"])
-    findings = [*_ignored(found), *_class_findings(parts, classes, found.source)]
+    findings += _class_findings(parts, found.source)
+    if strict:
+        _refuse_failures(findings)
+    counts = parts["train"].counts()
+    others = set() if strict else {n for part in parts.values() for n in part.counts()}
+    classes = tuple(sorted({*counts, *others}, key=natural_order))
     splits = {
         name: _numbered(parts[name], classes, found.multi_label)
         for name in sorted(parts, key=["train", "val", "test"].index)
     }
-    if any(why.startswith("given") for name, why in origin.items() if name == "val"):
-        findings += _no_test(origin)
+    if weight_by:
+        weights = _weights(parts["train"], weight_by, found.source)
+        splits["train"] = replace(splits["train"], weights=weights)
+    findings += _no_test(origin)
     return Dataset(found.source, classes, found.multi_label, splits, origin, tuple(findings))
 
 
@@ -114,23 +124,59 @@ def open_for_evaluation(
     findings = [*_ignored(found)]
     for name, part in found.parts.items():
         findings += _check_against(part, classes, name, found.source, "the run's network")
+    _refuse_failures(findings)
     splits = {n: _numbered(part, classes, multi_label) for n, part in found.parts.items()}
     origin = dict.fromkeys(splits, "given")
     return Dataset(found.source, classes, multi_label, splits, origin, tuple(findings))
 
 
-def without(dataset: Dataset, drop: dict[str, list[int]]) -> Dataset:
+def without(dataset: Dataset, drop: Mapping[str, Iterable[int]]) -> Dataset:
     """Leave out the images at these positions of each split (unreadable ones)."""
     splits = dict(dataset.splits)
     for name, positions in drop.items():
-        keep = np.setdiff1d(np.arange(len(splits[name])), positions)
+        keep = np.setdiff1d(np.arange(len(splits[name])), list(positions))
         splits[name] = splits[name].take(keep)
     return replace(dataset, splits=splits)
 
 
-def _refuse_small_classes(parts: dict[str, Part], found: Listing) -> None:
+def _without_excluded(
+    parts: Mapping[str, Part], exclude: set[tuple[str, str]]
+) -> tuple[dict[str, Part], list[Finding]]:
+    if not exclude:
+        return dict(parts), []
+    kept, dropped = {}, []
+    for name, part in parts.items():
+        keys = [part.images.key(i) for i in range(len(part))]
+        out = [i for i, key in enumerate(keys) if ("", key) in exclude or (name, key) in exclude]
+        dropped += [keys[i] for i in out]
+        kept[name] = part.take(np.setdiff1d(np.arange(len(part)), out)) if out else part
+    unknown = len({key for _, key in exclude}) - len(set(dropped))
+    text = f"{len(dropped):,} images left out (data.exclude)"
+    findings = [Finding("excluded", "note", text, {"images": dropped})]
+    if unknown > 0:
+        text = f"{unknown:,} images that data.exclude names are not there"
+        findings.append(Finding("excluded", "warn", text))
+    return kept, findings
+
+
+def _divide(parts: dict[str, Part], origin: dict[str, str], how: Splitting) -> None:
+    """Hold out what the source does not bring; with folds the test part is one of them."""
+    if how.folds:
+        parts.pop("test", None)
+        rest, fold = fold_of(parts["train"], how)
+        parts["test"], parts["train"] = parts["train"].take(fold), parts["train"].take(rest)
+        kind = f"grouped by {how.group_by}" if how.group_by else "stratified"
+        origin["test"] = f"fold {how.fold} of {how.folds}, {kind}, seed {how.seed}"
+    for split, fraction in (("test", how.test), ("val", how.val)):
+        if split not in parts and fraction > 0:
+            kept, held = hold_out(parts["train"], fraction, how, f"split {split}")
+            parts["train"], parts[split] = parts["train"].take(kept), parts["train"].take(held)
+            origin[split] = how.describe(fraction)
+
+
+def _refuse_small_classes(parts: dict[str, Part], found: Listing, how: Splitting) -> None:
     train = parts["train"]
-    counts = Counter(label for labels in train.labels for label in labels)
+    counts = train.counts()
     if train.empty_classes:
         raise DataError(
             f"{found.source}: class folders without images: {', '.join(train.empty_classes)}",
@@ -144,76 +190,108 @@ def _refuse_small_classes(parts: dict[str, Part], found: Listing) -> None:
         )
     if found.multi_label and not counts:
         raise DataError(f"{found.source}: no image has a label")
-    needed = 1 + ("val" not in parts) + ("test" not in parts)
-    small = [name for name, count in counts.items() if count < max(2, needed)]
+    needed = max(2, how.folds, 1 + ("val" not in parts) + ("test" not in parts))
+    small = [name for name, count in counts.items() if count < needed]
     if small:
-        shown = [f"{n}: {counts[n]} ({_first_with(train, n)})" for n in sorted(small)]
+        shown = [f"{n}: {counts[n]} ({train.first_with(n)})" for n in sorted(small)]
         raise DataError(
-            f"{found.source}: classes with fewer than {max(2, needed)} training images:\n"
-            f"{listing(shown)}",
+            f"{found.source}: classes with fewer than {needed} training images:\n{listing(shown)}",
             "Each needs images to train on and others to validate on: add some, or remove it.",
         )
 
 
-def _first_with(part: Part, label: str) -> str:
-    return part.images.name(next(i for i, labels in enumerate(part.labels) if label in labels))
+def _across_groups(parts: dict[str, Part], how: Splitting, source: str) -> list[Finding]:
+    """A group (a patient, a video) in two given splits is leakage that no pixel shows."""
+    if not how.group_by or len(parts) < 2:
+        return []
+    groups = {n: set(values_of(part, how.group_by, "group_by")) for n, part in parts.items()}
+    names = list(groups)
+    shared = sorted(
+        {g for i, a in enumerate(names) for b in names[i + 1 :] for g in groups[a] & groups[b]},
+        key=natural_order,
+    )
+    if not shared:
+        return []
+    return [
+        Finding(
+            "group leakage",
+            "fail",
+            f"{source}: {len(shared)} groups are in more than one given split:\n{listing(shared)}",
+            {"groups": shared},
+            "Divide the images by group, or leave the splits to Striate.",
+        )
+    ]
 
 
-def _hold_out(part: Part, fraction: float, seed: int, split: str) -> tuple[Part, Part]:
-    kept, held = stratified_holdout(_strata(part), fraction, seed, f"split {split}")
+def _weights(part: Part, column: str, source: str) -> NDArray[np.float64]:
+    if column not in part.columns:
+        raise DataError(
+            f"{source} has no column '{column}' (data.weight_by)",
+            perhaps(column, part.columns) if part.columns else "Weights need a CSV with them.",
+        )
+    values = np.empty(len(part))
+    for i, text in enumerate(part.columns[column]):
+        try:
+            values[i] = float(text)
+        except ValueError:
+            values[i] = np.nan
+        if not 0 <= values[i] < np.inf:
+            raise DataError(f"{part.images.name(i)}: weight '{text}'", "Expected 0 or more.")
+    if not values.any():
+        raise DataError(f"{source}: all weights in '{column}' are 0")
+    return values
 
-    def of(positions: NDArray[np.int64]) -> Part:
-        return Part(part.images.take(positions), tuple(part.labels[i] for i in positions))
 
-    return of(kept), of(held)
-
-
-def _strata(part: Part) -> list[str]:
-    """Each image's rarest label: with several labels, whole combinations are mostly unique."""
-    counts = Counter(label for labels in part.labels for label in labels)
-    return [min(labels, key=lambda n: (counts[n], n), default="") for labels in part.labels]
+def _refuse_failures(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        if finding.verdict == "fail":
+            raise DataError(finding.text, finding.remedy)
 
 
-def _classes_of(part: Part) -> tuple[str, ...]:
-    return tuple(sorted({n for labels in part.labels for n in labels}, key=natural_order))
-
-
-def _class_findings(parts: dict[str, Part], classes: tuple[str, ...], source: str) -> list[Finding]:
-    findings = []
-    for name in ("val", "test"):
-        if name in parts:
-            findings += _check_against(parts[name], classes, name, source, "the training split")
-    return findings
+def _class_findings(parts: dict[str, Part], source: str) -> list[Finding]:
+    classes = tuple(sorted(parts["train"].counts(), key=natural_order))
+    return [
+        finding
+        for name in ("val", "test")
+        if name in parts
+        for finding in _check_against(parts[name], classes, name, source, "the training split")
+    ]
 
 
 def _check_against(
     part: Part, classes: tuple[str, ...], split: str, source: str, authority: str
 ) -> list[Finding]:
-    """Unknown classes stop, missing ones are counted."""
-    counts = Counter(label for labels in part.labels for label in labels)
+    """Unknown classes fail, missing ones are counted."""
+    counts, findings = part.counts(), []
     unknown = sorted(set(counts) - set(classes), key=natural_order)
     if unknown:
-        shown = [f"{name}: {counts[name]} images ({_first_with(part, name)})" for name in unknown]
-        raise DataError(
-            f"{source}: the {split} split has classes that {authority} does not know:\n"
-            f"{listing(shown)}",
-            f"{authority.capitalize()} knows: {', '.join(classes[:20])}"
-            + (", …" if len(classes) > 20 else "")
-            + ". Add, rename or remove them.",
+        shown = [f"{name}: {counts[name]} images ({part.first_with(name)})" for name in unknown]
+        text = f"{source}: the {split} split has classes that {authority} does not know:\n"
+        remedy = f"{authority.capitalize()} knows: {', '.join(classes[:20])}" + (
+            ", …" if len(classes) > 20 else ""
+        )
+        findings.append(
+            Finding(
+                "unknown class",
+                "fail",
+                text + listing(shown),
+                {"split": split, "classes": unknown},
+                remedy + ". Add, rename or remove them.",
+            )
         )
     missing = [name for name in classes if name not in counts]
-    if not missing:
-        return []
-    text = f"the {split} split has no images of {len(missing)} of {len(classes)} classes: "
-    return [
-        Finding(
-            "missing class",
-            "warn",
-            text + ", ".join(missing[:10]) + (", …" if len(missing) > 10 else ""),
-            {"split": split, "classes": missing},
-            "Scores of that split say nothing about these classes.",
+    if missing:
+        text = f"the {split} split has no images of {len(missing)} of {len(classes)} classes: "
+        findings.append(
+            Finding(
+                "missing class",
+                "warn",
+                text + ", ".join(missing[:10]) + (", …" if len(missing) > 10 else ""),
+                {"split": split, "classes": missing},
+                "Scores of that split say nothing about these classes.",
+            )
         )
-    ]
+    return findings
 
 
 def _singular(what: str) -> str:
@@ -238,18 +316,21 @@ def _ignored(found: Listing) -> list[Finding]:
 
 
 def _no_test(origin: dict[str, str]) -> list[Finding]:
-    if origin.get("test", "given") == "given":
+    if origin.get("val") != "given" or origin.get("test", "given") == "given":
         return []
     text = f"the data brings no test split: {origin['test']} is kept apart as test"
     return [Finding("made test split", "note", text, {}, "data.test_fraction sets the share.")]
 
 
 def _numbered(part: Part, classes: tuple[str, ...], multi_label: bool) -> Split:
+    """Targets by the class map: numbers, or a 0/1 table with a column for each class."""
     number = {name: i for i, name in enumerate(classes)}
+    places = np.array([number.get(name, -1) for name in part.names], dtype=np.int64)
     if not multi_label:
-        single = np.array([number[labels[0]] for labels in part.labels], dtype=np.int64)
-        return Split(part.images, single)
-    table = np.zeros((len(part.labels), len(classes)), dtype=np.float32)
-    for row, labels in enumerate(part.labels):
-        table[row, [number[name] for name in labels]] = 1
+        return Split(part.images, places[part.targets])
+    table = np.zeros((len(part), len(classes)), dtype=np.float32)
+    if part.targets.ndim == 1:
+        table[np.arange(len(part)), places[part.targets]] = 1
+    else:
+        table[:, places[places >= 0]] = part.targets[:, places >= 0]
     return Split(part.images, table)

@@ -5,6 +5,7 @@ All have the same few methods, so nothing above asks where an image comes from.
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import os
 import threading
@@ -13,13 +14,22 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from striate.data.decode import Header, Pixels, UndecodableError, decode, read_header, to_array
+from striate.data.decode import (
+    Header,
+    Pixels,
+    UndecodableError,
+    decode,
+    examine,
+    read_header,
+    to_array,
+)
+from striate.data.strings import Strings
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -33,6 +43,19 @@ _DAMAGED = (
 Indices = Sequence[int] | NDArray[np.integer]
 
 
+class Examined(NamedTuple):
+    """Hash of an image's stored bytes, its header and its pixels uint8 (H, W, C)."""
+
+    content: bytes
+    header: Header
+    pixels: Pixels
+
+
+def content_hash(data: bytes) -> bytes:
+    """16 bytes of BLAKE2b."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
 class Images(Protocol):
     """An indexed collection of images."""
 
@@ -41,14 +64,20 @@ class Images(Protocol):
     def name(self, index: int) -> str:
         """What a message calls this image: its path, member or position."""
 
+    def key(self, index: int) -> str:
+        """What identifies it within its source, wherever the source lies."""
+
     def raw(self, index: int) -> bytes:
         """The stored bytes, for hashes."""
 
     def header(self, index: int, max_megapixels: float) -> Header:
         """Size and channels. Raises UndecodableError."""
 
-    def pixels(self, index: int, max_megapixels: float) -> Pixels:
-        """uint8 (H, W, C). Raises UndecodableError."""
+    def pixels(self, index: int, max_megapixels: float, wanted: int = 0) -> Pixels:
+        """uint8 (H, W, C), smaller if only a side `wanted` matters. Raises UndecodableError."""
+
+    def examine(self, index: int, max_megapixels: float, wanted: int = 0) -> Examined:
+        """Hash, header and pixels, the bytes read once. Raises UndecodableError."""
 
     def take(self, indices: Indices) -> Images:
         """The collection of these images only."""
@@ -60,6 +89,19 @@ class Reader(Protocol):
     def read(self, key: str) -> bytes: ...
 
 
+@runtime_checkable
+class Stamped(Protocol):
+    """A reader that can tell whether a file changed, without reading it."""
+
+    def stamp(self, key: str) -> bytes: ...
+
+
+def _stamp(path: Path) -> bytes:
+    """What changes when a file changes. Raises OSError where it is gone."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}".encode()
+
+
 @dataclass(frozen=True)
 class FolderReader:
     """Files below a folder."""
@@ -68,6 +110,9 @@ class FolderReader:
 
     def read(self, key: str) -> bytes:
         return (self.root / key).read_bytes()
+
+    def stamp(self, key: str) -> bytes:
+        return _stamp(self.root / key)
 
 
 @dataclass(frozen=True)
@@ -82,6 +127,9 @@ class TarReader:
         with self.path.open("rb") as file:
             file.seek(offset)
             return file.read(size)
+
+    def stamp(self, _: str) -> bytes:
+        return _stamp(self.path)
 
 
 @dataclass(frozen=True)
@@ -110,6 +158,9 @@ class ZipReader:
             raise OSError(f"cannot be read from {self.path.name}: {error}") from None
         return data
 
+    def stamp(self, _: str) -> bytes:
+        return _stamp(self.path)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}
 
@@ -122,7 +173,7 @@ class EncodedImages:
     """Image files behind a reader; `shown` is put before a key in messages."""
 
     reader: Reader
-    keys: tuple[str, ...]
+    keys: Strings
     shown: str = ""
 
     def __len__(self) -> int:
@@ -130,6 +181,9 @@ class EncodedImages:
 
     def name(self, index: int) -> str:
         return self.shown + self.keys[index]
+
+    def key(self, index: int) -> str:
+        return self.keys[index]
 
     def raw(self, index: int) -> bytes:
         try:
@@ -140,39 +194,56 @@ class EncodedImages:
     def header(self, index: int, max_megapixels: float) -> Header:
         return read_header(self.raw(index), max_megapixels)
 
-    def pixels(self, index: int, max_megapixels: float) -> Pixels:
-        return decode(self.raw(index), max_megapixels)
+    def pixels(self, index: int, max_megapixels: float, wanted: int = 0) -> Pixels:
+        return decode(self.raw(index), max_megapixels, wanted)
+
+    def examine(self, index: int, max_megapixels: float, wanted: int = 0) -> Examined:
+        data = self.raw(index)
+        return Examined(content_hash(data), *examine(data, max_megapixels, wanted))
 
     def take(self, indices: Indices) -> EncodedImages:
-        return EncodedImages(self.reader, tuple(self.keys[i] for i in indices), self.shown)
+        return EncodedImages(self.reader, self.keys.take(indices), self.shown)
 
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """Images of one size in memory: uint8 (N, H, W, C)."""
+    """Images of one size in memory: uint8 (M, H, W, C), of which those at `chosen` (N,) count."""
 
     array: Pixels
     shown: str = "image "
+    chosen: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.array)
+        return len(self.array) if self.chosen is None else len(self.chosen)
 
     def name(self, index: int) -> str:
-        return f"{self.shown}{index}"
+        return f"{self.shown}{self._at(index)}"
+
+    def key(self, index: int) -> str:
+        return str(self._at(index))
 
     def raw(self, index: int) -> bytes:
-        return self.array[index].tobytes()
+        return self.array[self._at(index)].tobytes()
 
     def header(self, index: int, max_megapixels: float) -> Header:
         height, width, channels = self.array.shape[1:]
         return Header(width, height, channels, "array")
 
-    def pixels(self, index: int, max_megapixels: float) -> Pixels:
-        pixels: Pixels = self.array[index]
+    def pixels(self, index: int, max_megapixels: float, wanted: int = 0) -> Pixels:
+        pixels: Pixels = self.array[self._at(index)]
         return pixels
 
+    def examine(self, index: int, max_megapixels: float, wanted: int = 0) -> Examined:
+        return _of_pixels(self.pixels(index, max_megapixels))
+
     def take(self, indices: Indices) -> ArrayImages:
-        return ArrayImages(self.array[np.asarray(indices, dtype=np.int64)], self.shown)
+        wanted = np.asarray(indices, dtype=np.int64)
+        return ArrayImages(
+            self.array, self.shown, wanted if self.chosen is None else self.chosen[wanted]
+        )
+
+    def _at(self, index: int) -> int:
+        return index if self.chosen is None else int(self.chosen[index])
 
 
 @dataclass(frozen=True)
@@ -189,6 +260,9 @@ class TorchImages:
     def name(self, index: int) -> str:
         return f"{self.shown}{self.indices[index]}"
 
+    def key(self, index: int) -> str:
+        return str(self.indices[index])
+
     def raw(self, index: int) -> bytes:
         return self.pixels(index, float("inf")).tobytes()
 
@@ -196,12 +270,22 @@ class TorchImages:
         height, width, channels = self.pixels(index, max_megapixels).shape
         return Header(width, height, channels, "array")
 
-    def pixels(self, index: int, max_megapixels: float) -> Pixels:
+    def pixels(self, index: int, max_megapixels: float, wanted: int = 0) -> Pixels:
         return sample_pixels(self.dataset[int(self.indices[index])][0])
+
+    def examine(self, index: int, max_megapixels: float, wanted: int = 0) -> Examined:
+        return _of_pixels(self.pixels(index, max_megapixels))
 
     def take(self, indices: Indices) -> TorchImages:
         chosen = self.indices[np.asarray(indices, dtype=np.int64)]
         return TorchImages(self.dataset, chosen, self.shown)
+
+
+def _of_pixels(pixels: Pixels) -> Examined:
+    height, width, channels = pixels.shape
+    return Examined(
+        content_hash(pixels.tobytes()), Header(width, height, channels, "array"), pixels
+    )
 
 
 def sample_pixels(image: Any) -> Pixels:

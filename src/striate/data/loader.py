@@ -1,25 +1,33 @@
-"""Batches of uint8 images by position: from memory where a set fits, else decoded by workers.
+"""Batches of uint8 images by number, ready before the network asks for them.
 
-The order of an epoch is a function of (seed, epoch) alone, so neither workers nor a resumed run
-change it.
+Stores give images of one size: from an array in memory or mapped from the cache, or decoded from
+their files. Threads read and augment ahead: decoders release the interpreter lock, nothing has to
+be copied between processes, and no worker can die or be left behind (F18). The order of an epoch is
+a function of (seed, epoch) alone, so neither threads nor a resumed run change it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.errors import TrainingError
-from striate.core.randomness import permutation
-from striate.data.check import Unified
-from striate.data.decode import Pixels, UndecodableError
+from striate.core.randomness import permutation, uniform
+from striate.data.augment import Batch, Pipeline
+from striate.data.check.survey import threads_for
+from striate.data.decode import Pixels, UndecodableError, Unified
 from striate.data.images import Images
 
 Ids = NDArray[np.int64]
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Store(Protocol):
@@ -27,85 +35,173 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, plan: Sequence[Ids]) -> Iterator[Pixels]:
-        """For each array of numbers, uint8 (len, S, S, C)."""
+    def load(self, ids: Ids) -> Pixels:
+        """uint8 (len(ids), S, S, C). Called by several threads at once, up to `threads`."""
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads it bears; None: any number."""
 
 
 @dataclass(frozen=True)
-class MemoryStore:
-    """Decoded images: uint8 (N, S, S, C)."""
+class ArrayStore:
+    """Decoded images uint8 (M, S, S, C), in memory or mapped from the cache; `rows` are used."""
 
     pixels: Pixels
+    rows: Ids | None = None
+    threads: int | None = None
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.pixels) if self.rows is None else len(self.rows)
 
-    def batches(self, plan: Sequence[Ids]) -> Iterator[Pixels]:
-        return (self.pixels[ids] for ids in plan)
+    def load(self, ids: Ids) -> Pixels:
+        taken: Pixels = self.pixels[ids if self.rows is None else self.rows[ids]]
+        return taken
 
 
 @dataclass(frozen=True)
-class DiskStore:
-    """Images decoded when asked for, by `workers` processes (0: by this one)."""
+class FileStore:
+    """Images decoded when asked for."""
 
     images: Images
     how: Unified
-    workers: int
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Pixels | str:
-        """The image, or what is wrong with it: an exception would reach the user as a trace."""
+    @property
+    def threads(self) -> int | None:
+        return 1 if threads_for(self.images) == 1 else None
+
+    def load(self, ids: Ids) -> Pixels:
+        shape = (len(ids), self.how.size, self.how.size, self.how.channels)
+        result = np.empty(shape, dtype=np.uint8)
+        for row, index in enumerate(ids.tolist()):
+            result[row] = self._one(index)
+        return result
+
+    def _one(self, index: int) -> Pixels:
         try:
             return self.how.load(self.images, index)
         except UndecodableError as error:
-            return f"{self.images.name(index)} could be read before and cannot now: {error}"
-
-    def batches(self, plan: Sequence[Ids]) -> Iterator[Pixels]:
-        import torch
-        from torch.utils.data import DataLoader
-
-        loader: DataLoader[Any] = DataLoader(
-            self,  # type: ignore[arg-type]  # map-style by duck typing
-            batch_sampler=[ids.tolist() for ids in plan],
-            num_workers=min(self.workers, len(plan)),
-            collate_fn=_stack,
-            generator=torch.Generator().manual_seed(0),  # leave the global generator alone
-        )
-        for batch in loader:
-            if isinstance(batch, str):
-                raise TrainingError(
-                    batch, "Has the data changed? Repair it and continue with `striate resume`."
-                )
-            yield batch
+            raise TrainingError(
+                f"{self.images.name(index)} cannot be read: {error}",
+                "Has the data changed, or was it not checked (--data.check full)? Repair it and "
+                "continue with `striate resume`.",
+            ) from None
 
 
-def _stack(images: list[Pixels | str]) -> Pixels | str:
-    """A batch, or the first fault in it."""
-    faults = [image for image in images if isinstance(image, str)]
-    return faults[0] if faults else np.stack([i for i in images if not isinstance(i, str)])
+@dataclass(frozen=True)
+class SubStore:
+    """Some images of a store."""
+
+    store: Store
+    ids: Ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def threads(self) -> int | None:
+        return self.store.threads
+
+    def load(self, ids: Ids) -> Pixels:
+        return self.store.load(self.ids[ids])
 
 
-def store_of(
-    kept: Images, how: Unified, pixels: Pixels | None, bad: Iterable[int], workers: int
-) -> Store:
-    """The store of the `kept` images: of decoded pixels without the `bad`, else of the files."""
-    if pixels is None:
-        return DiskStore(kept, how, workers)
-    dropped = list(bad)
-    return MemoryStore(np.delete(pixels, dropped, axis=0) if dropped else pixels)
+def batches(
+    store: Store, plan: Sequence[Ids], augment: Pipeline, epoch: int, *, start: int, threads: int
+) -> Generator[Batch, None, None]:
+    """The augmented batches of an epoch's plan from number `start` on, `threads` working ahead.
+
+    Where images are mixed, each one's partner is the image before it in the epoch's order, so
+    batch size and resume do not change the pairs. A plan that takes an image again adds the
+    store's length to its number, so that it is augmented differently.
+    """
+
+    count = len(store)
+
+    def make(number: int) -> Batch:
+        turns = plan[number]
+        if not augment.mixes:
+            return Batch(augment(store.load(turns % count), turns, epoch), turns % count)
+        chain = np.concatenate([plan[number - 1][-1:], turns])  # before the first comes the last
+        images = augment(store.load(chain % count), chain, epoch)
+        return augment.mixed(images[1:], turns, images[:-1], chain[:-1], epoch).of(count)
+
+    return ahead(make, range(start, len(plan)), _bearable(store, threads))
+
+
+def loaded(store: Store, plan: Iterable[Ids], threads: int) -> Iterator[Pixels]:
+    """The images of each part of a plan, in order."""
+    return ahead(store.load, plan, _bearable(store, threads))
+
+
+def ahead(work: Callable[[A], B], items: Iterable[A], threads: int) -> Generator[B, None, None]:
+    """Results of `work` in order, with up to two items a thread in progress or waiting.
+
+    With 0 threads the caller's own does it. An error of `work` is raised at its place.
+    """
+    if threads == 0:
+        yield from map(work, items)
+        return
+    with ExitStack() as stack:
+        pool = ThreadPoolExecutor(threads, "striate-loader")
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        waiting: deque[object] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()  # type: ignore[attr-defined]
+        while waiting:
+            yield waiting.popleft().result()  # type: ignore[attr-defined]
 
 
 def epoch_plan(count: int, batch_size: int, seed: int, epoch: int) -> list[Ids]:
     """The shuffled batches of one epoch. Sizes differ by at most one, so none is a lone remainder
     (F15: batch norm needs two values)."""
-    return _even(permutation(seed, epoch, "order", count), batch_size)
+    return even(permutation(seed, epoch, "order", count), batch_size)
+
+
+def sampled_plan(
+    weights: NDArray[np.floating], batch_size: int, seed: int, epoch: int
+) -> list[Ids]:
+    """Batches of one epoch in which images occur in proportion to their weights (N,), N in all.
+
+    Each occurs its expected number of times, rounded up or down (systematic sampling); a repeated
+    image has the store's length added for every earlier occurrence.
+    """
+    count = len(weights)
+    order = permutation(seed, epoch, "sampler", count)
+    start = uniform(seed, epoch, "sampler start", np.zeros(1, dtype=np.int64))[0, 0]
+    ends = np.cumsum(weights[order], dtype=np.float64)
+    drawn = np.searchsorted(ends, (np.arange(count) + start) * (ends[-1] / count), side="right")
+    places = np.minimum(drawn, count - 1)  # sorted: equal numbers are neighbours
+    again = np.arange(count) - np.searchsorted(places, places)
+    ids = order[places] + again * count
+    return even(ids[permutation(seed, epoch, "order", count)], batch_size)
+
+
+def balanced_weights(targets: NDArray[Any]) -> NDArray[np.float64]:
+    """Weights (N,) under which every class is drawn equally often: 1/n of its class; with several
+    labels an image, of its rarest one."""
+    if targets.ndim == 1:
+        return np.asarray(1 / np.bincount(targets)[targets])
+    counts = np.maximum(targets.sum(axis=0), 1)
+    rarest = np.where(targets > 0, counts, np.inf).min(axis=1)
+    return np.asarray(1 / np.where(np.isfinite(rarest), rarest, len(targets)))
+
+
+def hard_weights(losses: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Weights (N,) that rise with the last loss, from half of the mean weight up, so that easy
+    images are seen too."""
+    total = losses.mean()
+    return np.asarray(0.5 + 0.5 * losses / total if total > 0 else np.ones(len(losses)))
 
 
 def ordered_plan(count: int, batch_size: int) -> list[Ids]:
     """All numbers in order, for evaluation."""
-    return _even(np.arange(count, dtype=np.int64), batch_size)
+    return even(np.arange(count, dtype=np.int64), batch_size)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -113,5 +209,10 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, -(-count // batch_size))
 
 
-def _even(order: Ids, batch_size: int) -> list[Ids]:
+def even(order: Ids, batch_size: int) -> list[Ids]:
+    """Cut an order into batches of nearly one size."""
     return np.array_split(order, steps_per_epoch(len(order), batch_size))
+
+
+def _bearable(store: Store, threads: int) -> int:
+    return threads if store.threads is None else min(store.threads, threads)

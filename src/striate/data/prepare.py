@@ -11,39 +11,65 @@ from numpy.typing import NDArray
 
 from striate.data.decode import Pixels
 
-Kind = Literal["standardise", "mean_image", "unit", "symmetric"]
+Kind = Literal["standardise", "mean_image", "unit", "symmetric", "whiten"]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Per-channel mean and deviation (C,) and mean image (H, W, C), in grey levels 0–255."""
+    """Of the training images, in grey levels 0–255: per-channel mean and deviation (C,), mean image
+    (H, W, C) and the covariance of a pixel's channels (C, C)."""
 
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    mean_image: NDArray[np.float64]
+    mean: Floats
+    deviation: Floats
+    mean_image: Floats
+    covariance: Floats
+
+    @property
+    def colour_axes(self) -> tuple[Floats, Floats]:
+        """Eigenvalues (C,), largest first, and eigenvectors as columns (C, C), for colours on the
+        scale 0 to 1; each vector's largest entry is positive, so the signs are fixed."""
+        values, vectors = np.linalg.eigh(self.covariance / 255**2)
+        values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+        return values, vectors * np.sign(
+            vectors[np.abs(vectors).argmax(axis=0), range(len(values))]
+        )
+
+    @property
+    def colour_basis(self) -> Floats:
+        """P·diag(λ), for AlexNet's colour alteration."""
+        values, vectors = self.colour_axes
+        return vectors * values
 
 
 def measure(batches: Iterable[Pixels]) -> Statistics:
     """Streaming statistics of uint8 (N, H, W, C) batches, exact in integers."""
-    count, total, squares = 0, None, None
+    count, total, products = 0, None, None
     for batch in batches:
-        wide = batch.astype(np.int64)
-        batch_total, batch_squares = wide.sum(axis=0), (wide * wide).sum(axis=(0, 1, 2))
+        flat = batch.reshape(-1, batch.shape[3]).astype(np.float64)
+        batch_total = batch.sum(axis=0, dtype=np.int64)
+        batch_products = flat.T @ flat  # integers below 2⁵³: exact in float64
         total = batch_total if total is None else total + batch_total
-        squares = batch_squares if squares is None else squares + batch_squares
+        products = batch_products if products is None else products + batch_products
         count += len(batch)
-    if total is None or squares is None:
+    if total is None or products is None:
         raise ValueError("no images to measure")
     mean_image = total / count
     mean = mean_image.mean(axis=(0, 1))
-    variance = squares / (count * total.shape[0] * total.shape[1]) - mean**2
-    return Statistics(mean, np.sqrt(np.maximum(variance, 0)), mean_image)
+    pixels = count * total.shape[0] * total.shape[1]
+    covariance = products / pixels - np.outer(mean, mean)
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
+    return Statistics(mean, deviation, mean_image, covariance)
 
 
 def shift_and_scale(
     kind: Kind, found: Statistics
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The two arrays of the formula: shift (C,) or (H, W, C), scale (C,)."""
+    """The two arrays of the formula: shift (C,) or (H, W, C), scale (C,).
+
+    For "whiten" scale is the matrix (C, C) of `(pixel − shift) @ scale`: along the eigenvectors of
+    the colours' covariance, each divided by its deviation, so channels are uncorrelated.
+    """
     ones = np.ones_like(found.mean)
     constant = found.deviation < 1e-6  # a channel of one value cannot be scaled to deviation 1
     inverse = np.where(constant, 1 / 255, 1 / np.maximum(found.deviation, 1e-6))
@@ -52,5 +78,13 @@ def shift_and_scale(
         "mean_image": (found.mean_image, inverse),
         "unit": (0 * ones, ones / 255),
         "symmetric": (127.5 * ones, ones / 127.5),
+        "whiten": (found.mean, _whitening(found)),
     }[kind]
     return shift.astype(np.float32), scale.astype(np.float32)
+
+
+def _whitening(found: Statistics) -> Floats:
+    """A direction (nearly) without variance, as of grey images in colour, is not blown up."""
+    values, vectors = found.colour_axes
+    floor = max(1e-4 * values.max(), 1e-8)
+    return vectors / (255 * np.sqrt(np.maximum(values, floor)))

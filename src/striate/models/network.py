@@ -26,7 +26,8 @@ class Network(nn.Module):
         self.register_buffer("scale", scale)
 
     def forward(self, images: Tensor) -> Tensor:
-        prepared = (images.float() - self.shift) * self.scale
+        centred = images.float() - self.shift
+        prepared = centred @ self.scale if self.scale.ndim == 2 else centred * self.scale
         x = prepared.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
         logits: Tensor = self.backbone(x)
         return logits.float()

@@ -29,7 +29,7 @@ class SingleLabel:
     smoothing: float = 0.0
     main_score: str = "accuracy"
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return LOSSES[self.loss_name](logits, targets, self.smoothing)
 
     def scores(self, logits: Outputs, targets: NDArray[Any]) -> dict[str, float]:
@@ -59,7 +59,7 @@ class MultiLabel:
     loss_name: str = "sigmoid"
     main_score: str = "mean_average_precision"
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return LOSSES[self.loss_name](logits, targets, 0.0)
 
     def scores(self, logits: Outputs, targets: NDArray[Any]) -> dict[str, float]:
@@ -91,4 +91,4 @@ def _plain_loss(name: str, logits: Outputs, targets: NDArray[Any]) -> float:
     if not len(targets):
         return float("nan")
     with torch.inference_mode():
-        return LOSSES[name](torch.from_numpy(logits), torch.from_numpy(targets), 0.0).item()
+        return LOSSES[name](torch.from_numpy(logits), torch.from_numpy(targets), 0.0).mean().item()

@@ -1,4 +1,4 @@
-"""Losses of classification (L11): functions (logits (N, C), targets, smoothing) → mean loss.
+"""Losses of classification (L11): functions (logits (N, C), targets, smoothing) → losses (N,).
 
 targets: class numbers int64 (N,), for sigmoid 0/1 float (N, C).
 """
@@ -15,7 +15,7 @@ Loss = Callable[[Tensor, Tensor, float], Tensor]
 
 def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """−Σ q log softmax(s), q = (1 − ε) one-hot + ε/C (Szegedy et al. 2016)."""
-    return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    return F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
 
 
 def hinge(logits: Tensor, targets: Tensor, _: float) -> Tensor:
@@ -23,17 +23,17 @@ def hinge(logits: Tensor, targets: Tensor, _: float) -> Tensor:
 
     Deck B's expansion writes + W_y·x where it must be − W_y·x (L11).
     """
-    return F.multi_margin_loss(logits, targets) * logits.shape[1]
+    return F.multi_margin_loss(logits, targets, reduction="none") * logits.shape[1]
 
 
 def mse(logits: Tensor, targets: Tensor, _: float) -> Tensor:
     """Mean squared error against one-hot targets."""
-    return F.mse_loss(logits, F.one_hot(targets, logits.shape[1]).to(logits.dtype))
+    return (logits - F.one_hot(targets, logits.shape[1]).to(logits.dtype)).square().mean(dim=1)
 
 
 def sigmoid(logits: Tensor, targets: Tensor, _: float) -> Tensor:
     """Binary cross-entropy of each class's sigmoid, mean over classes."""
-    return F.binary_cross_entropy_with_logits(logits, targets)
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
 
 
 LOSSES: dict[str, Loss] = {

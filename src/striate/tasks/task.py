@@ -18,8 +18,8 @@ class Task(Protocol):
     def main_score(self) -> str:
         """Name of the score that is maximised on validation."""
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss that training minimises."""
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Each image's loss (N,); training minimises their mean."""
 
     def scores(self, logits: Outputs, targets: NDArray[Any]) -> dict[str, float]:
         """Scores of many outputs, `loss` (without smoothing) and `n` among them."""

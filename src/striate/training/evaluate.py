@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from striate.core.runtime import Runtime
-from striate.data.augment import centre, views_of
+from striate.data.augment import views_of
 from striate.data.dataset import Split
 from striate.data.decode import Pixels
-from striate.data.loader import Store, ordered_plan
+from striate.data.loader import Store, loaded, ordered_plan
 from striate.metrics.classification import per_class, worst_confusions
 from striate.tasks.task import Task
 
@@ -29,20 +29,19 @@ def outputs(
     runtime: Runtime,
     views: str = "single",
     batch_size: int = 500,
+    threads: int = 1,
 ) -> tuple[Logits, Logits]:
     """(averaged over the test views, of the single view): float32 (N, classes) each.
 
-    `views` is a kind of `views_of`; images are cut to the central size×size first.
+    `views` is a kind of `views_of`, of size×size; `threads` read ahead.
     """
     was_training = net.training
     net.eval()
     averaged, plain = [], []
     try:
         with torch.inference_mode():
-            for images in store.batches(ordered_plan(len(store), batch_size)):
-                each = [
-                    _forward(net, view, runtime) for view in views_of(centre(images, size), views)
-                ]
+            for images in loaded(store, ordered_plan(len(store), batch_size), threads):
+                each = [_forward(net, view, runtime) for view in views_of(images, views, size)]
                 plain.append(each[0])
                 averaged.append(np.mean(each, axis=0))
     finally:
@@ -83,9 +82,10 @@ def evaluate(
     size: int,
     runtime: Runtime,
     views: str,
+    threads: int = 1,
 ) -> tuple[dict[str, float], Logits]:
     """(scores, probabilities). The main score is what `predict` delivers, `plain_…` one view's."""
-    averaged, plain = outputs(net, store, size=size, runtime=runtime, views=views)
+    averaged, plain = outputs(net, store, size=size, runtime=runtime, views=views, threads=threads)
     scores, main = task.scores(averaged, split.targets), task.main_score
     single = task.scores(plain, split.targets)[main]
     ordered = {main: scores.pop(main), f"plain_{main}": single, **scores}

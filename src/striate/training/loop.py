@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 from striate.core.errors import TrainingError, listing
 from striate.core.records import Epoch, Record, Saved, Step
 from striate.core.runtime import Runtime
-from striate.data.augment import Augmentation
-from striate.data.loader import Ids, Store
+from striate.data.augment import Batch, Pipeline
+from striate.data.loader import Ids, Store, batches
 from striate.optim.schedules import Schedule
 from striate.tasks.task import Task
 from striate.training.state import Position, State
@@ -28,16 +27,18 @@ from striate.training.state import Position, State
 class Job:
     """What a training consists of, as plain functions and values; nothing in it changes.
 
-    plan(epoch) → batches of image numbers; validate(net) → scores; save(state) → path;
-    after_backward(net) → clips or adds penalties; after_step(net) → limits weights.
+    plan(epoch, losses) → batches of image numbers, where `losses` are those that a sampler of hard
+    images asked for, else None; `threads` load and augment ahead; validate(net) → scores;
+    save(state) → path; after_backward(net) → clips or adds penalties; after_step(net) → limits
+    weights.
     """
 
     epochs: int
     store: Store
     targets: NDArray[Any]
     name: Callable[[int], str]
-    plan: Callable[[int], Sequence[Ids]]
-    augment: Augmentation
+    plan: Callable[[int, Any], Sequence[Ids]]
+    augment: Pipeline
     task: Task
     rate: Schedule
     lr: float
@@ -49,6 +50,13 @@ class Job:
     after_step: Sequence[Callable[[nn.Module], None]] = ()
     patience: int = 0
     stop: Callable[[], bool] = field(default=lambda: False)
+    threads: int = 1
+    steps_per_epoch: int = 1
+
+    def batches(self, epoch: int, start: int, losses: Any = None) -> Generator[Batch, None, None]:
+        """The augmented batches of an epoch, from number `start` on."""
+        plan = self.plan(epoch, losses)
+        return batches(self.store, plan, self.augment, epoch, start=start, threads=self.threads)
 
 
 def train(job: Job, state: State) -> Generator[Record, None, str]:
@@ -80,39 +88,38 @@ def train(job: Job, state: State) -> Generator[Record, None, str]:
 def _batches(job: Job, state: State) -> Generator[Record, None, bool]:
     """The rest of this epoch's batches; True if none is left, False after a request to stop."""
     at = state.position
-    rest = job.plan(at.epoch)[at.batch :]
+    hard = state.losses[0].numpy() if state.losses is not None else None
     state.net.train()
     started = time.perf_counter()
-    for done, (ids, images) in enumerate(zip(rest, job.store.batches(rest), strict=True), start=1):
-        lr = job.lr * job.rate(at.step)
-        loss, norm = update(job, state, job.augment(images, ids, at.epoch), ids, lr)
-        seconds = time.perf_counter() - started
-        _advance(at, loss, len(ids), seconds)
-        yield Step(at.step, at.epoch, loss, lr, norm, round(len(ids) / seconds, 1))
-        if job.stop():
-            return done == len(rest)
-        started = time.perf_counter()
+    with contextlib.closing(job.batches(at.epoch, at.batch, hard)) as rest:
+        for batch in rest:
+            lr = job.lr * job.rate(at.step)
+            loss, norm = update(job, state, batch, lr)
+            seconds = time.perf_counter() - started
+            _advance(at, loss, len(batch.ids), seconds)
+            yield Step(at.step, at.epoch, loss, lr, norm, round(len(batch.ids) / seconds, 1))
+            if job.stop():
+                return at.batch == job.steps_per_epoch
+            started = time.perf_counter()
     return True
 
 
-def update(
-    job: Job, state: State, images: NDArray[np.uint8], ids: Ids, lr: float
-) -> tuple[float, float]:
+def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, float]:
     """One step: set the rate, forward, backward, check finite, step. Returns (loss, grad norm)."""
     net, device = state.net, job.runtime.device
     before = [buffer.clone() for buffer in net.buffers()]
     for group in state.optimiser.param_groups:
         group["lr"] = lr
-    x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    y = torch.from_numpy(job.targets[ids]).to(device)
+    x = job.runtime.on_device(batch.images)
     with seeded(job.seed, state.position.step, device):
         with job.runtime.autocast():
             logits = net(x)
-        loss = job.task.loss(logits, y)
+        losses = _losses(job, logits, batch)
+        loss = losses.mean()
         loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
     if not torch.isfinite(loss + norm):
-        fault = _not_finite(job, state, x, ids, loss.item(), norm.item())
+        fault = _not_finite(job, state, x, batch.ids, loss.item(), norm.item())
         for buffer, old in zip(net.buffers(), before, strict=True):
             buffer.copy_(old)  # the forward pass has reached batch norm's averages already
         raise fault
@@ -124,7 +131,20 @@ def update(
         act(net)
     if state.average:
         state.average.update(net, state.position.step)
+    if state.losses is not None:
+        state.losses[1, torch.from_numpy(batch.ids)] = losses.detach().cpu()
     return loss.item(), norm.item()
+
+
+def _losses(job: Job, logits: Tensor, batch: Batch) -> Tensor:
+    """Each image's loss (N,); of two mixed images both losses by their shares."""
+    y = job.runtime.on_device(job.targets[batch.ids])
+    losses = job.task.losses(logits, y)
+    if batch.partners is None or batch.shares is None:
+        return losses
+    other = job.task.losses(logits, job.runtime.on_device(job.targets[batch.partners]))
+    share = job.runtime.on_device(batch.shares)
+    return share * losses + (1 - share) * other
 
 
 @contextlib.contextmanager
@@ -162,6 +182,8 @@ def _close_epoch(job: Job, state: State) -> Epoch:
     at.val_score, at.total_seconds = score, at.total_seconds + seconds
     at.best_score = score if is_best else at.best_score
     at.epochs_without_gain = 0 if is_best else at.epochs_without_gain + 1
+    if state.losses is not None:
+        state.losses[0] = state.losses[1]  # an epoch is planned once, also when it is resumed
     at.epoch, at.batch, at.loss_sum, at.images, at.seconds = at.epoch + 1, 0, 0.0, 0, 0.0
     return record
 

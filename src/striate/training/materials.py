@@ -15,24 +15,32 @@ from striate.core.findings import Finding
 from striate.core.recipe import Recipe
 from striate.core.records import Note
 from striate.core.runtime import Runtime, choose_device, choose_precision, usable_cores
-from striate.data.augment import centre, pipeline
-from striate.data.check import (
-    Survey,
-    Unified,
-    decode_all,
-    fingerprint,
-    refuse_or_drop,
-    survey,
-    survey_without,
-)
+from striate.data.augment import About, Pipeline, centre
+from striate.data.cache import open_cache
+from striate.data.check.copies import accepted, copies_across, copy_findings, split_by_origin
+from striate.data.check.exclude import read_excluded
+from striate.data.check.survey import Survey, fingerprint, sample_headers
 from striate.data.dataset import Dataset, open_dataset
+from striate.data.decode import Unified
 from striate.data.loader import (
+    Ids,
     Store,
+    balanced_weights,
     epoch_plan,
+    hard_weights,
+    loaded,
+    sampled_plan,
     steps_per_epoch,
-    store_of,
 )
 from striate.data.prepare import Statistics, measure, shift_and_scale
+from striate.data.read import (
+    Reader,
+    positions_without,
+    refuse_emptied,
+    refuse_or_drop,
+    store_of,
+)
+from striate.data.splits import Splitting
 from striate.models.fit import check_fits, has_norm
 from striate.models.initialise import initialise
 from striate.models.network import Network
@@ -56,6 +64,8 @@ from striate.training.resolve import (
 from striate.training.state import Position, State
 
 _STATISTICS_IMAGES = 10_000
+HEADERS = 10_000
+"""Images whose headers settle the input size and the number of channels."""
 
 
 @dataclass(frozen=True)
@@ -69,66 +79,108 @@ class Materials:
     statistics: Statistics
     findings: tuple[Finding, ...]
 
+    @property
+    def weights(self) -> Any:
+        """Of the training images, for sampler=weighted."""
+        return self.dataset.splits["train"].weights
+
 
 def gather(at: Decisions, source: Any) -> Generator[Note, None, Materials]:
     """Open, survey, decode and measure the data, settling its knobs on the way.
 
-    Raises DataError with all unusable images before anything is trained.
+    Raises DataError with all unusable images, and all images that are in two splits, before
+    anything is trained.
     """
-    data = at.recipe.data
-    dataset = open_dataset(
-        source,
-        seed=at.recipe.seed,
-        val_fraction=data.val_fraction,
-        test_fraction=data.test_fraction,
-        label_levels=data.label_levels,
-    )
+    dataset = open_as(at.recipe, source)
     counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
     yield Note("info", f"{dataset.source}: {counts} images of {len(dataset.classes)} classes")
-    surveys = {
-        n: survey(s.images, data.max_megapixels, data.allow) for n, s in dataset.splits.items()
-    }
-    settle_shape(at, surveys)
-    dataset, surveys, stores, bad = _read(at, dataset, surveys)
-    sample = np.unique(
-        np.linspace(0, len(stores["train"]) - 1, _STATISTICS_IMAGES).astype(np.int64)
+    reader = _settle_reading(at, dataset)
+    read = {name: reader.read(split.images) for name, split in dataset.splits.items()}
+    kept, surveys, findings = _checked(
+        at.recipe, dataset, {n: found for n, (found, _) in read.items()}
     )
-    plan = np.array_split(sample, max(1, len(sample) // 500))
-    size = at.recipe.data.image_size
-    assert size != "auto"
-    statistics = measure(centre(batch, size) for batch in stores["train"].batches(plan))
-    prints = {
-        n: fingerprint(replace(dataset, splits={n: dataset.splits[n]}), surveys) for n in surveys
+    stores = {
+        name: store_of(dataset.splits[name].images, reader.how, pixels, kept[name])
+        for name, (_, pixels) in read.items()
     }
-    findings = (*dataset.findings, *([bad] if bad else []))
+    dataset = keep(dataset, kept)
+    statistics = _measure(at, stores["train"])
+    prints = {
+        name: fingerprint(surveys[name].contents, split.targets, name)
+        for name, split in dataset.splits.items()
+    }
     for finding in findings:
         level = "warning" if finding.verdict == "warn" else "info"
         yield Note(level, finding.text)
-    return Materials(dataset, surveys, stores, prints, statistics, findings)
+    return Materials(dataset, surveys, stores, prints, statistics, tuple(findings))
 
 
-def _read(
-    at: Decisions, dataset: Dataset, surveys: dict[str, Survey]
-) -> tuple[Dataset, dict[str, Survey], dict[str, Store], Finding | None]:
-    """Decode every image once, into memory if all fit; drop or refuse the bad ones."""
+def open_as(recipe: Recipe, source: Any) -> Dataset:
+    """The data set as the recipe divides it, without the images that it excludes."""
+    data = recipe.data
+    return open_dataset(
+        source,
+        Splitting(
+            recipe.seed, data.val_fraction, data.test_fraction, data.group_by, data.time_by,
+            data.folds, data.fold,
+        ),
+        label_levels=data.label_levels,
+        weight_by=data.weight_by,
+        exclude=read_excluded(data.exclude),
+    )  # fmt: skip
+
+
+def _settle_reading(at: Decisions, dataset: Dataset) -> Reader:
+    """Size, channels and place of the decoded images, from the headers of (a sample of) them."""
     data = at.recipe.data
-    if "auto" in (data.image_size, data.channels):  # no header could be read
-        refuse_or_drop(dataset, {n: s.faults for n, s in surveys.items()}, skip_bad=False)
-    how = how_to_read(at.recipe)
-    count = sum(len(split) for split in dataset.splits.values())
-    keep = settle_memory(at, count * how.size**2 * how.channels)
-    pixels, faults = {}, {}
-    for name, split in dataset.splits.items():
-        pixels[name], faults[name] = decode_all(split.images, how, surveys[name].faults, keep=keep)
-    kept, finding = refuse_or_drop(dataset, faults, skip_bad=data.skip_bad)
-    surveys = {n: survey_without(s, faults[n]) for n, s in surveys.items()}
-    workers = at.recipe.data.workers
-    assert workers != "auto"
-    stores = {
-        name: store_of(split.images, how, pixels[name], faults[name], workers)
-        for name, split in kept.splits.items()
+    samples = {
+        name: sample_headers(split.images, data.max_megapixels, HEADERS)
+        for name, split in dataset.splits.items()
     }
-    return kept, surveys, stores, finding
+    settle_shape(at, samples)
+    readable = "auto" not in (at.recipe.data.image_size, at.recipe.data.channels)
+    how = how_to_read(at.recipe) if readable else Unified(8, 3, "crop", data.max_megapixels)
+    count = sum(len(split) for split in dataset.splits.values())
+    in_memory = settle_memory(at, count * how.size**2 * how.channels)
+    cache = open_cache(None if data.cache_mb == "auto" else data.cache_mb)
+    return Reader(how, cache, in_memory, data.check, data.allow)
+
+
+def _checked(
+    recipe: Recipe, dataset: Dataset, surveys: dict[str, Survey]
+) -> tuple[dict[str, Ids], dict[str, Survey], list[Finding]]:
+    """Positions and surveys of the images to use; refuses bad images and leakage (F7, F13)."""
+    data = recipe.data
+    faults = {name: found.faults for name, found in surveys.items()}
+    sound, bad = refuse_or_drop(dataset, faults, skip_bad=data.skip_bad)
+    drop = {name: set(found.faults) for name, found in surveys.items()}
+    findings = [*dataset.findings, *([bad] if bad else [])]
+    copies = copies_across(dataset, surveys, data.max_megapixels) if data.check != "off" else []
+    ours, copies = split_by_origin(copies, dataset.splits_from)
+    for copy in ours:
+        drop[copy.second[0]].add(copy.second[1])
+    kept = {n: positions_without(len(s), drop[n]) for n, s in dataset.splits.items()}
+    if ours:
+        refuse_emptied(sound, keep(dataset, kept), "copies")
+        text = f"{len(ours):,} held-out images are pixel-identical to others and were left out"
+        findings.append(Finding("copies", "note", text))
+    findings += accepted(copy_findings(dataset, copies), "leakage" in data.allow)
+    return kept, {name: found.take(kept[name]) for name, found in surveys.items()}, findings
+
+
+def keep(dataset: Dataset, kept: dict[str, Ids]) -> Dataset:
+    """The data set of the images at these positions only."""
+    splits = {name: split.take(kept[name]) for name, split in dataset.splits.items()}
+    return replace(dataset, splits=splits)
+
+
+def _measure(at: Decisions, store: Store) -> Statistics:
+    """Statistics of the training images, streaming, from a sample of at most 10,000 (D1)."""
+    sample = np.unique(np.linspace(0, len(store) - 1, _STATISTICS_IMAGES).astype(np.int64))
+    plan = np.array_split(sample, max(1, len(sample) // 500))
+    size = at.recipe.data.image_size
+    assert size != "auto"
+    return measure(centre(batch, size) for batch in loaded(store, plan, 2))
 
 
 def settle_device(at: Decisions) -> Runtime:
@@ -167,7 +219,7 @@ def _ask_probe(at: Decisions, found: Materials) -> tuple[bool, str]:
     def some(name: str, count: int) -> tuple[Any, Any]:
         store, split = found.stores[name], dataset.splits[name]
         ids = np.unique(np.linspace(0, len(store) - 1, count).astype(np.int64))
-        images = np.concatenate(list(store.batches(np.array_split(ids, -(-len(ids) // 500)))))
+        images = np.concatenate(list(loaded(store, np.array_split(ids, -(-len(ids) // 500)), 2)))
         return centre(images, size), split.targets[ids]
 
     verdict = flip_probe(
@@ -187,11 +239,12 @@ def task_of(recipe: Recipe, *, multi_label: bool) -> Task:
 
 
 def fresh_state(
-    recipe: Recipe, classes: int, statistics: Statistics | None, runtime: Runtime
+    recipe: Recipe, classes: int, statistics: Statistics | None, runtime: Runtime, images: int = 0
 ) -> State:
     """Network, optimiser and average at step 0; all randomness follows from the seed.
 
-    Without statistics the input stage is blank, to be filled from a checkpoint.
+    Without statistics the input stage is blank, to be filled from a checkpoint. `images`: how many
+    there are to train on.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -213,7 +266,8 @@ def fresh_state(
     )
     decay = recipe.regularise.average_decay
     average = None if decay == "auto" else MovingAverage(placed, decay)
-    return State(placed, optimiser, average, Position())
+    losses = torch.ones(2, images) if recipe.data.sampler == "hard" else None
+    return State(placed, optimiser, average, Position(), losses)
 
 
 def network_of(recipe: Recipe, classes: int, statistics: Statistics | None) -> Network:
@@ -222,7 +276,8 @@ def network_of(recipe: Recipe, classes: int, statistics: Statistics | None) -> N
     assert size != "auto" and channels != "auto"  # noqa: PT018
     if statistics is None:
         blank = np.ones(channels)
-        statistics = Statistics(blank, blank, np.ones((size, size, channels)))
+        image, pairs = np.ones((size, size, channels)), np.eye(channels)
+        statistics = Statistics(blank, blank, image, pairs)
     shift, scale = shift_and_scale(recipe.data.prepare, statistics)
     backbone = build_network(recipe, classes)
     return Network(
@@ -255,9 +310,10 @@ def make_job(
     assert size != "auto" and warmup != "auto"  # noqa: PT018
     task = task_of(recipe, multi_label=found.dataset.multi_label)
     per_epoch = steps_per_epoch(len(train), batch)
+    threads = threads_of(recipe)
 
     def validate(net: nn.Module) -> dict[str, float]:
-        logits, _ = outputs(net, found.stores["val"], size=size, runtime=runtime)
+        logits, _ = outputs(net, found.stores["val"], size=size, runtime=runtime, threads=threads)
         return task.scores(logits, val.targets)
 
     return Job(
@@ -265,8 +321,10 @@ def make_job(
         store=found.stores["train"],
         targets=train.targets,
         name=train.images.name,
-        plan=partial(_plan, len(train), batch, recipe.seed),
-        augment=pipeline(recipe.seed, strengths, found.statistics.mean, size),
+        plan=_planner(recipe, train.targets, found.weights, batch),
+        threads=threads,
+        steps_per_epoch=per_epoch,
+        augment=Pipeline(recipe.seed, strengths, about_of(size, found.statistics)),
         task=task,
         rate=make_schedule(
             recipe.schedule.name,
@@ -288,8 +346,25 @@ def make_job(
     )
 
 
-def _plan(count: int, batch: int, seed: int, epoch: int) -> Any:
-    return epoch_plan(count, batch, seed, epoch)
+def threads_of(recipe: Recipe) -> int:
+    """Threads that load and augment ahead."""
+    return 1 if recipe.data.workers == "auto" else recipe.data.workers
+
+
+def about_of(size: int, found: Statistics) -> About:
+    """What augmentations know of the training images."""
+    return About(size, found.mean, found.colour_basis)
+
+
+def _planner(recipe: Recipe, targets: Any, weights: Any, batch: int) -> Callable[[int, Any], Any]:
+    """(epoch, losses) → the batches of the chosen sampler."""
+    kind, seed = recipe.data.sampler, recipe.seed
+    if kind == "uniform":
+        return lambda epoch, _: epoch_plan(len(targets), batch, seed, epoch)
+    if kind == "hard":
+        return lambda epoch, losses: sampled_plan(hard_weights(losses), batch, seed, epoch)
+    fixed = balanced_weights(targets) if kind == "balanced" else weights
+    return lambda epoch, _: sampled_plan(fixed, batch, seed, epoch)
 
 
 def _after_backward(recipe: Recipe) -> list[Callable[[nn.Module], None]]:

@@ -95,7 +95,7 @@ def _trained(
         schedule = torch.optim.lr_scheduler.OneCycleLR(rule, 8e-3, total_steps=_STEPS)
         for step in range(_STEPS):
             ids = _batch_ids(len(images), step, seed)
-            loss = task.loss(net(_tensor(images[ids])), torch.from_numpy(targets[ids]))
+            loss = task.losses(net(_tensor(images[ids])), torch.from_numpy(targets[ids])).mean()
             rule.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             rule.step()

@@ -10,24 +10,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from striate.core.errors import RecipeError, perhaps
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import get_knob, set_knob
-from striate.core.runtime import free_memory, usable_cores
-from striate.data.check import Survey
+from striate.core.runtime import free_memory
 from striate.models.initialise import INITIALISERS
 from striate.models.zoo import TAKES_STEM, build, check_name, takes_grey
 from striate.optim.rules import UPDATE_RULES, default_rate, find_rule
 from striate.optim.schedules import SCHEDULES, find_schedule
 from striate.tasks.losses import LOSSES
 
-OPT_OUTS = ("wrong-extension",)
+OPT_OUTS = ("wrong-extension", "leakage")
 """Faults of the data that `--allow` accepts."""
 LARGEST_AUTO_SIZE = 224
 SMALL_STEM_BELOW = 96
 CUTOUT_FROM_EPOCHS = 16
 SHIFT_VIEWS_FROM = 24
+PLAIN_STRENGTHS = (
+    "rotate", "affine", "vertical_flip", "brightness", "contrast", "saturation", "hue",
+    "principal_colours", "greyscale", "blur", "random_erasing", "mixup", "cutmix",
+)  # fmt: skip
+"""Knobs of augmentation whose value is the strength."""
 STORE_MARGIN = 0.875
 """Random resized crops are cut from images that are larger by this factor, as 224 of 256."""
 
@@ -71,6 +76,9 @@ def check_used(recipe: Recipe) -> None:
     conditions = {
         "augment.crop_padding": (crop in ("auto", "pad"), "crop is " + crop),
         "augment.crop_scale": (crop == "resized", "crop is " + crop),
+        "augment.policy_strength": (
+            recipe.augment.policy != "none", f"policy is {recipe.augment.policy}",
+        ),
         "model.width": (recipe.model.name == "fastnet", f"model is {recipe.model.name}"),
         "model.init_std": (
             recipe.model.initialiser == "gaussian", f"initialiser is {recipe.model.initialiser}",
@@ -81,10 +89,32 @@ def check_used(recipe: Recipe) -> None:
     for knob, (used, why) in conditions.items():
         if not used and get_knob(recipe, knob) != "auto":
             unused.append(f"{knob}: not used: {why}")
+    unused += _contradictions(recipe)
     if recipe.budget.minutes is not None and recipe.budget.epochs != "auto":
         unused.append("budget.epochs and budget.minutes both given: one follows from the other")
     if unused:
         raise RecipeError("\n".join(unused), "Leave these knobs out, or change what uses them.")
+
+
+def _contradictions(recipe: Recipe) -> list[str]:
+    """Pairs of knobs of which one makes the other meaningless."""
+    data, augment = recipe.data, recipe.augment
+    stored_larger = augment.crop in ("resized", "window")
+    rules = {
+        "augment.test_views: ten_crop needs images that are stored larger: crop resized or window":
+            augment.test_views == "ten_crop" and not stored_larger,
+        "data.group_by and data.time_by both given: a group may last for long":
+            bool(data.group_by and data.time_by),
+        f"data.folds: {data.folds} folds; two or more are needed": data.folds == 1,
+        f"data.fold: {data.fold} of {data.folds} folds": data.fold > data.folds,
+        "data.folds: the latest images are one part, not several (data.time_by)":
+            bool(data.folds and data.time_by),
+        "data.weight_by: not used: sampler is " + data.sampler:
+            bool(data.weight_by) and data.sampler != "weighted",
+        "data.sampler: weighted needs data.weight_by, a CSV column":
+            data.sampler == "weighted" and not data.weight_by,
+    }  # fmt: skip
+    return [text for text, broken in rules.items() if broken]
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -114,16 +144,17 @@ def _foreign(
     return lines
 
 
-def settle_shape(at: Decisions, surveys: dict[str, Survey]) -> None:
-    """Input size and channels, from the headers of the training images."""
-    train = surveys["train"]
-    good = train.channels > 0
-    if not good.any():
+Headers = dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+def settle_shape(at: Decisions, headers: Headers) -> None:
+    """Input size and channels, from (sides (K, 2), channels (K,)) of each split's images."""
+    sides, channels = headers["train"]
+    if not len(channels):
         return  # nothing can be read: the list of bad images follows
-    sides = train.sides[good]
     at.settle("data.image_size", lambda: _median_side(sides))
     name = at.recipe.model.name
-    grey = all((s.channels[s.channels > 0] == 1).all() for s in surveys.values())
+    grey = all((stored == 1).all() for _, stored in headers.values())
 
     def choose_channels() -> tuple[int, str]:
         if not grey:
@@ -159,10 +190,7 @@ def settle_memory(at: Decisions, needed: int) -> bool:
     limit = at.settle(
         "data.memory_mb", lambda: (free_memory() // 4 // 2**20, "a quarter of the free memory")
     )
-    fits = needed <= limit * 2**20
-    workers = (0, "all images fit in memory") if fits else (usable_cores(), "one a core")
-    at.settle("data.workers", lambda: workers)
-    return fits
+    return needed <= limit * 2**20
 
 
 def settle_augmentation(at: Decisions, flip: Callable[[], tuple[bool, str]]) -> dict[str, float]:
@@ -179,6 +207,14 @@ def settle_augmentation(at: Decisions, flip: Callable[[], tuple[bool, str]]) -> 
     if crop == "resized":
         at.settle("augment.crop_scale", lambda: (0.35, "mild crops suit short trainings"))
         strengths["resized"] = 1 - float(at.recipe.augment.crop_scale)
+    strengths["window"] = float(crop == "window")
+    for name in PLAIN_STRENGTHS:
+        strengths[name] = float(getattr(at.recipe.augment, name))
+    strengths["vertical_flip"] /= 2
+    policy = at.recipe.augment.policy
+    if policy != "none":
+        usual = {"trivial": (1.0, "all magnitudes"), "rand": (0.3, "M = 9 of 30")}[policy]
+        strengths[policy] = at.settle("augment.policy_strength", lambda: usual)
     mirrored = at.settle("augment.flip", flip)
     strengths["flip"] = 0.5 if mirrored else 0.0
     if at.recipe.budget.epochs != "auto":  # with --minutes they are not known yet
@@ -208,7 +244,7 @@ def store_size(recipe: Recipe) -> int:
     """Side at which images are kept: larger than the input for random resized crops."""
     size = recipe.data.image_size
     assert size != "auto"
-    return round(size / STORE_MARGIN) if recipe.augment.crop == "resized" else size
+    return round(size / STORE_MARGIN) if recipe.augment.crop in ("resized", "window") else size
 
 
 def settle_training(at: Decisions, images: int, *, multi_label: bool, normalised: bool) -> None:

@@ -37,6 +37,8 @@ class State:
     optimiser: torch.optim.Optimizer
     average: MovingAverage | None
     position: Position
+    losses: Tensor | None = None
+    """(2, N) for a sampler of hard images: each one's loss when the epoch was planned, and last."""
 
     @property
     def deployed(self) -> nn.Module:
@@ -55,6 +57,8 @@ class State:
         state = _optimiser_tensors(self.optimiser, self.net)
         if self.average:
             state |= {f"raw.{name}": t for name, t in self.net.state_dict().items()}
+        if self.losses is not None:
+            state["sampler.losses"] = self.losses
         return self.deployed.state_dict(), state
 
     def restore(
@@ -65,6 +69,8 @@ class State:
         load_weights(self.deployed, model)
         load_weights(self.net, raw or model)
         _restore_optimiser(self.optimiser, self.net, state)
+        if self.losses is not None and "sampler.losses" in state:
+            self.losses.copy_(state["sampler.losses"])
         self.position = position_of(manifest)
 
 

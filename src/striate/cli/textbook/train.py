@@ -16,6 +16,7 @@ from striate.core.errors import StriateError, perhaps
 from striate.core.records import Epoch, Finished, Planned, Record, Started, Step, to_json
 from striate.data.dataset import Dataset, open_dataset
 from striate.data.prepare import measure, shift_and_scale
+from striate.data.splits import Splitting
 from striate.metrics.classification import accuracy, per_class, top_k_error, worst_confusions
 from striate.models import spec
 from striate.textbook import layers
@@ -59,7 +60,7 @@ def _train(
         raise StriateError(f"unknown rule '{rule}'", perhaps(rule, RULES))
     if epochs < 1 or batch_size < 1 or not 0 < lr < np.inf or seed < 0:
         raise StriateError("--epochs, --batch-size and --lr must be above 0, --seed at least 0")
-    dataset = open_dataset("digits", seed=seed)
+    dataset = open_dataset("digits", Splitting(seed))
     data = _standardised({name: _arrays(dataset, name) for name in dataset.splits})
     built = _build(network, len(dataset.classes), data["train"][0].shape[1:], seed)
     options = {"rate": lr, "epochs": epochs, "batch_size": batch_size, "seed": seed}

@@ -19,10 +19,13 @@ SOURCES: dict[str, Callable[[], Listing]] = {"digits": open_digits}
 _ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
-def open_source(source: Any, levels: tuple[str, ...] = ()) -> Listing:
+def open_source(
+    source: Any, levels: tuple[str, ...] = (), columns: tuple[str, ...] = ()
+) -> Listing:
     """A folder, archive, IDX folder, CSV, built-in name or Python object → its Listing.
 
-    `levels` names the folder levels that give one label each. Raises DataError.
+    `levels` names the folder levels that give one label each; `columns` what else to read from a
+    table, where it has such columns. Raises DataError.
     """
     if levels and not _is_tree(source):
         raise DataError(
@@ -39,7 +42,7 @@ def open_source(source: Any, levels: tuple[str, ...] = ()) -> Listing:
         return SOURCES[text]()
     if not path.exists():
         raise DataError(f"no data at {path}", _what_else(path))
-    return _open_path(path, inside, levels)
+    return _open_path(path, inside, levels, columns)
 
 
 def _is_tree(source: Any) -> bool:
@@ -61,7 +64,9 @@ def lasting(source: str) -> str:
     return str(path.absolute()) + (f"#{inside}" if inside else "")
 
 
-def _open_path(path: Path, inside: str, levels: tuple[str, ...]) -> Listing:
+def _open_path(
+    path: Path, inside: str, levels: tuple[str, ...], columns: tuple[str, ...]
+) -> Listing:
     if path.is_dir():
         folder = path / inside
         if not folder.is_dir():
@@ -70,7 +75,7 @@ def _open_path(path: Path, inside: str, levels: tuple[str, ...]) -> Listing:
     if path.name.lower().endswith(_ARCHIVE_ENDINGS):
         return open_archive(path, inside, levels)
     if path.suffix.lower() == ".csv":
-        return open_csv(path)
+        return open_csv(path, columns)
     raise DataError(
         f"{path}: not a kind of data that Striate opens",
         "Expected a folder of class folders, a .zip or .tar of one, an IDX folder, or a .csv.",

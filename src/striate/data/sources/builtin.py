@@ -12,7 +12,7 @@ import numpy as np
 from striate.core.errors import DataError, perhaps
 from striate.data.decode import UndecodableError
 from striate.data.images import ArrayImages, Images, TorchImages, as_uint8
-from striate.data.sources.listing import WHOLE, Listing, Part
+from striate.data.sources.listing import WHOLE, Listing, Part, numbered_part, part_of
 
 DOWNLOADS = Path("~/.cache/striate/torchvision")
 _OFFLINE_SECONDS = 10.0
@@ -24,8 +24,7 @@ def open_digits() -> Listing:
 
     bunch = load_digits()
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels = tuple((str(label),) for label in bunch.target)
-    return Listing("digits", {WHOLE: Part(ArrayImages(grey, "digits[]"), labels)})
+    return Listing("digits", {WHOLE: numbered_part(ArrayImages(grey, "digits[]"), bunch.target)})
 
 
 def open_torchvision(name: str, root: Path = DOWNLOADS) -> Listing:
@@ -119,15 +118,15 @@ def _array_part(images: Any, labels: Any) -> Part:
         pixels = as_uint8(array)
     except UndecodableError as error:
         raise DataError(f"images: {error}") from None
-    return Part(ArrayImages(pixels), _label_names(table))
+    return part_of(ArrayImages(pixels), _label_names(table))
 
 
-def _label_names(table: Any) -> tuple[tuple[str, ...], ...]:
+def _label_names(table: Any) -> Any:
     if table.ndim == 1:
-        return tuple((str(label),) for label in table.tolist())
+        return [str(label) for label in table.tolist()]
     if not np.isin(table, (0, 1)).all():
         raise DataError("the label table has values other than 0 and 1")
-    return tuple(tuple(str(c) for c in np.flatnonzero(row)) for row in table)
+    return [[str(c) for c in np.flatnonzero(row)] for row in table]
 
 
 def torch_part(dataset: Any) -> Part:
@@ -148,4 +147,4 @@ def torch_part(dataset: Any) -> Part:
         raise DataError(
             f"labels from {min(numbers)} to {max(numbers)} for {len(names)} classes: out of range"
         )
-    return Part(images, tuple((str(names[n]) if names else str(n),) for n in numbers))
+    return part_of(images, [str(names[n]) if names else str(n) for n in numbers])

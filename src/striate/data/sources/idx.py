@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from striate.core.errors import DataError
 from striate.data.images import ArrayImages
-from striate.data.sources.listing import WHOLE, Listing, Part
+from striate.data.sources.listing import WHOLE, Listing, Part, numbered_part
 
 _IMAGES = re.compile(r"(?P<stem>.*?)-?images[-.]?idx[34]-ubyte(\.gz)?$")
 _SPLITS = {"train": "train", "t10k": "test", "test": "test", "val": "val", "valid": "val"}
@@ -70,7 +70,7 @@ def _pair(images_path: Path, labels_path: Path) -> Part:
             "expected (N, height, width) and (N,)"
         )
     array = images[..., None] if images.ndim == 3 else images
-    return Part(ArrayImages(array, f"{images_path}[]"), tuple((str(label),) for label in labels))
+    return numbered_part(ArrayImages(array, f"{images_path}[]"), labels)
 
 
 def _labels_beside(images: Path) -> Path:

@@ -11,6 +11,7 @@ from striate.data.decode import UndecodableError, is_image_name
 from striate.data.images import ArrayImages, EncodedImages, FolderReader, Images, Indices
 from striate.data.images import sample_pixels as _sample_pixels
 from striate.data.sources.tree import scan_archive, scan_folder, visible_pictures
+from striate.data.strings import Strings
 
 
 class Chained:
@@ -27,6 +28,9 @@ class Chained:
         member, i = self.places[index]
         return self.members[member].name(i)
 
+    def key(self, index: int) -> str:
+        return self.name(index)
+
     def raw(self, index: int) -> bytes:
         member, i = self.places[index]
         return self.members[member].raw(i)
@@ -35,9 +39,13 @@ class Chained:
         member, i = self.places[index]
         return self.members[member].header(i, max_megapixels)
 
-    def pixels(self, index: int, max_megapixels: float) -> Any:
+    def pixels(self, index: int, max_megapixels: float, wanted: int = 0) -> Any:
         member, i = self.places[index]
-        return self.members[member].pixels(i, max_megapixels)
+        return self.members[member].pixels(i, max_megapixels, wanted)
+
+    def examine(self, index: int, max_megapixels: float, wanted: int = 0) -> Any:
+        member, i = self.places[index]
+        return self.members[member].examine(i, max_megapixels, wanted)
 
     def take(self, indices: Indices) -> Chained:
         chosen = Chained(self.members)
@@ -67,12 +75,14 @@ def _open_one(thing: Any, position: int) -> Images:
         beside = [c.name for c in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"no image at {thing}", perhaps(path.name, beside) if beside else "")
     if path.is_file() and is_image_name(path.name):
-        return EncodedImages(FolderReader(path.parent), (path.name,), _shown(path.parent))
+        return EncodedImages(
+            FolderReader(path.parent), Strings.of([path.name]), _shown(path.parent)
+        )
     tree = scan_folder(path / inside) if path.is_dir() else scan_archive(path, inside)
     pictures = visible_pictures(tree)
     if not pictures:
         raise DataError(f"{thing}: no images found")
-    return EncodedImages(tree.reader, tuple(pictures), tree.shown)
+    return EncodedImages(tree.reader, Strings.of(pictures), tree.shown)
 
 
 def _shown(folder: Path) -> str:

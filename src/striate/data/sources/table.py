@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from striate.core.errors import DataError, listing
 from striate.data.decode import is_image_name
 from striate.data.images import EncodedImages, FolderReader
-from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing, Part
+from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing, part_of
+from striate.data.strings import Strings
 
 _PATH_WORDS = {"path", "file", "filename", "file_name", "image", "image_path"}
 _LABEL_WORDS = {"label", "labels", "class", "classes", "target", "category", "tags"}
@@ -24,14 +26,17 @@ class _Row:
     path: str
     labels: tuple[str, ...]
     split: str
+    others: tuple[str, ...]
 
 
-def open_csv(path: Path) -> Listing:
+def open_csv(path: Path, others: Sequence[str] = ()) -> Listing:
     """Read the table. Paths are relative to its folder; labels are split at `;` or `|`.
+
+    `others` names columns that, if they are there, are kept beside the labels and are none.
 
     Raises DataError that names line and reason for a missing file, an empty or out-of-range label.
     """
-    rows, multi_label = _rows(path)
+    rows, names, multi_label = _rows(path, others)
     _check_integers(rows, path)
     missing = [f"line {r.line}: {r.path}" for r in rows if not (path.parent / r.path).is_file()]
     if missing:
@@ -45,13 +50,14 @@ def open_csv(path: Path) -> Listing:
     reader, parts = FolderReader(path.parent), {}
     for split in dict.fromkeys(row.split for row in rows):
         chosen = [row for row in rows if row.split == split]
-        keys = tuple(row.path for row in chosen)
-        images = EncodedImages(reader, keys, f"{path.parent}/")
-        parts[split] = Part(images, tuple(row.labels for row in chosen))
+        images = EncodedImages(reader, Strings.of(row.path for row in chosen), f"{path.parent}/")
+        labels = [row.labels if multi_label else row.labels[0] for row in chosen]
+        columns = {n: Strings.of(row.others[i] for row in chosen) for i, n in enumerate(names)}
+        parts[split] = part_of(images, labels, (), columns)
     return Listing(str(path), parts, multi_label)
 
 
-def _rows(path: Path) -> tuple[list[_Row], bool]:
+def _rows(path: Path, others: Sequence[str]) -> tuple[list[_Row], list[str], bool]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [(i, cells) for i, cells in enumerate(csv.reader(file), start=1) if any(cells)]
@@ -64,11 +70,12 @@ def _rows(path: Path) -> tuple[list[_Row], bool]:
         header = ["path", "label", "split"][: max(2, len(header))]
     else:
         header = [cell.strip() for cell in lines.pop(0)[1]]
-    columns = _Columns.of(header, path)
+    columns = _Columns.of(header, path, others)
     rows = [columns.row(line, cells, path) for line, cells in lines]
     if not rows:
         raise DataError(f"{path} has a header and no rows", "Expected lines of path,label.")
-    return rows, columns.one_hot is not None or any(len(row.labels) != 1 for row in rows)
+    several = columns.one_hot is not None or any(len(row.labels) != 1 for row in rows)
+    return rows, [header[i] for i in columns.others], several
 
 
 @dataclass(frozen=True)
@@ -80,18 +87,20 @@ class _Columns:
     labels: tuple[int, ...]
     split: int | None
     one_hot: tuple[str, ...] | None
+    others: tuple[int, ...]
 
     @classmethod
-    def of(cls, header: list[str], path: Path) -> _Columns:
+    def of(cls, header: list[str], path: Path, wanted: Sequence[str]) -> _Columns:
+        aside = tuple(header.index(name) for name in wanted if name in header)
         low = [name.lower() for name in header]
         at_path = next(i for i, name in enumerate(low) if name in _PATH_WORDS)
         at_split = next((i for i, name in enumerate(low) if name in _SPLIT_WORDS), None)
         named = tuple(i for i, n in enumerate(low) if re.sub(r"_?\d+$", "", n) in _LABEL_WORDS)
-        others = tuple(i for i in range(len(header)) if i not in (at_path, at_split))
+        others = tuple(i for i in range(len(header)) if i not in (at_path, at_split, *aside))
         if not others:
             raise DataError(f"{path} has no label column", "Expected a header path,label.")
         one_hot = None if named else tuple(header[i] for i in others)
-        return cls(len(header), at_path, named or others, at_split, one_hot)
+        return cls(len(header), at_path, named or others, at_split, one_hot, aside)
 
     def row(self, line: int, cells: list[str], path: Path) -> _Row:
         if len(cells) != self.width:
@@ -108,7 +117,8 @@ class _Columns:
                     f"{path}, line {line}: split '{cells[self.split]}'",
                     "Expected train, val or test.",
                 )
-        return _Row(line, cells[self.path], self._labels(line, cells, path), split)
+        others = tuple(cells[i] for i in self.others)
+        return _Row(line, cells[self.path], self._labels(line, cells, path), split, others)
 
     def _labels(self, line: int, cells: list[str], path: Path) -> tuple[str, ...]:
         where = f"{path}, line {line}"

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from striate.core.errors import DataError, listing
 from striate.data.decode import is_image_name
@@ -21,7 +22,15 @@ from striate.data.images import (
     TarReader,
     ZipReader,
 )
-from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing, Part, natural_order
+from striate.data.sources.listing import (
+    SPLIT_NAMES,
+    WHOLE,
+    Listing,
+    Part,
+    natural_order,
+    part_of,
+)
+from striate.data.strings import Strings
 
 _JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
@@ -83,12 +92,12 @@ def arrange(tree: Tree, source: str, levels: tuple[str, ...] = ()) -> Listing:
         ignored["images outside the split folders"] = unused
         for top, split in splits.items():
             part = _part(tree, prefix + top + "/", pictures, folders, levels, ignored)
-            if part.labels:
+            if len(part):
                 parts[split] = part
     else:
         _refuse_nested_splits(tops, relative.values(), source)
         parts[WHOLE] = _part(tree, prefix, pictures, folders, levels, ignored)
-    if not any(part.labels for part in parts.values()):
+    if not any(len(part) for part in parts.values()):
         raise DataError(
             f"{source}: {len(pictures)} images, none in a folder that names its class",
             "Expected CLASS/image.jpg, train/CLASS/image.jpg, or a .csv of path,label.",
@@ -106,7 +115,8 @@ def _part(
 ) -> Part:
     """The images below `prefix`, sorted, with the labels that their folders give."""
     depth = max(1, len(levels))
-    keys, labels = [], []
+    keys: list[str] = []
+    labels: list[Any] = []
     for key in sorted(path for path in pictures if path.startswith(prefix)):
         above = key[len(prefix) :].split("/")[:-1]
         if len(above) < depth:
@@ -114,11 +124,11 @@ def _part(
             continue
         keys.append(key)
         named = zip(levels, above, strict=False)
-        labels.append(tuple(f"{level}:{name}" for level, name in named) if levels else (above[0],))
+        labels.append([f"{level}:{name}" for level, name in named] if levels else above[0])
     children = {p[len(prefix) :].partition("/")[0] for p in folders if p.startswith(prefix)} - {""}
     filled = {key[len(prefix) :].partition("/")[0] for key in keys}
     empty = () if levels else tuple(sorted(children - filled, key=natural_order))
-    return Part(EncodedImages(tree.reader, tuple(keys), tree.shown), tuple(labels), empty)
+    return part_of(EncodedImages(tree.reader, Strings.of(keys), tree.shown), labels, empty)
 
 
 def _wrapper(pictures: list[str]) -> str:

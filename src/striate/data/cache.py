@@ -1,0 +1,183 @@
+"""The cache on disk: what a survey found, and decoded images of one size, mapped into memory.
+
+    $STRIATE_CACHE or ~/.cache/striate
+        surveys/KEY.npz        of a set of files with these names, sizes and times
+        pixels/KEY.npy         of images with these contents, in this size and shape
+
+Files are written under a name of their own and renamed, so a reader never sees half of one, and two
+processes at work on the same images both succeed. The least recently used files go first when the
+limit is reached; a file in use stays readable until it is closed. Everything here can be deleted at
+any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate.data.check.survey import Survey
+from striate.data.decode import Pixels, Unified
+from striate.data.images import EncodedImages, Images, Stamped
+
+FREE_SHARE = 0.2
+"""The limit, if none is given: this share of the free disk."""
+_LAYOUT = 1
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder and the bytes that it may hold."""
+
+    folder: Path
+    limit: int
+
+    def survey(self, key: str) -> Survey | None:
+        """What was found under this key, or None."""
+        path = self.folder / "surveys" / f"{key}.npz"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with np.load(path) as stored:
+                arrays = {name: stored[name] for name in stored.files if name != "faults"}
+                faults = json.loads(stored["faults"].tobytes())
+            _touch(path)
+            return Survey(**arrays, faults={int(i): text for i, text in faults.items()})
+        return None
+
+    def keep_survey(self, key: str, found: Survey) -> None:
+        faults = np.frombuffer(json.dumps(found.faults).encode(), np.uint8)
+        arrays: dict[str, Any] = {"faults": faults, **found.arrays()}
+        path = self.folder / "surveys" / f"{key}.npz"
+        with self._writing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+    def pixels(self, key: str) -> Pixels | None:
+        """Decoded images uint8 (N, S, S, C), mapped from the file, or None."""
+        path = self.folder / "pixels" / f"{key}.npy"
+        with contextlib.suppress(OSError, ValueError):
+            mapped: Pixels = np.load(path, mmap_mode="r")
+            _touch(path)
+            return mapped
+        return None
+
+    @contextlib.contextmanager
+    def new_pixels(self, shape: tuple[int, ...]) -> Iterator[tuple[Pixels, Path]]:
+        """A mapped array to fill and its temporary file; give both to `keep_pixels`."""
+        folder = self.folder / "pixels"
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(".tmp", f"{os.getpid()}-", folder)
+        os.close(handle)
+        path = Path(name)
+        try:
+            array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+            yield array, path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def keep_pixels(self, key: str, array: Pixels, path: Path) -> Pixels:
+        """Publish a filled array under its key; the mapped result is read-only."""
+        getattr(array, "flush", lambda: None)()
+        self.make_room(path.stat().st_size)
+        path.replace(self.folder / "pixels" / f"{key}.npy")
+        stored = self.pixels(key)
+        return array if stored is None else stored
+
+    def holds(self, size: int) -> bool:
+        """Whether a file of this size may be kept, and the disk has the room."""
+        folder = self.folder
+        while not folder.exists():
+            folder = folder.parent
+        return size <= self.limit and size < 0.9 * shutil.disk_usage(folder).free
+
+    def make_room(self, size: int) -> None:
+        """Delete the least recently used files until `size` more fits under the limit."""
+        files = sorted(self._files(), key=lambda path: path.stat().st_mtime)
+        used = sum(path.stat().st_size for path in files)
+        for path in files:
+            if used + size <= self.limit:
+                return
+            used -= path.stat().st_size
+            path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        """All finished files; temporary ones of processes that are gone are removed."""
+        for left in self.folder.glob("*/*.tmp"):
+            owner = left.name.partition("-")[0]
+            if owner.isdigit() and not _alive(int(owner)):
+                left.unlink(missing_ok=True)
+        return [path for path in self.folder.glob("*/*.np[yz]") if path.is_file()]
+
+    @contextlib.contextmanager
+    def _writing(self, path: Path) -> Iterator[Path]:
+        """A temporary file that becomes `path`; a cache that cannot be written is no error."""
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(".tmp", f"{os.getpid()}-", path.parent)
+            os.close(handle)
+            try:
+                yield Path(name)
+                Path(name).replace(path)
+            finally:
+                Path(name).unlink(missing_ok=True)
+
+
+def open_cache(limit_mb: int | None = None) -> Cache:
+    """The user's cache; without a limit it may fill a fifth of what is free or its own."""
+    folder = Path(os.environ.get("STRIATE_CACHE", "~/.cache/striate")).expanduser()
+    if limit_mb is not None:
+        return Cache(folder, limit_mb * 2**20)
+    there = folder
+    while not there.exists():
+        there = there.parent
+    used = sum(path.stat().st_size for path in folder.glob("*/*") if path.is_file())
+    return Cache(folder, int(FREE_SHARE * (shutil.disk_usage(there).free + used)))
+
+
+def survey_key(images: Images, how: Unified, allow: tuple[str, ...]) -> str:
+    """Names, sizes, times and inode numbers of the files, or "" where there are none to ask.
+
+    The change time of a file cannot be set by a program, so an edit is seen even where the
+    modification time was restored.
+    """
+    if not isinstance(images, EncodedImages) or not isinstance(images.reader, Stamped):
+        return ""
+    reader = images.reader
+    digest = hashlib.sha256(repr((_LAYOUT, sorted(allow), how.max_megapixels)).encode())
+    try:
+        for key in images.keys:
+            digest.update(key.encode("utf-8", "surrogatepass") + b"\0" + reader.stamp(key))
+    except OSError:  # the survey will say which file is gone
+        return ""
+    return digest.hexdigest()[:40]
+
+
+def pixels_key(contents: NDArray[np.uint8], how: Unified) -> str:
+    """The contents of all images, and the shape that they are brought to."""
+    shape = {k: v for k, v in asdict(how).items() if k != "max_megapixels"}
+    digest = hashlib.sha256(repr((_LAYOUT, shape)).encode())
+    digest.update(np.ascontiguousarray(contents).tobytes())
+    return digest.hexdigest()[:40]
+
+
+def _touch(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
