@@ -28,6 +28,8 @@ def write_setup(
         directory.path / "dataset.json",
         {
             "source": dataset.source,
+            "source_path": recipe.data.source,
+            "label_levels": list(recipe.data.label_levels),
             "classes": list(dataset.classes),
             "multi_label": dataset.multi_label,
             "splits": {

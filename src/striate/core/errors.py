@@ -41,6 +41,16 @@ class TrainingError(StriateError):
     """Training cannot go on: a non-finite loss, a full disk."""
 
 
+class MissingExtraError(StriateError):
+    """An optional package is needed for what was asked."""
+
+    def __init__(self, package: str, extra: str, why: str) -> None:
+        super().__init__(
+            f"{package} is not installed; it is needed {why}",
+            f"python -m pip install 'striate[{extra}]'",
+        )
+
+
 def perhaps(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt `name`: the closest known names, else all of them."""
     names = sorted(known)

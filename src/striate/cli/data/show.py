@@ -1,4 +1,4 @@
-"""`striate data show DATA`: look before you train."""
+"""`striate data show DATA`: counts, sizes, splits, classes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from striate.cli.flags import parse
-from striate.core.errors import StriateError, perhaps
 
-_ACTIONS = ("show",)
 _CLASSES_SHOWN = 40
 
 
-def data(argv: Sequence[str]) -> int:
-    """Dispatch `data show`."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(
-            "usage: striate data show DATA [--png FILE]\n\n"
-            "counts, sizes, splits, classes, a contact sheet"
-        )
-        return 0
-    if argv[0] not in _ACTIONS:
-        raise StriateError(f"no action 'data {argv[0]}'", perhaps(argv[0], _ACTIONS))
-    return int(parse(_show, "data show", argv[1:]))
+def show(argv: Sequence[str]) -> int:
+    """`striate data show DATA`."""
+    return int(parse(_show, "data show", argv))
 
 
 def _show(

@@ -1,0 +1,285 @@
+"""The audit of a data set, from files to labels: what `striate data check` prints (D3, F7–F13)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from striate.audit.crossfit import SIDE, Judged, crossfit
+from striate.audit.difference import told_apart
+from striate.audit.labels import doubtful_labels
+from striate.core.errors import MissingExtraError, listing
+from striate.core.findings import Finding
+from striate.core.recipe import Recipe
+from striate.core.records import Note
+from striate.core.run import RunDirectory
+from striate.core.runtime import free_memory
+from striate.data.cache import open_cache
+from striate.data.check.changes import changes, read_registered
+from striate.data.check.copies import all_copies, copy_findings
+from striate.data.check.duplicates import Copy
+from striate.data.check.exclude import Row
+from striate.data.check.findings import survey_findings
+from striate.data.check.survey import Survey
+from striate.data.dataset import Dataset, open_dataset
+from striate.data.decode import Unified
+from striate.data.loader import loaded
+from striate.data.read import Reader, name_faults, positions_without, store_of
+from striate.data.sheet import Row as SheetRow
+from striate.data.sheet import tiles_of
+from striate.data.sources import open_source
+from striate.data.splits import Splitting
+
+UNLIKE = 0.55
+"""Splits whose area under the curve is surely above this are a warning."""
+COMPETENT = 0.75
+"""A network with fewer right answers doubts more labels out of ignorance than with reason."""
+_ORDER = ("fail", "warn", "undetermined", "note", "pass")
+_TILES = 10
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found: findings (the worst first), and the questionable images for the CSV."""
+
+    dataset: Dataset | None
+    findings: tuple[Finding, ...]
+    rows: tuple[Row, ...] = ()
+    places: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    """For each rule, (split, position) of images that show it."""
+
+    @property
+    def verdict(self) -> str:
+        """The worst of all verdicts."""
+        return min((f.verdict for f in self.findings), key=_ORDER.index, default="pass")
+
+    def sheet_rows(self) -> list[SheetRow]:
+        """A row of pictures for each rule that can be seen."""
+        if self.dataset is None:
+            return []
+        splits = self.dataset.splits
+        return [
+            SheetRow(
+                rule,
+                f"{len(places):,} images",
+                [t for split, i in places[:_TILES] for t in tiles_of(splits[split], [i])],
+            )
+            for rule, places in self.places.items()
+            if places
+        ]
+
+
+def check(
+    source: Any, recipe: Recipe | None = None, *, turned: bool = False, models: bool = True
+) -> Generator[Note, None, Checked]:
+    """Audit a data set as a training with this recipe would use it; returns all findings.
+
+    turned: also look for mirrored and rotated copies. models: also ask quick networks about labels
+    and about the difference between splits. Raises DataError where there is nothing to open.
+    """
+    recipe = recipe or Recipe()
+    data = recipe.data
+    how = Splitting(recipe.seed, data.val_fraction, data.test_fraction, data.group_by, data.time_by)
+    dataset = open_dataset(source, how, label_levels=data.label_levels, strict=False)
+    total = sum(len(split) for split in dataset.splits.values())
+    yield Note("info", f"{dataset.source}: decoding {total:,} images")
+    channels = 3
+    small = Unified(SIDE, channels, "squash", data.max_megapixels)
+    in_memory = total * SIDE**2 * channels < free_memory() // 4
+    cache = open_cache(None if data.cache_mb == "auto" else data.cache_mb)
+    reader = Reader(small, cache, in_memory, data.check, data.allow)
+    read = {name: reader.read(split.images) for name, split in dataset.splits.items()}
+    surveys = {name: found for name, (found, _) in read.items()}
+    yield Note("info", "looking for copies")
+    copies = all_copies(dataset, surveys, data.max_megapixels, turned=turned)
+    asked = models and not dataset.multi_label and data.check == "full"
+    findings = [
+        *dataset.findings,
+        *_faults(dataset, surveys),
+        *copy_findings(dataset, copies),
+        *survey_findings(dataset, surveys),
+    ]
+    rows = [*_fault_rows(dataset, surveys), *_copy_rows(dataset, copies)]
+    places = _copy_places(copies)
+    if asked:
+        yield Note("info", "asking a cross-validated network")
+        pixels = {
+            name: np.concatenate(list(loaded(
+                store_of(dataset.splits[name].images, small, kept, np.arange(len(found))),
+                np.array_split(np.arange(len(found)), -(-len(found) // 1000)), 2,
+            )))
+            for name, (found, kept) in read.items()
+        }  # fmt: skip
+        more, doubtful = _model_findings(dataset, surveys, pixels, recipe.seed)
+        findings += more
+        rows += doubtful[0]
+        places |= doubtful[1]
+    ordered = sorted(findings, key=lambda f: _ORDER.index(f.verdict))
+    return Checked(dataset, tuple(ordered), tuple(rows), places)
+
+
+def check_run(run: str | Path) -> Checked:
+    """Compare a run's data with what the run registered. Raises RunError, DataError."""
+    directory = RunDirectory(run)
+    source = directory.read_json("dataset.json")["source_path"]
+    registered = read_registered(
+        (directory.path / "images.csv.gz").read_bytes(), str(directory.path / "images.csv.gz")
+    )
+    levels = tuple(directory.read_json("dataset.json")["label_levels"])
+    parts = open_source(source, levels).parts
+    return Checked(None, tuple(changes(registered, (part.images for part in parts.values()))))
+
+
+def _faults(dataset: Dataset, surveys: dict[str, Survey]) -> list[Finding]:
+    named = name_faults(dataset, {name: found.faults for name, found in surveys.items()})
+    if not named:
+        seen = sum(int(found.seen.sum()) for found in surveys.values())
+        return [Finding("bad images", "pass", f"{seen:,} images decode")]
+    return [
+        Finding(
+            "bad images",
+            "fail",
+            f"{len(named):,} images cannot be used:\n{listing(named, 50)}",
+            {"images": named},
+            "Repair or remove them, or train with --skip-bad.",
+        )
+    ]
+
+
+def _fault_rows(dataset: Dataset, surveys: dict[str, Survey]) -> list[Row]:
+    return [
+        _row(dataset, split, index, "bad image", why, exclude=True)
+        for split, found in surveys.items()
+        for index, why in found.faults.items()
+    ]
+
+
+def _copy_rows(dataset: Dataset, copies: Iterable[Copy]) -> list[Row]:
+    """Of a pixel-identical pair the second is proposed for exclusion, if the labels agree."""
+    rows = []
+    for copy in copies:
+        splits = dataset.splits
+        (one, i), (other, j) = copy.first, copy.second
+        same = bool(np.all(splits[one].targets[i] == splits[other].targets[j]))
+        detail = f"copy of {splits[one].images.key(i)} in {one}" + ("" if same else ", other label")
+        finding = f"{copy.kind} copy"
+        exclude = copy.kind == "exact" and same
+        rows.append(_row(dataset, other, j, finding, detail, exclude=exclude))
+    return rows
+
+
+def _copy_places(copies: Iterable[Copy]) -> dict[str, list[tuple[str, int]]]:
+    places: dict[str, list[tuple[str, int]]] = {}
+    for copy in copies:
+        where = "across splits" if copy.first[0] != copy.second[0] else "in one split"
+        places.setdefault(f"{copy.kind} copies {where}", []).extend([copy.first, copy.second])
+    return places
+
+
+def _row(
+    dataset: Dataset, split: str, index: int, finding: str, detail: str, *, exclude: bool = False
+) -> Row:
+    target = dataset.splits[split].targets[index]
+    numbers = np.flatnonzero(target) if np.ndim(target) else [target]
+    label = ";".join(dataset.classes[int(n)] for n in numbers)
+    given = dataset.splits_from[split] == "given"
+    key = dataset.splits[split].images.key(index)
+    return Row(exclude, split if given else "", key, label, finding, detail)
+
+
+Doubtful = tuple[list[Row], dict[str, list[tuple[str, int]]]]
+
+
+def _model_findings(
+    dataset: Dataset, surveys: dict[str, Survey], pixels: dict[str, Any], seed: int
+) -> tuple[list[Finding], Doubtful]:
+    kept = {n: positions_without(len(s), s.faults) for n, s in surveys.items()}
+    known = {n: (pixels[n][ids], dataset.splits[n].targets[ids]) for n, ids in kept.items()}
+    judged = crossfit(known, len(dataset.classes), seed)
+    findings = _differences(judged)
+    try:
+        more, doubtful = _doubts(dataset, kept, judged)
+    except MissingExtraError as error:
+        text = f"labels were not checked: {error.message}"
+        return [*findings, Finding("labels", "undetermined", text, {}, error.hint)], ([], {})
+    return [*findings, *more], doubtful
+
+
+def _doubts(
+    dataset: Dataset, kept: dict[str, Any], judged: dict[str, Judged]
+) -> tuple[list[Finding], Doubtful]:
+    findings, rows, places = [], [], []
+    agrees = [
+        judged[n].probabilities.argmax(axis=1) == dataset.splits[n].targets[i]
+        for n, i in kept.items()
+    ]
+    right = float(np.concatenate(agrees).mean())
+    for split, ids in kept.items():
+        targets, said = dataset.splits[split].targets[ids], judged[split].probabilities
+        chance = float(np.bincount(targets).max() / len(targets))
+        if right < chance + 0.2 * (1 - chance):
+            text = f"{split}: labels could not be judged (a quick network gets {right:.0%} right)"
+            findings.append(Finding("labels", "undetermined", text))
+            continue
+        worst = doubtful_labels(targets, said)
+        sure = right >= COMPETENT
+        lines = []
+        for position in worst.tolist():
+            index, likely = int(ids[position]), int(said[position].argmax())
+            detail = (
+                f"looks like {dataset.classes[likely]} ({said[position, likely]:.0%}; the label "
+                f"has {said[position, targets[position]]:.1%})"
+            )
+            rows.append(_row(dataset, split, index, "doubtful label", detail))
+            places.append((split, index))
+            name = dataset.splits[split].images.name(index)
+            lines.append(f"{name}: {dataset.classes[targets[position]]}, {detail}")
+        if lines:
+            but = "" if sure else ", too weak to be trusted"
+            text = (
+                f"{split}: {len(lines):,} of {len(ids):,} labels look wrong to a cross-validated "
+                f"network ({right:.0%} right{but}); the worst:\n{listing(lines, 5)}"
+            )
+            remedy = "Look at them in the order of --csv; correct or exclude what is wrong."
+            evidence = {"split": split, "accuracy": right, "images": lines}
+            verdict = "warn" if sure else "undetermined"
+            findings.append(Finding("doubtful labels", verdict, text, evidence, remedy))  # type: ignore[arg-type]
+    return findings, (rows, {"doubtful labels": places})
+
+
+def _differences(judged: dict[str, Judged]) -> list[Finding]:
+    """Training images are compared by the one network that saw neither them nor the others."""
+    train = judged["train"]
+    findings = []
+    for name, other in judged.items():
+        if name == "train" or min((train.by == 0).sum(), len(other.by)) < 30:
+            continue
+        found = told_apart(train.features[train.by == 0], other.features)
+        text = (
+            f"train and {name} can be told apart with an area under the curve of {found.area:.3f} "
+            f"({found.low:.3f} to {found.high:.3f}; 0.5: not at all)"
+        )
+        verdict = "warn" if found.low > UNLIKE else "pass"
+        findings.append(
+            Finding(
+                "split difference", verdict, text,  # type: ignore[arg-type]
+                {"split": name, **found._asdict()},
+                "They come from different sources: scores there say little of this data, or much "
+                "of how a network bears the change." if verdict == "warn" else "",
+            )
+        )  # fmt: skip
+    return findings
+
+
+def drained(steps: Generator[Note, None, Checked]) -> Checked:
+    """Run a check to its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Checked = end.value
+            return result

@@ -1,0 +1,120 @@
+"""A quick network that judges only images that it was not trained on.
+
+Two halves of the training images, two networks: each is trained on one half and asked about the
+other, and about the validation and test images. What it says of an image it cannot have learned by
+heart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from striate.core.randomness import permutation
+from striate.data.decode import Pixels
+from striate.data.splits import stratified_folds
+
+SIDE, FEATURES = 32, 128
+_IMAGES, _EPOCHS, _BATCH = 25_000, 5, 128
+_MOST_EPOCHS, _LEAST_STEPS = 30, 300
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Of N images: probabilities (N, classes) and features (N, 128) by a network that never saw
+    them. `by` says which of the two networks it was, for features of one network only may be
+    compared."""
+
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
+    by: NDArray[np.int64]
+
+
+def crossfit(
+    splits: dict[str, tuple[Pixels, NDArray[Any]]], classes: int, seed: int = 0
+) -> dict[str, Judged]:
+    """Judge all images (uint8 (N, 32, 32, C)) of all splits; targets are class numbers."""
+    images, targets = splits["train"]
+    halves = stratified_folds(targets, 2, seed)
+    nets = [_trained(images[halves == k], targets[halves == k], classes, seed + k) for k in (0, 1)]
+    judged = {}
+    for name, (pixels, _) in splits.items():
+        by = 1 - halves if name == "train" else np.zeros(len(pixels), dtype=np.int64)
+        judged[name] = _judge(nets, pixels, by, classes)
+    return judged
+
+
+class _Quick(nn.Module):
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        widths = (channels, 32, 64, FEATURES)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
+            layers += [conv, nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(FEATURES, classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.body(x)
+        features = maps.mean(dim=(2, 3)) + maps.amax(dim=(2, 3))
+        return self.head(features), features
+
+
+def _trained(images: Pixels, targets: NDArray[Any], classes: int, seed: int) -> nn.Module:
+    """One-cycle AdamW with flips and shifts of the images, or fewer of a large set."""
+    chosen = permutation(seed, 0, "audit", len(images))[:_IMAGES]
+    x, y = images[chosen], torch.from_numpy(targets[chosen].astype(np.int64))
+    batch = max(8, min(_BATCH, len(x) // 8))
+    epochs = max(_EPOCHS, min(_MOST_EPOCHS, _LEAST_STEPS * batch // len(x)))
+    steps = epochs * (len(x) // batch)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = _Quick(images.shape[3], classes).to(memory_format=torch.channels_last)
+        rule = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(rule, 1e-2, total_steps=steps)
+        for ids in _order(len(x), batch, epochs, seed):
+            logits, _ = net(_tensor(_shifted(x[ids], ids, seed)))
+            loss = nn.functional.cross_entropy(logits, y[ids], label_smoothing=0.1)
+            rule.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            rule.step()
+            schedule.step()
+    return net.eval()
+
+
+def _order(count: int, batch: int, epochs: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    for epoch in range(epochs):
+        order = permutation(seed, epoch, "audit order", count)
+        for start in range(0, count - batch + 1, batch):
+            yield order[start : start + batch]
+
+
+def _shifted(images: Pixels, ids: NDArray[np.int64], seed: int) -> Pixels:
+    """One shift for the whole batch: what matters here is that places vary."""
+    down, right = (int(v) for v in permutation(seed, int(ids[0]), "audit shift", 25)[:2] % 5 - 2)
+    return np.roll(images, (down, right), axis=(1, 2))
+
+
+def _judge(nets: list[nn.Module], images: Pixels, by: NDArray[np.int64], classes: int) -> Judged:
+    shares = np.zeros((len(images), classes), dtype=np.float32)
+    features = np.zeros((len(images), FEATURES), dtype=np.float32)
+    with torch.inference_mode():
+        for number, net in enumerate(nets):
+            places = np.flatnonzero(by == number)
+            for ids in np.array_split(places, max(1, len(places) // 1000)):
+                logits, found = net(_tensor(images[ids]))
+                shares[ids], features[ids] = logits.softmax(dim=1).numpy(), found.numpy()
+    return Judged(shares, features, by)
+
+
+def _tensor(images: Pixels) -> Tensor:
+    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return x.contiguous(memory_format=torch.channels_last)

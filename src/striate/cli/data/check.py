@@ -1,0 +1,115 @@
+"""`striate data check DATA|RUN`: what is wrong with a data set, before it costs a training."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Generator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+
+from striate.cli.flags import parse
+from striate.core.records import Note
+
+T = TypeVar("T")
+
+_MARKS = {
+    "fail": ("✗", "bold red"),
+    "warn": ("!", "yellow"),
+    "undetermined": ("?", "cyan"),
+    "note": ("·", "dim"),
+    "pass": ("✓", "green"),
+}
+
+
+def check(argv: Sequence[str]) -> int:
+    """Exit code 1 if a finding fails."""
+    return int(parse(_check, "data check", argv))
+
+
+def _check(
+    source: Annotated[str, tyro.conf.Positional],
+    csv: Path | None = None,
+    png: Path | None = None,
+    turned: bool = False,
+    quick: bool = False,
+    check: Literal["full", "sample"] = "full",
+    group_by: str = "",
+    seed: int = 0,
+    allow: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    label_levels: tuple[str, ...] = (),
+    json: bool = False,
+) -> int:
+    """Check a data set: bad files, copies within and across splits, classes, odd images, doubtful
+    labels, unlike splits. Of a run: what changed in its data since it was trained.
+
+    Exit code 1 if something would stop a training.
+
+    Args:
+        source: what `striate train` takes, or a run directory
+        csv: write the questionable images here; edit it and train with --exclude FILE
+        png: write a contact sheet of what was found
+        turned: also look for mirrored and rotated copies
+        quick: leave out the checks that train a small network (labels, unlike splits)
+        check: sample looks at 2,000 images of each split only
+        group_by: as in training: no group may be in two given splits
+        seed: of the splits that Striate makes
+        allow: faults to accept: wrong-extension, leakage
+        label_levels: a name for each folder level that is a label
+        json: print one JSON object as the last line
+    """
+    from dataclasses import replace
+
+    from striate.api import checking
+    from striate.core.recipe import Data, Recipe
+    from striate.data.check.exclude import write_questionable
+    from striate.data.sheet import write_sheet
+
+    if (Path(source) / "environment.json").is_file():
+        found = checking.check_run(source)
+    else:
+        data = Data(group_by=group_by, allow=allow, label_levels=label_levels, check=check)
+        steps = checking.check(
+            source, Recipe(data=data, seed=seed), turned=turned, models=not quick
+        )
+        found = _shown(steps)
+    if "leakage" in allow:
+        kept = [replace(f, verdict="warn") if "copies" in f.rule and f.verdict == "fail" else f
+                for f in found.findings]  # fmt: skip
+        found = replace(found, findings=tuple(kept))
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in found.findings:
+        mark, style = _MARKS[finding.verdict]
+        console.print(Text(f"{mark} ", style=style) + Text(finding.text))
+        if finding.remedy and finding.verdict in ("fail", "warn", "undetermined"):
+            console.print(Text(f"    {finding.remedy}", style="dim"))
+    if csv:
+        write_questionable(csv, found.rows)
+        print(f"{len(found.rows):,} questionable images: {csv}")
+    if png:
+        write_sheet(png, found.sheet_rows())
+        print(f"contact sheet: {png}")
+    if json:
+        splits = {n: len(s) for n, s in found.dataset.splits.items()} if found.dataset else {}
+        findings = [asdict(f) for f in found.findings]
+        print(
+            json_format.dumps(
+                {"source": source, "verdict": found.verdict, "splits": splits, "findings": findings}
+            )
+        )
+    return 1 if found.verdict == "fail" else 0
+
+
+def _shown(steps: Generator[Note, None, T]) -> T:
+    """Run the check, naming each stage on standard error."""
+    while True:
+        try:
+            note = next(steps)
+        except StopIteration as end:
+            return end.value
+        print(note.text, file=sys.stderr)

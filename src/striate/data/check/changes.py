@@ -1,0 +1,74 @@
+"""What changed in a data set since a run registered it: every image's hash is in the run (F8)."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from striate.core.errors import RunError, listing
+from striate.core.findings import Finding
+from striate.data.check.survey import in_threads, threads_for
+from striate.data.decode import UndecodableError
+from striate.data.images import Images, content_hash
+
+
+@dataclass(frozen=True)
+class Registered:
+    """An image as a run knew it."""
+
+    split: str
+    key: str
+    content: str
+
+
+def read_registered(packed: bytes, where: str) -> list[Registered]:
+    """The rows of a run's images.csv.gz. Raises RunError if it is damaged."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(gzip.decompress(packed).decode("utf-8"))))
+        return [Registered(row["split"], row["image"], row["blake2b"]) for row in rows]
+    except (OSError, EOFError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{where} is damaged: {error}", "Copy the whole run once more.") from None
+
+
+def changes(registered: Iterable[Registered], parts: Iterable[Images]) -> list[Finding]:
+    """Findings for changed, missing and unreadable images (fail), and new ones (note)."""
+    now: dict[str, set[str]] = defaultdict(set)
+    for images in parts:
+        hashes = in_threads(partial(_hash, images), range(len(images)), threads_for(images))
+        for index, content in enumerate(hashes):
+            now[images.key(index)].add(content)
+    known = list(registered)
+    changed = [
+        f"{r.split} {r.key}" for r in known if now.get(r.key) and r.content not in now[r.key]
+    ]
+    missing = [f"{r.split} {r.key}" for r in known if not now.get(r.key)]
+    new = sorted(now.keys() - {r.key for r in known})
+    findings = [
+        Finding(
+            rule, "fail", f"{len(names):,} {text}:\n{listing(names)}", {"images": names}, remedy
+        )
+        for rule, names, text, remedy in (
+            ("changed images", changed, "images are not what they were", "Restore them."),
+            ("missing images", missing, "images are missing", "Restore them."),
+        )
+        if names
+    ]
+    if new:
+        text = f"{len(new):,} images are there that the run did not use"
+        findings.append(Finding("other images", "note", text, {"images": new}))
+    if not changed and not missing:
+        text = f"all {len(known):,} images are what they were"
+        findings.append(Finding("changed images", "pass", text))
+    return findings
+
+
+def _hash(images: Images, index: int) -> str:
+    try:
+        return content_hash(images.raw(index)).hex()
+    except UndecodableError:
+        return "unreadable"
