@@ -18,7 +18,7 @@ from striate.data.images import EncodedImages, Images
 from striate.data.loader import ArrayStore, FileStore, Store
 
 Check = Literal["full", "sample", "off"]
-WORTH_CACHING = 32 * 2**20
+WORTH_CACHING = 8 * 2**20
 """Smaller arrays are decoded faster than anybody looks."""
 _SAMPLE = 2_000
 
