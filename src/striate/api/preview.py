@@ -87,7 +87,7 @@ def _by_image(
 
 
 def _by_member(
-    store: FileStore, train: Split, ids: Any, pipe: Pipeline, shape: tuple[int, int]
+    store: FileStore, _: Split, ids: Any, pipe: Pipeline, shape: tuple[int, int]
 ) -> list[Row]:
     rows, (i, partner) = [], (int(ids[0]), int(ids[1]))
     for name, strength in pipe.strengths.items():

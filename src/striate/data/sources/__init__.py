@@ -8,13 +8,15 @@ from typing import Any
 
 from striate.core.errors import DataError, perhaps
 from striate.data.sources.builtin import open_digits, open_object, open_torchvision
+from striate.data.sources.fake import open_fake
 from striate.data.sources.idx import is_idx_folder, open_idx
 from striate.data.sources.listing import Listing
+from striate.data.sources.sharded import is_sharded, open_shards
 from striate.data.sources.table import open_csv
 from striate.data.sources.tree import open_archive, open_folder
 
 SOURCES: dict[str, Callable[[], Listing]] = {"digits": open_digits}
-"""Built-in names; `torchvision:NAME` opens torchvision's."""
+"""Built-in names; `torchvision:NAME` opens torchvision's, `fake:1000x3x64x64x10` invents one."""
 
 _ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -37,6 +39,10 @@ def open_source(
     text = str(source)
     if text.startswith("torchvision:"):
         return open_torchvision(text.partition(":")[2])
+    if text.startswith("fake:"):
+        return open_fake(text)
+    if is_sharded(text):
+        return open_shards(text)
     path, inside = _split_inside(text)
     if text in SOURCES and not path.exists():
         return SOURCES[text]()
@@ -48,16 +54,20 @@ def open_source(
 def _is_tree(source: Any) -> bool:
     if not isinstance(source, str | Path):
         return False
+    if is_sharded(str(source)):
+        return False
     path, inside = _split_inside(str(source))
     if path.is_dir():
         return not ((path / inside).is_dir() and is_idx_folder(path / inside))
-    if str(source) in SOURCES or str(source).startswith("torchvision:"):
+    if str(source) in SOURCES or str(source).startswith(("torchvision:", "fake:")):
         return False
     return not path.exists() or path.name.lower().endswith(_ARCHIVE_ENDINGS)
 
 
 def lasting(source: str) -> str:
     """The source under its absolute path, so that a run finds its data from any folder."""
+    if "://" in source:
+        return source
     path, inside = _split_inside(source)
     if not path.exists() or (source in SOURCES and not Path(source).exists()):
         return source
@@ -95,5 +105,5 @@ def _what_else(path: Path) -> str:
     return (
         f"{perhaps(path.name, [*beside, *SOURCES])}\n"
         "Data is a folder of class folders, a .zip or .tar of one, an IDX folder, a .csv, "
-        "'digits', or 'torchvision:NAME'."
+        "shards or their URL, 'digits', 'torchvision:NAME', or 'fake:1000x3x64x64x10'."
     )

@@ -1,0 +1,47 @@
+"""`striate data shard SRC OUT`: one pile of files becomes a few large ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from striate.cli.flags import parse
+
+
+def shard(argv: Sequence[str]) -> int:
+    """Write shards and their index."""
+    return int(parse(_shard, "data shard", argv))
+
+
+def _shard(
+    source: Annotated[str, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    size: str = "256MB",
+    seed: int = 0,
+    skip_bad: bool = False,
+    label_levels: tuple[str, ...] = (),
+) -> int:
+    """Write a data set as plain tar shards with an index; then `striate train OUT`, here or behind
+    a URL.
+
+    Args:
+        source: what `striate train` takes
+        out: a folder that does not exist yet
+        size: of a shard, such as 256MB or 1GB
+        seed: of the order in which images are written
+        skip_bad: leave out images that cannot be read
+        label_levels: a name for each folder level that is a label
+    """
+    from striate.data.shards import parse_size, write_shards
+    from striate.data.sources import open_source
+
+    found = open_source(source, label_levels)
+    for name in write_shards(found, out, size=parse_size(size), seed=seed, skip_bad=skip_bad):
+        size_mb = (out / name).stat().st_size / 1e6
+        print(f"{out / name}  {size_mb:,.1f} MB")
+    counts = ", ".join(f"{len(part):,} {split}" for split, part in found.parts.items())
+    print(f"{counts}. Train with: striate train {out}")
+    return 0

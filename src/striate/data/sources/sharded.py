@@ -1,0 +1,163 @@
+"""Tar shards with an index, on disk or behind a URL: any image by a read of its bytes alone.
+
+    index.json            format, classes, splits, and each split's shards
+    train-000000.tar      plain POSIX tars: 000000000.jpg, 000000000.cls, …
+    train.entries.npy     for each image its shard, offset, size, label and content hash
+    train.names.npy, train.ends.npy      where it came from, as flat text
+
+The arrays are mapped from the files, so ten million entries open at once and cost no memory until
+they are used. Behind a URL (`http://`, `s3://`, whatever fsspec knows) images are byte ranges.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate.core.errors import DataError, MissingExtraError
+from striate.data.decode import Header, Pixels, UndecodableError, decode, examine, read_header
+from striate.data.images import Examined, Indices, content_hash
+from striate.data.sources.listing import Listing, Part
+from striate.data.strings import Strings
+
+FORMAT = 1
+INDEX = "index.json"
+ENTRY = np.dtype(
+    [("shard", "<u4"), ("offset", "<u8"), ("size", "<u4"), ("label", "<i4"), ("content", "u1", 16)]
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, local or behind a URL."""
+
+    root: str
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str] | None:
+        if "://" not in self.root:
+            return None
+        import fsspec
+
+        try:
+            return fsspec.core.url_to_fs(self.root)
+        except ImportError as error:
+            package = str(error).rpartition("Install ")[2] or str(error)
+            raise MissingExtraError(package, "remote", f"to read {self.root}") from None
+        except ValueError as error:
+            raise DataError(f"{self.root}: {error}") from None
+
+    def read(self, name: str, start: int = 0, size: int | None = None) -> bytes:
+        """A file, or `size` bytes of it. Raises OSError."""
+        if self._remote:
+            files, root = self._remote
+            end = None if size is None else start + size
+            data: bytes = files.cat_file(f"{root.rstrip('/')}/{name}", start=start, end=end)
+            return data
+        with (Path(self.root) / name).open("rb") as file:
+            file.seek(start)
+            return file.read(-1 if size is None else size)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """An array, mapped where it is local."""
+        if self._remote:
+            stored: NDArray[Any] = np.load(io.BytesIO(self.read(name)))
+            return stored
+        return np.load(Path(self.root) / name, mmap_mode="r")
+
+
+@dataclass(frozen=True)
+class ShardImages:
+    """The images of a split: entries (N,) of ENTRY, of which those at `chosen` count."""
+
+    place: Place
+    shards: tuple[str, ...]
+    entries: NDArray[Any]
+    names: Strings
+    chosen: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries) if self.chosen is None else len(self.chosen)
+
+    def name(self, index: int) -> str:
+        at = self._at(index)
+        return f"{self.place.root}/{self.shards[self.entries[at]['shard']]}#{self.names[at]}"
+
+    def key(self, index: int) -> str:
+        return self.names[self._at(index)]
+
+    def raw(self, index: int) -> bytes:
+        """The bytes; an image that is not what the index says is refused (F8)."""
+        entry = self.entries[self._at(index)]
+        shard, size = self.shards[entry["shard"]], int(entry["size"])
+        try:
+            data = self.place.read(shard, int(entry["offset"]), size)
+        except Exception as error:  # file systems raise what they like
+            raise UndecodableError(f"cannot be read: {error}") from None
+        if content_hash(data) != entry["content"].tobytes():
+            raise UndecodableError(f"differs from the index: {shard} was changed or cut short")
+        return data
+
+    def header(self, index: int, max_megapixels: float) -> Header:
+        return read_header(self.raw(index), max_megapixels)
+
+    def pixels(self, index: int, max_megapixels: float, wanted: int = 0) -> Pixels:
+        return decode(self.raw(index), max_megapixels, wanted)
+
+    def examine(self, index: int, max_megapixels: float, wanted: int = 0) -> Examined:
+        data = self.raw(index)
+        return Examined(content_hash(data), *examine(data, max_megapixels, wanted))
+
+    def take(self, indices: Indices) -> ShardImages:
+        wanted = np.asarray(indices, dtype=np.int64)
+        chosen = wanted if self.chosen is None else self.chosen[wanted]
+        return ShardImages(self.place, self.shards, self.entries, self.names, chosen)
+
+    def _at(self, index: int) -> int:
+        return index if self.chosen is None else int(self.chosen[index])
+
+
+def is_sharded(source: str) -> bool:
+    """Whether this is a URL, or a folder with an index of shards."""
+    return "://" in source or (Path(source) / INDEX).is_file()
+
+
+def open_shards(source: str) -> Listing:
+    """The splits of a folder or URL of shards. Raises DataError."""
+    place = Place(source.rstrip("/"))
+    try:
+        index = json.loads(place.read(INDEX))
+        if index["format"] != FORMAT:
+            raise DataError(
+                f"{source}: shards of format {index['format']}; this version reads {FORMAT}"
+            )
+        parts = {name: _part(place, name, index) for name in index["splits"]}
+    except (DataError, MissingExtraError):
+        raise
+    except Exception as error:  # file systems raise what they like
+        reason = str(error) or type(error).__name__
+        raise DataError(
+            f"{source}: no shards can be opened there: {reason}",
+            f"Expected a folder or URL with {INDEX}, as `striate data shard` writes it.",
+        ) from None
+    return Listing(source, parts, bool(index["multi_label"]))
+
+
+def _part(place: Place, split: str, index: dict[str, Any]) -> Part:
+    entries = place.array(f"{split}.entries.npy")
+    if entries.dtype != ENTRY:
+        raise DataError(f"{place.root}/{split}.entries.npy is no index of shards")
+    names = Strings(place.array(f"{split}.names.npy"), place.array(f"{split}.ends.npy"))
+    shards = tuple(index["splits"][split])
+    images = ShardImages(place, shards, entries, names)
+    classes = tuple(index["classes"])
+    if index["multi_label"]:
+        return Part(images, classes, place.array(f"{split}.targets.npy"))
+    return Part(images, classes, entries["label"].astype(np.int64))
