@@ -54,18 +54,24 @@ def assert_shown(shown, out):
         assert any(got == want if exact else got.startswith(start) for got in lines), line
 
 
-def run(*command, folder):
+def run(*command, folder, code=0):
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=280, check=False
     )
-    assert done.returncode == 0, (command, done.stderr)
+    assert done.returncode == code, (command, done.stderr)
     return done.stdout
 
 
 def run_command(command, folder):
+    command, _, code = command.partition("# exit code ")
     arguments = shlex.split(command)
     assert arguments[0] == "striate", f"only striate commands are executed, found: {command}"
-    return run(Path(sys.executable).with_name("striate"), *arguments[1:], folder=folder)
+    return run(
+        Path(sys.executable).with_name("striate"),
+        *arguments[1:],
+        folder=folder,
+        code=int(code or 0),
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

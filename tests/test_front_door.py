@@ -9,8 +9,8 @@ import pytest
 import striate
 
 FRONT_DOOR = [
-    "Evaluation", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
-    "load_recipe", "resume", "stream", "train",
+    "Evaluation", "Folds", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
+    "cross_validate", "load_recipe", "resume", "stream", "train",
 ]  # fmt: skip
 
 

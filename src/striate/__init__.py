@@ -15,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from striate.api.folds import Folds as Folds
+    from striate.api.folds import cross_validate as cross_validate
     from striate.api.runs import Prediction as Prediction
     from striate.api.runs import Run as Run
     from striate.api.runs import resume as resume
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _FRONT_DOOR = {
+    "Folds": "striate.api.folds:Folds",
+    "cross_validate": "striate.api.folds:cross_validate",
     "Evaluation": "striate.training.evaluate:Evaluation",
     "PRESETS": "striate.core.recipe:PRESETS",
     "Prediction": "striate.api.runs:Prediction",

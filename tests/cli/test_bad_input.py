@@ -379,7 +379,7 @@ def test_a_damaged_member(refused, tree, tmp_path):
     start = place + 30 + len("train/red/0.png")
     data[start : start + 40] = b"\xff" * 40
     path.write_bytes(data)
-    refused(path, "1 images cannot be used", "train/red/0.png: cannot be read")
+    refused(path, "1 image cannot be used", "train/red/0.png: cannot be read")
 
 
 def test_levels_without_folders(refused):
@@ -419,7 +419,7 @@ def test_skip_bad_and_allow_elsewhere(striate_cli, trained, tmp_path):
         flags = ("--skip-bad", "--allow", "wrong-extension")
         code, _, err = striate_cli(verb, trained[0], other, *flags)
         assert code == 0, err
-        assert "1 unusable images left out" in err
+        assert "1 unusable image left out" in err
     assert (
         "no images of 1 of 3 classes: blue"
         in striate_cli("evaluate", trained[0], other, "--skip-bad")[2]

@@ -12,7 +12,7 @@ import numpy as np
 from striate.audit.crossfit import SIDE, Judged, crossfit
 from striate.audit.difference import told_apart
 from striate.audit.labels import doubtful_labels
-from striate.core.errors import MissingExtraError, listing
+from striate.core.errors import MissingExtraError, counted, listing
 from striate.core.findings import Finding
 from striate.core.recipe import Recipe
 from striate.core.records import Note
@@ -65,7 +65,7 @@ class Checked:
         return [
             SheetRow(
                 rule,
-                f"{len(places):,} images",
+                counted(len(places), "image"),
                 [t for split, i in places[:_TILES] for t in tiles_of(splits[split], [i])],
             )
             for rule, places in self.places.items()
@@ -104,7 +104,7 @@ def check(
         *survey_findings(dataset, surveys),
     ]
     rows = [*_fault_rows(dataset, surveys), *_copy_rows(dataset, copies)]
-    places = _copy_places(copies)
+    places = _odd_places(surveys) | _copy_places(copies)
     if asked:
         yield Note("info", "asking a cross-validated network")
         pixels = {
@@ -143,7 +143,7 @@ def _faults(dataset: Dataset, surveys: dict[str, Survey]) -> list[Finding]:
         Finding(
             "bad images",
             "fail",
-            f"{len(named):,} images cannot be used:\n{listing(named, 50)}",
+            f"{counted(len(named), 'image')} cannot be used:\n{listing(named, 50)}",
             {"images": named},
             "Repair or remove them, or train with --skip-bad.",
         )
@@ -170,6 +170,16 @@ def _copy_rows(dataset: Dataset, copies: Iterable[Copy]) -> list[Row]:
         exclude = copy.kind == "exact" and same
         rows.append(_row(dataset, other, j, finding, detail, exclude=exclude))
     return rows
+
+
+def _odd_places(surveys: dict[str, Survey]) -> dict[str, list[tuple[str, int]]]:
+    bad = [(name, index) for name, found in surveys.items() for index in found.faults]
+    plain = [
+        (name, int(index))
+        for name, found in surveys.items()
+        for index in np.flatnonzero(found.good & (found.spread == 0))
+    ]
+    return {"bad images": bad, "constant images": plain}
 
 
 def _copy_places(copies: Iterable[Copy]) -> dict[str, list[tuple[str, int]]]:

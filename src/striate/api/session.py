@@ -43,7 +43,7 @@ from striate.training.resolve import (
     settle_schedule,
 )
 from striate.training.state import State, load_weights, manifest_of
-from striate.training.timing import affordable_epochs, seconds_per_epoch, views_in
+from striate.training.timing import affordable_epochs, enough_threads, seconds_per_epoch, views_in
 
 Stop = Callable[[], bool]
 _TRAIN_SAMPLE = 5_000
@@ -78,12 +78,17 @@ def stream(
     dotted names through `**{"optim.lr": 0.1}`.
     """
     began = time.perf_counter()
-    wanted = _settings(data, recipe, knobs)
+    wanted = settings(data, recipe, knobs)
     check_used(wanted)
+    if wanted.data.folds and not wanted.data.fold:
+        raise RecipeError(
+            f"data.folds: {wanted.data.folds} folds are several trainings",
+            "Name one (data.fold), or use striate.cross_validate or `striate train --folds`.",
+        )
     source = wanted.data.source if data is None or isinstance(data, str | Path) else data
     if data is None and wanted.data.source == IN_MEMORY:
         raise DataError("this recipe was used on Python objects", "Give the data to train on.")
-    folder = reserve_run(run, _short_name(wanted.data.source))
+    folder = reserve_run(run, short_name(wanted.data.source))
     early: list[Record] = [Started(str(folder), wanted.data.source)]
     try:
         yield early[0]
@@ -165,7 +170,8 @@ def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
     return recipe_io.set_knob(recipe, "budget.minutes", None)
 
 
-def _settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any]) -> Recipe:
+def settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any]) -> Recipe:
+    """The recipe that data, a recipe or its file, and single knobs amount to."""
     base = recipe_io.load_recipe(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
     if data is not None:
         named = isinstance(data, str | Path)
@@ -186,6 +192,11 @@ def _prepare(
         yield from _fit_time(at, _Ready(at.recipe, found, runtime, strengths), began)
         strengths = settle_augmentation(at, lambda: (False, "settled before"))
     ready = _Ready(at.recipe, found, runtime, strengths)
+    if at.recipe.data.workers == "auto":
+        job = _job(ready, lambda _: "", lambda: False)
+        at.decide("data.workers", *enough_threads(job, _fresh(ready)))
+        yield Note("info", at.made["data.workers"]["why"])
+        ready = replace(ready, recipe=at.recipe)
     if at.made:
         yield Note("info", _decided(at))
     return ready, at
@@ -315,7 +326,7 @@ def _refuse_other_data(directory: RunDirectory, found: Materials) -> None:
             )
 
 
-def _short_name(source: str) -> str:
+def short_name(source: str) -> str:
     """A folder-safe name: `../data/cats.zip#photo` → cats-photo."""
     outer, _, inside = source.partition("#")
     stem = Path(outer.removeprefix("torchvision:")).name.partition(".")[0]

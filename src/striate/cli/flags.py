@@ -21,7 +21,7 @@ class TrainFlags:
     """Train on images. Without DATA: the built-in digits.
 
     Short flags: --model --epochs --minutes --batch-size --lr --seed --skip-bad --allow
-    --image-size.
+    --image-size --folds --group-by --exclude --check.
     """
 
     source: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = None

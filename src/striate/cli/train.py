@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from striate.cli.flags import parse, parse_train
+from striate.cli.flags import TrainFlags, parse, parse_train
 from striate.cli.view import closing_table, program, show
 from striate.core.records import Finished, Record, to_json
 
@@ -20,8 +20,34 @@ def train(argv: Sequence[str]) -> int:
     from striate.api.runs import graceful_stop
     from striate.api.session import stream
 
+    if flags.knobs.data.folds and not flags.knobs.data.fold:
+        return _train_folds(flags)
     with graceful_stop() as stop:
         return _watch(stream(recipe=flags.knobs, run=flags.run, stop=stop), as_json=flags.json)
+
+
+def _train_folds(flags: TrainFlags) -> int:
+    """A run for each fold, then the mean with its interval."""
+    from striate.api.folds import folds_in, stream_folds
+    from striate.api.runs import graceful_stop
+
+    with graceful_stop() as stop:
+        path, last = show(stream_folds(recipe=flags.knobs, run=flags.run, stop=stop))
+    folder, count = Path(path).parent, flags.knobs.data.folds
+    if not isinstance(last, Finished):
+        raise KeyboardInterrupt(
+            f"stopped and saved. Continue with the same command and --run {folder}"
+        )
+    found = folds_in(folder, count)
+    for number, value in enumerate(found.values, start=1):
+        print(f"fold {number}: test {found.score} {value:.4f}")
+    low, high = found.interval
+    print(f"mean {found.mean:.4f}, 95 % interval {low:.4f} to {high:.4f}, deviation over folds "
+          f"{found.deviation:.4f}. The runs: {folder}")  # fmt: skip
+    if flags.json:
+        print(json.dumps({"run": str(folder), "score": found.score, "folds": list(found.values),
+                          "mean": found.mean, "interval": [low, high]}))  # fmt: skip
+    return 0
 
 
 def resume(argv: Sequence[str]) -> int:

@@ -60,6 +60,11 @@ def perhaps(name: str, known: Iterable[str]) -> str:
     return "Known: " + ", ".join(names) + "."
 
 
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def listing(items: Sequence[str], limit: int = 20) -> str:
     """`items` one a line, cut with a count, for messages that name many files."""
     shown = [f"  {item}" for item in items[:limit]]

@@ -91,6 +91,23 @@ def reserve_run(path: str | Path | None, name: str) -> Path:
         return _make_unused(name)
 
 
+def reserve_folder(path: str | Path | None, name: str) -> Path:
+    """Choose and make the folder of several runs; one that is there may be used again.
+
+    Raises RunError for a folder that is a run itself.
+    """
+    if not path:
+        with disk_faults_explained(Path("runs")):
+            Path("runs").mkdir(exist_ok=True)
+            return _make_unused(name)
+    folder = Path(path)
+    if (folder / "environment.json").is_file():
+        raise RunError(f"{folder} is a run, not a folder of runs", "Give --run another folder.")
+    with disk_faults_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def release_run(folder: Path) -> None:
     """Undo `reserve_run` when the checks fail: an empty folder goes, anything else stays."""
     with contextlib.suppress(OSError):

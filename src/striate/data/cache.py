@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from striate.data.images import EncodedImages, Images, Stamped
 FREE_SHARE = 0.2
 """The limit, if none is given: this share of the free disk."""
 _LAYOUT = 1
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Cache:
     def survey(self, key: str) -> Survey | None:
         """What was found under this key, or None."""
         path = self.folder / "surveys" / f"{key}.npz"
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            with np.load(path) as stored:
+        with contextlib.suppress(*_DAMAGED):
+            with path.open("rb") as file, np.load(file) as stored:
                 arrays = {name: stored[name] for name in stored.files if name != "faults"}
                 faults = json.loads(stored["faults"].tobytes())
             _touch(path)
@@ -63,7 +65,7 @@ class Cache:
     def pixels(self, key: str) -> Pixels | None:
         """Decoded images uint8 (N, S, S, C), mapped from the file, or None."""
         path = self.folder / "pixels" / f"{key}.npy"
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(*_DAMAGED):
             mapped: Pixels = np.load(path, mmap_mode="r")
             _touch(path)
             return mapped

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.core.errors import DataError, listing, perhaps
+from striate.core.errors import DataError, counted, listing, perhaps
 from striate.core.findings import Finding
 from striate.data.images import Images, Indices
 from striate.data.sources import open_source
@@ -151,10 +151,10 @@ def _without_excluded(
         dropped += [keys[i] for i in out]
         kept[name] = part.take(np.setdiff1d(np.arange(len(part)), out)) if out else part
     unknown = len({key for _, key in exclude}) - len(set(dropped))
-    text = f"{len(dropped):,} images left out (data.exclude)"
+    text = f"{counted(len(dropped), 'image')} left out (data.exclude)"
     findings = [Finding("excluded", "note", text, {"images": dropped})]
     if unknown > 0:
-        text = f"{unknown:,} images that data.exclude names are not there"
+        text = f"{counted(unknown, 'name')} of data.exclude not found among the images"
         findings.append(Finding("excluded", "warn", text))
     return kept, findings
 

@@ -214,5 +214,14 @@ def even(order: Ids, batch_size: int) -> list[Ids]:
     return np.array_split(order, steps_per_epoch(len(order), batch_size))
 
 
+def ranked(plan: Sequence[Ids], rank: int, world: int) -> list[Ids]:
+    """The share of one of `world` processes in every batch of a plan.
+
+    The plan is global and a position in it counts global batches, so each image is seen once an
+    epoch by any number of processes, and a run may go on with another number of them.
+    """
+    return [ids[rank::world] for ids in plan]
+
+
 def _bearable(store: Store, threads: int) -> int:
     return threads if store.threads is None else min(store.threads, threads)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from striate.core.errors import DataError, listing
+from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
 from striate.data.cache import Cache, pixels_key, survey_key
 from striate.data.check.survey import Sink, Survey, survey
@@ -116,13 +116,13 @@ def refuse_or_drop(
         lying = any("wrong extension" in line for line in named)
         also = ", or --allow wrong-extension to read files by their content" if lying else ""
         raise DataError(
-            f"{len(named)} images cannot be used:\n{listing(named, 50)}",
+            f"{counted(len(named), 'image')} cannot be used:\n{listing(named, 50)}",
             f"Repair or remove them, or add --skip-bad to leave them out{also}.",
         )
     kept = without(dataset, faults)
     if whole:
         refuse_emptied(dataset, kept, "bad images")
-    text = f"{len(named)} unusable images left out (--skip-bad)"
+    text = f"{counted(len(named), 'unusable image')} left out (--skip-bad)"
     return kept, Finding("bad images", "warn", text, {"images": named})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from striate.core.errors import DataError, listing
+from striate.core.errors import DataError, counted, listing
 from striate.core.files import disk_faults_explained, write_atomically, write_json
 from striate.core.randomness import permutation
 from striate.data.augment.common import picture
@@ -61,7 +61,7 @@ def _sound(part: Part, *, skip_bad: bool) -> Part:
     if faults and not skip_bad:
         lines = [f"{part.images.name(i)}: {why}" for i, why in faults.items()]
         raise DataError(
-            f"{len(lines)} images cannot be used:\n{listing(lines)}",
+            f"{counted(len(lines), 'image')} cannot be used:\n{listing(lines)}",
             "Repair or remove them, or add --skip-bad to leave them out.",
         )
     return part.take(np.setdiff1d(np.arange(len(part)), list(faults))) if faults else part

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
 
+from striate.core.runtime import usable_cores
 from striate.data.augment import views_of
+from striate.data.loader import Ids
 from striate.training.loop import Job, update
 from striate.training.state import State
 
 _STEPS = 8
+_PROBE_SECONDS = 0.2
 
 
 def seconds_per_epoch(job: Job, scratch: State) -> tuple[float, float]:
@@ -31,6 +37,35 @@ def seconds_per_epoch(job: Job, scratch: State) -> tuple[float, float]:
     validation = time.perf_counter() - started
     step = statistics.median(times[1:] or times)  # the first step also sets up its kernels
     return step * job.steps_per_epoch + validation, validation
+
+
+def enough_threads(job: Job, scratch: State) -> tuple[int, str]:
+    """(threads, why): so many that loading and augmenting keep ahead of the network, at most one a
+    core. Measured on one batch, or as much of it as takes a fifth of a second to learn from.
+    `scratch` is trained for a few steps and must be thrown away.
+    """
+    losses = None if scratch.losses is None else scratch.losses[0].numpy()
+    whole, count = job.plan(0, losses)[0], 8
+    while True:
+        probe = replace(job, plan=partial(_only, whole[:count]))
+        started = time.perf_counter()
+        batch = next(probe.batches(0, 0))
+        loading = (time.perf_counter() - started) / len(batch.ids)
+        started = time.perf_counter()
+        update(job, scratch, batch, 0.0)
+        learning = (time.perf_counter() - started) / len(batch.ids)
+        if count >= len(whole) or learning * count > _PROBE_SECONDS:
+            break
+        count *= 4
+    threads = max(1, min(usable_cores(), math.ceil(loading / learning)))
+    ratio = learning / loading
+    speed = f"{ratio:.3g}× faster than" if ratio >= 1 else f"{1 / ratio:.3g}× slower than"
+    enough = "1 thread is enough" if ratio >= 1 else f"{threads} threads"
+    return threads, f"loader {speed} the network: {enough}"
+
+
+def _only(ids: Ids, *_: object) -> list[Ids]:
+    return [ids]
 
 
 def views_in(kind: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from striate.core.errors import RunError, listing
+from striate.core.errors import RunError, counted, listing
 from striate.core.findings import Finding
 from striate.data.check.survey import in_threads, threads_for
 from striate.data.decode import UndecodableError
@@ -50,16 +50,20 @@ def changes(registered: Iterable[Registered], parts: Iterable[Images]) -> list[F
     new = sorted(now.keys() - {r.key for r in known})
     findings = [
         Finding(
-            rule, "fail", f"{len(names):,} {text}:\n{listing(names)}", {"images": names}, remedy
+            rule,
+            "fail",
+            f"{counted(len(names), 'image')} {text}:\n{listing(names)}",
+            {"images": names},
+            remedy,
         )
         for rule, names, text, remedy in (
-            ("changed images", changed, "images are not what they were", "Restore them."),
-            ("missing images", missing, "images are missing", "Restore them."),
+            ("changed images", changed, "changed since the run began", "Restore them."),
+            ("missing images", missing, "missing", "Restore them."),
         )
         if names
     ]
     if new:
-        text = f"{len(new):,} images are there that the run did not use"
+        text = f"{counted(len(new), 'image')} there that the run did not use"
         findings.append(Finding("other images", "note", text, {"images": new}))
     if not changed and not missing:
         text = f"all {len(known):,} images are what they were"

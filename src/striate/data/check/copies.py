@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from striate.core.errors import DataError, listing
+from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
 from striate.data.check.duplicates import (
     TURNS,
@@ -73,7 +73,8 @@ def copy_findings(dataset: Dataset, copies: Iterable[Copy]) -> list[Finding]:
                 Finding(
                     f"{kind} copies {place}",
                     "fail" if verdict and kind == "exact" else "warn",
-                    f"{len(chosen):,} pairs of {what} images {place}{also}:\n{listing(lines)}",
+                    f"{counted(len(chosen), 'pair')} of {what} images {place}{also}:"
+                    f"\n{listing(lines)}",
                     {"pairs": lines, "different_labels": disputed},
                     _remedy(kind, across=bool(verdict)),
                 )

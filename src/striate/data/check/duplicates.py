@@ -27,7 +27,8 @@ CANDIDATE = 0.995
 RESIDUAL = 0.10
 """Copies leave less than this share of the deviation. MNIST's 1.8·10⁹ pairs of training digits
 leave 0.104 and more; re-encoded copies (JPEG quality 75 and better) up to 0.09."""
-_LONGEST = 64
+_LONGEST, _LEAST_PIXELS = 64, 256
+"""Smaller images than 16×16 say too little: ten coefficients explain much of 64 pixels."""
 _PER_IMAGE = 16
 _BLOCK = 1024
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -120,6 +121,8 @@ def compare(a: Pixels, b: Pixels) -> tuple[Kind | None, float]:
         return "exact", 0.0
     (high, wide), (other_high, other_wide) = a.shape[:2], b.shape[:2]
     if abs(np.log(high / wide * other_wide / other_high)) > 0.1:  # other proportions
+        return None, 1.0
+    if min(high * wide, other_high * other_wide) < _LEAST_PIXELS:
         return None, 1.0
     height, width = (int(min(a.shape[i], b.shape[i], _LONGEST)) for i in (0, 1))
     x, y = (_grey(resized(image, height, width)) for image in (a, b))

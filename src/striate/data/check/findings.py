@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
-from striate.core.errors import listing
+from striate.core.errors import counted, listing
 from striate.core.findings import Finding
 from striate.data.check.survey import FORMATS, Survey
 from striate.data.dataset import Dataset
@@ -22,10 +22,10 @@ SKILL = 0.3
 """Share of the way from chance to certainty at which metadata is said to give the class away."""
 _SMALL = 8
 _FLAGS = {
-    ROTATED: ("rotated", "are stored on their side with an EXIF orientation, which is applied"),
-    TRANSPARENT: ("transparent", "are transparent and are laid over white"),
-    DEEP: ("deep", "have 16 or more bits a channel and are scaled to 8"),
-    ANIMATED: ("animated", "have several frames, of which the first is used"),
+    ROTATED: ("rotated", "stored on the side with an EXIF orientation, which is applied"),
+    TRANSPARENT: ("transparent", "with transparency, laid over white"),
+    DEEP: ("deep", "of 16 or more bits a channel, scaled to 8"),
+    ANIMATED: ("animated", "with several frames, of which the first is used"),
 }
 
 Surveys = Mapping[str, Survey]
@@ -110,7 +110,7 @@ def _flags(dataset: Dataset, surveys: Surveys) -> Iterator[Finding]:
         names = _named(dataset, {n: np.flatnonzero(s.flags & flag) for n, s in surveys.items()})
         if names:
             verdict = "warn" if flag == ANIMATED else "note"
-            text = f"{len(names):,} images {what}"
+            text = f"{counted(len(names), 'image')} {what}"
             yield Finding(rule, verdict, text, {"images": names})  # type: ignore[arg-type]
 
 
@@ -120,7 +120,7 @@ def _colours(dataset: Dataset, surveys: Surveys) -> Iterator[Finding]:
     total = sum(int(s.good.sum()) for s in surveys.values())
     names = _named(dataset, grey)
     if names and len(names) < 0.5 * total:
-        text = f"{len(names):,} of {total:,} images have no colour"
+        text = f"{counted(len(names), 'image')} without colour, of {total:,}"
         yield Finding("grey images", "note", text, {"images": names})
 
 
@@ -128,13 +128,15 @@ def _odd(dataset: Dataset, surveys: Surveys) -> Iterator[Finding]:
     constant = {n: np.flatnonzero(s.good & (s.spread == 0)) for n, s in surveys.items()}
     names = _named(dataset, constant)
     if names:
-        text = f"{len(names):,} images are of one colour:\n{listing(names)}"
+        text = f"{counted(len(names), 'image')} of one colour:\n{listing(names)}"
         remedy = "Nothing can be learned from them: look at them, or exclude them."
         yield Finding("constant images", "warn", text, {"images": names}, remedy)
     small = {n: np.flatnonzero(s.good & (s.sides.min(axis=1) < _SMALL)) for n, s in surveys.items()}
     names = _named(dataset, small)
     if names:
-        text = f"{len(names):,} images have a side of fewer than {_SMALL} pixels:\n{listing(names)}"
+        text = (
+            f"{counted(len(names), 'image')} with a side below {_SMALL} pixels:\n{listing(names)}"
+        )
         yield Finding("tiny images", "warn", text, {"images": names})
 
 

@@ -1,0 +1,355 @@
+"""The data floor: loaders against torchvision's, memory, the audit. All ratios are from one run.
+
+    python benchmarks/data.py                 everything (about ten minutes on two cores)
+    python benchmarks/data.py jpeg small      some of it (see PARTS)
+
+Real images are read from STRIATE_DATA (default ../shared/data); without them `jpeg` and `small` use
+noise with shapes, and the last three are left out. Both sides get the same number of workers:
+processes for torchvision's DataLoader, threads for ours.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from striate.core.runtime import keep_pages, processor_name, usable_cores, version_of
+from striate.data.augment import About, Pipeline
+from striate.data.cache import Cache
+from striate.data.check.copies import copies_across
+from striate.data.check.survey import survey
+from striate.data.dataset import Dataset as Opened
+from striate.data.dataset import Split
+from striate.data.decode import Unified
+from striate.data.images import BytesReader, EncodedImages, FolderReader
+from striate.data.loader import ArrayStore, FileStore, batches, epoch_plan
+from striate.data.read import Reader
+from striate.data.sources import open_source
+from striate.data.sources.pictures import Chained, open_pictures
+from striate.data.sources.sharded import ENTRY
+from striate.data.strings import Strings
+
+DATA = Path(os.environ.get("STRIATE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+WORKERS = 2
+RNG = np.random.default_rng(0)
+
+
+def main(names: list[str]) -> int:
+    keep_pages()
+    print(f"{processor_name()}, {usable_cores()} cores, torch {version_of('torch')}, torchvision "
+          f"{version_of('torchvision')}, Python {platform.python_version()}")  # fmt: skip
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names or PARTS:
+            print(f"\n{name}: {(PARTS[name].__doc__ or '').splitlines()[0]}", flush=True)
+            missed += not PARTS[name](Path(folder))
+    return 1 if missed else 0
+
+
+def judge(text: str, value: float, limit: float, *, most: bool = False) -> bool:
+    good = value <= limit if most else value >= limit
+    sign = "≤" if most else "≥"
+    print(f"  {text}: {value:.4g} ({sign} {limit:g}: {'met' if good else 'MISSED'})", flush=True)
+    return good
+
+
+def jpeg(folder: Path) -> bool:
+    """2,000 JPEGs of 500×375 → augmented 224 px batches, against ImageFolder, v2, DataLoader."""
+    root = folder / "jpegs"
+    encoded = list(_jpegs(2000))
+    for number, data in enumerate(encoded):
+        path = root / f"class{number % 4}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    transform = v2.Compose(
+        [v2.PILToTensor(), v2.RandomResizedCrop(224, (0.35, 1), antialias=True),
+         v2.RandomHorizontalFlip()]
+    )  # fmt: skip
+    loader = DataLoader(ImageFolder(str(root), transform), 64, shuffle=True, num_workers=WORKERS)
+    everything = open_pictures([root])
+    theirs, first, second = [], [], []
+    for attempt in range(3):
+        theirs.append(_timed(lambda: sum(1 for _ in loader)))
+        cache = Cache(folder / f"cache{attempt}", 2**34)
+        about = About(224, np.full(3, 120.0))
+        pipe = Pipeline(0, {"resized": 0.65, "flip": 0.5}, about)
+        how = Unified(256, 3, "crop", 100)
+
+        def epoch(number: int, cache: Cache = cache, how: Unified = how) -> None:
+            _, pixels = Reader(how, cache, in_memory=False).read(everything)
+            assert pixels is not None
+            store = ArrayStore(pixels)
+            plan = epoch_plan(len(store), 64, 0, number)
+            for _ in batches(store, plan, pipe, number, start=0, threads=WORKERS):
+                pass
+
+        first.append(_timed(lambda: epoch(0)))
+        second.append(_timed(lambda: epoch(1)))
+    limit = _timed(lambda: _decode_only(encoded))
+    n = len(encoded)
+    for name, times in (("torchvision", theirs), ("first epoch", first), ("second", second)):
+        print(f"  {name}: {n / min(times):,.0f} images/s (best of {len(times)})")
+    print(f"  the decoder alone on {WORKERS} threads: {n / limit:,.0f} images/s; "
+          f"the first epoch reaches {limit / min(first):.0%} of it")  # fmt: skip
+    a = judge("first epoch, decoding and checking included", min(theirs) / min(first), 1.5)
+    return judge("second epoch, from the cache", min(theirs) / min(second), 4) and a
+
+
+def small(_: Path) -> bool:
+    """50,000 images of 32 px in memory: crop, flip, cutout, against per-sample v2."""
+    pixels = _cifar()
+
+    class InMemory(Dataset):  # type: ignore[type-arg]
+        def __init__(self) -> None:
+            self.images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+            self.change = v2.Compose(
+                [v2.RandomCrop(32, 2, padding_mode="reflect"), v2.RandomHorizontalFlip(),
+                 v2.RandomErasing(1.0, (1 / 16, 1 / 16), (1, 1), value=0)]
+            )  # fmt: skip
+
+        def __len__(self) -> int:
+            return len(self.images)
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            changed: torch.Tensor = self.change(self.images[index])
+            return changed
+
+    torch.set_num_threads(usable_cores())
+    theirs = _timed(lambda: sum(1 for _ in DataLoader(InMemory(), 256, True, num_workers=WORKERS)))
+    pipe = Pipeline(0, {"pad": 2, "flip": 0.5, "cutout": 8}, About(32, np.full(3, 120.0)))
+    store = ArrayStore(pixels)
+
+    def ours() -> None:
+        plan = epoch_plan(len(store), 256, 0, 0)
+        for _ in batches(store, plan, pipe, 0, start=0, threads=WORKERS):
+            pass
+
+    times = [_timed(ours) for _ in range(3)]
+    n = len(pixels)
+    print(f"  torchvision {n / theirs:,.0f} images/s, ours {n / min(times):,.0f}")
+    return judge("small images", theirs / min(times), 4)
+
+
+def memory(folder: Path) -> bool:
+    """20 epochs over an index of a million files: growth of memory and descriptors."""
+    path = folder / "one.png"
+    Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(path)
+    count = 1_000_000
+    keys = Strings.of("one.png" for _ in range(count))
+    images = EncodedImages(FolderReader(folder), keys)
+    store = FileStore(images, Unified(8, 3, "crop", 1))
+    pipe = Pipeline(0, {"flip": 0.5}, About(8, np.zeros(3)))
+    used, open_files = [], []
+    for epoch in range(20):
+        plan = epoch_plan(count, 256, 0, epoch)[:40]  # all are planned, 10,240 are decoded
+        for _ in batches(store, plan, pipe, epoch, start=0, threads=WORKERS):
+            pass
+        used.append(_resident())
+        open_files.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
+    slope = np.polyfit(np.arange(10, 20), used[10:], 1)[0] / 1e6
+    print(f"  resident {used[0] / 1e6:.0f} → {used[-1] / 1e6:.0f} MB; "
+          f"descriptors {open_files[0]} → {open_files[-1]}")  # fmt: skip
+    good = judge("MB an epoch, over the last ten", slope, 1, most=True)
+    return judge("descriptors opened", open_files[-1] - open_files[0], 0, most=True) and good
+
+
+def index(folder: Path) -> bool:
+    """Ten million entries of tar shards: time to open, and memory, in a process of its own."""
+    count = 10_000_000
+    entries = np.lib.format.open_memmap(
+        folder / "train.entries.npy", mode="w+", dtype=ENTRY, shape=(count,)
+    )
+    entries["offset"], entries["size"] = np.arange(count) * 1024, 1000
+    entries["label"] = np.arange(count) % 1000
+    entries.flush()
+    digits = np.char.zfill(np.arange(count).astype("S8"), 8).view(np.uint8)
+    np.save(folder / "train.names.npy", digits)
+    np.save(folder / "train.ends.npy", np.arange(1, count + 1) * 8)
+    names = ", ".join(f'"{i}"' for i in range(1000))
+    (folder / "index.json").write_text(
+        f'{{"format": 1, "classes": [{names}], "splits": {{"train": ["a.tar"]}}, '
+        '"multi_label": false}'
+    )
+    code = (
+        "import time, resource, striate.data.sources.sharded as s; t = time.perf_counter();"
+        f"p = s.open_shards({str(folder)!r}).parts['train']; n = p.images.key(len(p) - 1);"
+        "print(time.perf_counter() - t, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, kilobytes = (float(value) for value in done.stdout.split())
+    good = judge("seconds", seconds, 2, most=True)
+    return judge("MB, imports included", kilobytes / 1e3, 600, most=True) and good
+
+
+def audit(folder: Path) -> bool:
+    """`striate data check` of CIFAR-10's 60,000 files, everything, in a fresh process and cache."""
+    if not (DATA / "cifar10-jpeg.zip").exists():
+        return _absent()
+    environment = {**os.environ, "STRIATE_CACHE": str(folder / "empty")}
+    program = [str(Path(sys.executable).with_name("striate")), "data", "check"]
+    command = [*program, str(DATA / "cifar10-jpeg.zip"), "--json"]
+    seconds = _timed(
+        lambda: subprocess.run(command, env=environment, capture_output=True, check=False)
+    )
+    quick = _timed(
+        lambda: subprocess.run([*command, "--quick"], env=environment, capture_output=True,
+                               check=False)
+    )  # fmt: skip
+    print(f"  again with --quick, from the cache: {quick:.1f} s")
+    return judge("seconds", seconds, 90, most=True)
+
+
+def leakage(_: Path) -> bool:
+    """200 exact and 200 re-encoded or resized training images planted in the test split."""
+    if not DATA.is_dir():
+        return _absent()
+    good = True
+    for name in ("mnist", "cifar10-jpeg.zip", "pacs3.zip#photo"):
+        parts = open_source(DATA / name).parts
+        train, test = parts["train"].images, parts["test"].images
+        count = min(200, len(train) // 2)
+        chosen = RNG.choice(len(train), 2 * count, replace=False)
+        exact, near = chosen[:count].tolist(), chosen[count:].tolist()
+        planted = {f"e{i}.png": _png(train.pixels(i, 100)) for i in exact}
+        planted |= {f"n{i}.jpg": _again(train.pixels(i, 100)) for i in near}
+        added = EncodedImages(BytesReader(planted), Strings.of(planted))
+        splits = {"train": train, "test": Chained([test, added])}
+        surveys = {n: survey(i, Unified(32, 3, "squash", 100)) for n, i in splits.items()}
+        zeros = {n: Split(i, np.zeros(len(i), dtype=np.int64)) for n, i in splits.items()}
+        opened = Opened(name, ("a",), False, zeros, dict.fromkeys(zeros, "given"))
+        found = copies_across(opened, surveys, 100)
+        pairs = {(c.kind, c.first[1], splits["test"].key(c.second[1])) for c in found}
+        hits = sum(("exact", i, f"e{i}.png") in pairs for i in exact)
+        close = sum(any((k, i, f"n{i}.jpg") in pairs for k in ("exact", "near")) for i in near)
+        ours = {("exact", i, f"e{i}.png") for i in exact}
+        ours |= {(k, i, f"n{i}.jpg") for i in near for k in ("exact", "near")}
+        others = [
+            c for c in found if (c.kind, c.first[1], splits["test"].key(c.second[1])) not in ours
+        ]
+        print(f"  {name}: {len(train):,} and {len(test):,} images")
+        good &= judge("exact found", hits / count, 1)
+        good &= judge("re-encoded or resized found", close / count, 0.95)
+        reported = sum(c.kind == "near" for c in found)
+        judge("other pairs, of all near ones", len(others) / max(1, reported), 0.01, most=True)
+        for copy in others[:5]:
+            print(f"    also: {splits['train'].name(copy.first[1])} = "
+                  f"{splits['test'].name(copy.second[1])} ({copy.residual:.0%} differs)")  # fmt: skip
+    return good
+
+
+def noise(_: Path) -> bool:
+    """5 % wrong labels planted in Fashion-MNIST's 60,000 training images."""
+    if not (DATA / "fashion-mnist").exists():
+        return _absent()
+    from striate.audit.crossfit import SIDE, crossfit
+    from striate.audit.labels import doubtful_labels
+
+    part = open_source(DATA / "fashion-mnist").parts["train"]
+    how = Unified(SIDE, 1, "squash", 100)
+    pixels = np.stack([how.load(part.images, i) for i in range(len(part))])
+    wrong = RNG.choice(len(part), len(part) // 20, replace=False)
+    labels = part.targets.copy()
+    labels[wrong] = (labels[wrong] + RNG.integers(1, 10, len(wrong))) % 10
+    started = time.perf_counter()
+    judged = crossfit({"train": (pixels, labels)}, 10)["train"]
+    found = doubtful_labels(labels, judged.probabilities)
+    seconds = time.perf_counter() - started
+    hits = np.isin(found, wrong).sum()
+    print(f"  {len(found):,} doubted, {hits:,} of {len(wrong):,} planted, {seconds:.0f} s")
+    good = judge("recall", hits / len(wrong), 0.6)
+    return judge("precision", hits / len(found), 0.5) and good
+
+
+PARTS = {
+    "jpeg": jpeg, "small": small, "memory": memory, "index": index, "audit": audit,
+    "leakage": leakage, "noise": noise,
+}  # fmt: skip
+
+
+def _timed(work) -> float:  # type: ignore[no-untyped-def]
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def _decode_only(encoded: list[bytes]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import simplejpeg
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for _ in pool.map(simplejpeg.decode_jpeg, encoded):
+            pass
+
+
+def _jpegs(count: int) -> Iterator[bytes]:
+    """Photographs resized to 500×375, or noise with shapes, about 45 kB each."""
+    sources = []
+    if (DATA / "ants-bees.zip").exists():
+        images = open_pictures([DATA / "ants-bees.zip"])
+        sources = [images.pixels(i, 100) for i in range(0, len(images), 2)]
+    for number in range(count):
+        if sources:
+            pixels = sources[number % len(sources)]
+            pixels = pixels.repeat(3, 2) if pixels.shape[2] == 1 else pixels
+        else:
+            pixels = RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        turned = Image.fromarray(np.roll(pixels, number, axis=1))
+        buffer = io.BytesIO()
+        turned.resize((500, 375)).save(buffer, "JPEG", quality=90)
+        yield buffer.getvalue()
+
+
+def _cifar() -> np.ndarray:
+    path = DATA / "cifar10-jpeg.zip"
+    if not path.exists():
+        return RNG.integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8)
+    images = open_source(path).parts["train"].images
+    return np.stack([images.pixels(i, 1) for i in range(len(images))])
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _again(pixels: np.ndarray) -> bytes:
+    """Re-encoded as JPEG of quality 75 to 95, half of them resized by 0.75 to 2."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    if RNG.random() < 0.5:
+        scale = RNG.uniform(0.75, 2)
+        size = (max(8, round(image.width * scale)), max(8, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=int(RNG.integers(75, 96)))
+    return buffer.getvalue()
+
+
+def _absent() -> bool:
+    print(f"  no data at {DATA}: set STRIATE_DATA")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
