@@ -59,9 +59,10 @@ class TestCache:
     def test_the_oldest_go_first(self, tmp_path):
         cache = Cache(tmp_path, 3000)
         for number in range(4):
-            with cache.new_pixels((10, 10, 10, 1)) as (array, path):
-                array[...] = number
-                cache.keep_pixels(f"k{number}", array, path)
+            with cache.new_pixels((10, 10, 10, 1)) as filled:
+                for i in range(10):
+                    filled[i] = np.full((10, 10, 1), number, dtype=np.uint8)
+                cache.keep_pixels(f"k{number}", filled)
             os.utime(tmp_path / "pixels" / f"k{number}.npy", (number, number))
         left = sorted(p.stem for p in (tmp_path / "pixels").iterdir())
         assert left == ["k2", "k3"]

@@ -20,8 +20,8 @@ from striate.data.check.duplicates import (
     turned_pixels,
 )
 from striate.data.check.exclude import read_excluded
-from striate.data.check.survey import resized_batch, survey
-from striate.data.decode import Unified, resized
+from striate.data.check.survey import survey
+from striate.data.decode import Unified, resized, resized_all
 from striate.data.images import ArrayImages
 from tests.conftest import COLOURS, QUICK, encoded, picture, write_tree
 
@@ -124,7 +124,7 @@ def test_batches_are_resized_as_single_images():
     for shape in ((7, 20, 31, 3), (5, 28, 28, 1)):
         images = RNG.integers(0, 256, shape, dtype=np.uint8)
         single = np.stack([resized(image, 32, 32) for image in images])
-        np.testing.assert_allclose(resized_batch(images, 32), single, atol=1)
+        np.testing.assert_allclose(resized_all(images, 32, 32), single, atol=1)
 
 
 class TestLeakage:

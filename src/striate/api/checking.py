@@ -17,7 +17,7 @@ from striate.core.findings import Finding
 from striate.core.recipe import Recipe
 from striate.core.records import Note
 from striate.core.run import RunDirectory
-from striate.core.runtime import free_memory
+from striate.core.runtime import free_memory, keep_pages
 from striate.data.cache import open_cache
 from striate.data.check.changes import changes, read_registered
 from striate.data.check.copies import all_copies, copy_findings
@@ -82,6 +82,7 @@ def check(
     and about the difference between splits. Raises DataError where there is nothing to open.
     """
     recipe = recipe or Recipe()
+    keep_pages()
     data = recipe.data
     how = Splitting(recipe.seed, data.val_fraction, data.test_fraction, data.group_by, data.time_by)
     dataset = open_dataset(source, how, label_levels=data.label_levels, strict=False)

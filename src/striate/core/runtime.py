@@ -129,13 +129,15 @@ def product_gflops(dtype: torch.dtype, size: int = 768, repeats: int = 5) -> flo
 def keep_pages() -> bool:
     """Ask glibc to keep freed pages, so that each step does not fault its activations in again.
 
-    Sets M_MMAP_THRESHOLD and M_TRIM_THRESHOLD (mallopt(3)); False where there is no glibc. The
-    cost is that memory once used stays with the process.
+    Sets M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, and M_ARENA_MAX to 1 (mallopt(3)): the arenas of
+    threads keep nothing large. False where there is no glibc. The cost is that memory once used
+    stays with the process.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return False
-    m_trim_threshold, m_mmap_threshold, one_gigabyte = -1, -3, 1 << 30
+    m_trim_threshold, m_mmap_threshold, m_arena_max, one_gigabyte = -1, -3, -8, 1 << 30
     libc = ctypes.CDLL(None)
+    libc.mallopt(m_arena_max, 1)
     kept = libc.mallopt(m_mmap_threshold, one_gigabyte)
     return bool(kept and libc.mallopt(m_trim_threshold, 2**31 - 1))
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -35,6 +36,19 @@ FREE_SHARE = 0.2
 """The limit, if none is given: this share of the free disk."""
 _LAYOUT = 1
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class NewPixels:
+    """An array file while it is filled. Images are written, not mapped: touching a fresh page of a
+    mapping costs several times what the copy of its bytes does."""
+
+    handle: int
+    path: Path
+    start: int
+
+    def __setitem__(self, index: int, pixels: Pixels) -> None:
+        os.pwrite(self.handle, np.ascontiguousarray(pixels).data, self.start + index * pixels.size)
 
 
 @dataclass(frozen=True)
@@ -72,26 +86,30 @@ class Cache:
         return None
 
     @contextlib.contextmanager
-    def new_pixels(self, shape: tuple[int, ...]) -> Iterator[tuple[Pixels, Path]]:
-        """A mapped array to fill and its temporary file; give both to `keep_pixels`."""
+    def new_pixels(self, shape: tuple[int, ...]) -> Iterator[NewPixels]:
+        """A file to fill with images; give it to `keep_pixels`. It is gone if that fails."""
         folder = self.folder / "pixels"
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(".tmp", f"{os.getpid()}-", folder)
-        os.close(handle)
         path = Path(name)
         try:
-            array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-            yield array, path
+            with os.fdopen(handle, "wb") as file:
+                described = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, described)
+                file.flush()
+                start = file.tell()
+                os.truncate(handle, start + math.prod(shape))
+                yield NewPixels(handle, path, start)
         finally:
             path.unlink(missing_ok=True)
 
-    def keep_pixels(self, key: str, array: Pixels, path: Path) -> Pixels:
-        """Publish a filled array under its key; the mapped result is read-only."""
-        getattr(array, "flush", lambda: None)()
-        self.make_room(path.stat().st_size)
-        path.replace(self.folder / "pixels" / f"{key}.npy")
-        stored = self.pixels(key)
-        return array if stored is None else stored
+    def keep_pixels(self, key: str, filled: NewPixels) -> Pixels:
+        """Publish a filled file under its key; the result is mapped and read-only."""
+        self.make_room(filled.path.stat().st_size)
+        place = self.folder / "pixels" / f"{key}.npy"
+        filled.path.replace(place)
+        mapped: Pixels = np.load(place, mmap_mode="r")
+        return mapped
 
     def holds(self, size: int) -> bool:
         """Whether a file of this size may be kept, and the disk has the room."""

@@ -72,15 +72,16 @@ class Reader:
         pixels = np.zeros(self._shape(len(images)), dtype=np.uint8)
         found = survey(images, self.how, allow=self.allow, keep=pixels.__setitem__)
         if mapped:
-            with self.cache.new_pixels(pixels.shape) as (array, path):
-                array[...] = pixels
-                self.cache.keep_pixels(pixels_key(found.contents, self.how), array, path)
+            with self.cache.new_pixels(pixels.shape) as filled:
+                for index, image in enumerate(pixels):
+                    filled[index] = image
+                self.cache.keep_pixels(pixels_key(found.contents, self.how), filled)
         return found, pixels
 
     def _into_cache(self, images: Images) -> Read:
-        with self.cache.new_pixels(self._shape(len(images))) as (array, path):
-            found = self._survey(images, array.__setitem__)
-            return found, self.cache.keep_pixels(pixels_key(found.contents, self.how), array, path)
+        with self.cache.new_pixels(self._shape(len(images))) as filled:
+            found = self._survey(images, filled.__setitem__)
+            return found, self.cache.keep_pixels(pixels_key(found.contents, self.how), filled)
 
     def _survey(self, images: Images, keep: Sink | None) -> Survey:
         positions = None

@@ -23,7 +23,7 @@ def flip(images: Pixels, draw: Draw, probability: float, about: About) -> Moved:
     chosen = draw("flip", 1)[:, 0] < probability
     matrices = identity(len(images))
     matrices[chosen, 0] = (-1, 0, images.shape[2])
-    return Moved(np.where(chosen[:, None, None, None], images[:, :, ::-1], images), matrices)
+    return Moved(_mirrored(images, chosen, axis=2), matrices)
 
 
 def vertical_flip(images: Pixels, draw: Draw, probability: float, about: About) -> Moved:
@@ -31,7 +31,7 @@ def vertical_flip(images: Pixels, draw: Draw, probability: float, about: About) 
     chosen = draw("vertical flip", 1)[:, 0] < probability
     matrices = identity(len(images))
     matrices[chosen, 1] = (0, -1, images.shape[1])
-    return Moved(np.where(chosen[:, None, None, None], images[:, ::-1], images), matrices)
+    return Moved(_mirrored(images, chosen, axis=1), matrices)
 
 
 def padded_crop(images: Pixels, draw: Draw, padding: float, about: About) -> Moved:
@@ -114,6 +114,15 @@ def cut(images: Pixels, offsets: NDArray[np.integer], height: int, width: int) -
     result = np.empty((len(images), height, width, images.shape[3]), dtype=images.dtype)
     for i, (top, left) in enumerate(offsets):
         result[i] = images[i, top : top + height, left : left + width]
+    return result
+
+
+def _mirrored(images: Pixels, chosen: NDArray[np.bool_], axis: int) -> Pixels:
+    """torch turns pixels of three bytes round in a tenth of NumPy's time."""
+    import torch
+
+    result = images.copy()
+    result[chosen] = torch.from_numpy(images[chosen]).flip(axis).numpy()
     return result
 
 

@@ -18,14 +18,22 @@ from numpy.typing import NDArray
 
 from striate.core.runtime import usable_cores
 from striate.data.check.duplicates import KEPT, THUMB, describe
-from striate.data.decode import Header, Pixels, UndecodableError, Unified, resized, wrong_ending
+from striate.data.decode import (
+    Header,
+    Pixels,
+    UndecodableError,
+    Unified,
+    resized,
+    resized_all,
+    wrong_ending,
+)
 from striate.data.images import ArrayImages, Examined, Images, Indices, TorchImages
 
 A = TypeVar("A")
 B = TypeVar("B")
 Sink = Callable[[int, Pixels], None]
 """Takes each position and its image in the final shape."""
-_CHUNK = 256
+_CHUNK, _LARGE = 256, 64 * 64
 FORMATS = ("", "array", "JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "MPO")
 
 
@@ -106,7 +114,10 @@ def survey(
             if examined is not None:
                 if keep is not None:
                     keep(index, how.fit(examined.pixels))
-                by_shape[examined.pixels.shape].append((index, examined.pixels))
+                pixels = examined.pixels
+                if pixels.shape[0] * pixels.shape[1] > _LARGE:  # not worth keeping for the others
+                    pixels = resized(pixels, THUMB, THUMB)
+                by_shape[pixels.shape].append((index, pixels))
         for members in by_shape.values():
             _describe(members, found)
 
@@ -168,21 +179,12 @@ def _sound(
 def _describe(members: list[tuple[int, Pixels]], found: Survey) -> None:
     """Thumbnails, and what they say, of images of one shape at once."""
     positions = [index for index, _ in members]
-    thumbs = resized_batch(np.stack([pixels for _, pixels in members]), THUMB)
-    low, high = thumbs.min(axis=(1, 2)), thumbs.max(axis=(1, 2))
-    found.spread[positions] = (high - low).max(axis=1)
-    red_to_blue = thumbs.max(axis=3).astype(np.int16) - thumbs.min(axis=3)
-    found.coloured[positions] = red_to_blue.max(axis=(1, 2)) > 0
-    found.looks[positions] = describe(thumbs.mean(axis=3))
-
-
-def resized_batch(images: Pixels, side: int) -> Pixels:
-    """uint8 (N, H, W, C) → (N, side, side, C), stretched."""
-    if images.shape[0] == 1 or images.shape[1] * images.shape[2] > 128 * 128:
-        return np.stack([resized(image, side, side) for image in images])
-    folded = images.transpose(1, 2, 0, 3).reshape(*images.shape[1:3], -1)
-    small = resized(folded, side, side).reshape(side, side, len(images), -1)
-    return np.ascontiguousarray(small.transpose(2, 0, 1, 3))
+    thumbs = resized_all(np.stack([pixels for _, pixels in members]), THUMB, THUMB)
+    planes = [np.ascontiguousarray(thumbs[..., c]) for c in range(thumbs.shape[3])]
+    flat = [plane.reshape(len(thumbs), -1) for plane in planes]
+    found.spread[positions] = np.max([p.max(axis=1) - p.min(axis=1) for p in flat], axis=0)
+    found.coloured[positions] = np.any([(p != flat[0]).any(axis=1) for p in flat], axis=0)
+    found.looks[positions] = describe(sum(planes[1:], planes[0].astype(np.float32)) / len(planes))
 
 
 def threads_for(images: Images) -> int:

@@ -61,7 +61,7 @@ def open_pictures(things: Sequence[Any]) -> Images:
     members = [_open_one(thing, position) for position, thing in enumerate(things)]
     if not members:
         raise DataError("no images given", "Name files, folders or archives.")
-    return Chained(members)
+    return members[0] if len(members) == 1 else Chained(members)
 
 
 def _open_one(thing: Any, position: int) -> Images:
