@@ -240,7 +240,7 @@ class TestShards:
         assert isinstance(images.entries, np.memmap)
         assert images.take([3, 1]).entries is images.entries
         assert isinstance(images.take([3, 1]), ShardImages)
-        assert ENTRY.itemsize == 36
+        assert ENTRY.itemsize == 32
 
 
 class _Ranges(http.server.SimpleHTTPRequestHandler):

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from striate.data.decode import UndecodableError, decode, read_header, unify, wrong_ending
+from striate.data.decode import (
+    UndecodableError,
+    decode,
+    read_header,
+    resized,
+    unify,
+    wrong_ending,
+)
 
 LIMIT = 100.0
 RNG = np.random.default_rng(0)
@@ -208,3 +215,40 @@ def test_shrinking_averages():
     stripes = np.zeros((64, 64, 1), dtype=np.uint8)
     stripes[:, ::2] = 255
     assert np.abs(unify(stripes, 8, 1, "squash").astype(int) - 127).max() <= 12
+
+
+def test_large_jpegs_are_decoded_reduced_and_nearly_the_same():
+    """Never below twice the wanted side, within a grey level of the full decoding on average."""
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    data = save(small.resize((1600, 1200), Image.Resampling.BICUBIC), "JPEG", quality=90)
+    full, reduced = decode(data, LIMIT), decode(data, LIMIT, 128)
+    assert full.shape == (1200, 1600, 3)
+    assert min(reduced.shape[:2]) >= 256
+    assert reduced.size < full.size / 4
+    difference = unify(full, 128, 3, "crop").astype(int) - unify(reduced, 128, 3, "crop")
+    assert np.abs(difference).mean() < 1
+    assert decode(data, LIMIT, 400).shape == full.shape
+
+
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}])
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_direct_jpeg_decoder_gives_pillow_s_pixels(options, grey):
+    image = Image.fromarray(RNG.integers(0, 256, (37, 61, 3), dtype=np.uint8))
+    data = save(image.convert("L") if grey else image, "JPEG", quality=70, **options)
+    with Image.open(io.BytesIO(data)) as reference:
+        np.testing.assert_array_equal(decode(data, LIMIT).squeeze(), np.asarray(reference))
+
+
+def test_the_resizer_is_pillow_s_within_a_level():
+    pixels = RNG.integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    theirs = Image.fromarray(pixels).resize((33, 41), Image.Resampling.BILINEAR)
+    assert np.abs(resized(pixels, 41, 33).astype(int) - np.asarray(theirs)).max() <= 1
+
+
+def test_a_png_s_orientation_behind_its_pixels_is_seen():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = save(Image.fromarray(smooth()), "PNG", exif=exif)
+    assert read_header(data, LIMIT).width == 20
+    assert decode(data, LIMIT).shape == (30, 20, 3)

@@ -12,8 +12,9 @@ The policy, whatever the file:
 - Pixel counts are checked in the header, before decoding.
 - Resizing is bilinear with antialiasing (each output pixel averages all that it covers).
 - Plain JPEGs are decoded by libjpeg-turbo directly, all else by Pillow; the pixels are equal.
-- A JPEG of four times the wanted side or more is decoded at a fraction of its size, never below
-  twice the wanted side (on average 0.15 grey levels from the full decoding).
+- A JPEG of four times the wanted side or more, and of 512 pixels at least, is decoded at a fraction
+  of its size, never below twice the wanted side (on average 0.15 grey levels from the full
+  decoding).
 """
 
 from __future__ import annotations
@@ -105,14 +106,14 @@ def examine(data: bytes, max_megapixels: float, wanted: int = 0) -> tuple[Header
         orientation = _orientation(image, data)
         header = _header(image, orientation)
         try:
-            return header, _upright(image, data, orientation, wanted)
+            return header, _upright(image, orientation, wanted)
         except UndecodableError:
             raise
         except Exception as error:  # decoders raise nearly anything on damaged input
             raise UndecodableError(f"does not decode: {_reason(error)}") from None
 
 
-def _upright(image: Image.Image, data: bytes, orientation: int, wanted: int) -> Pixels:
+def _upright(image: Image.Image, orientation: int, wanted: int) -> Pixels:
     if orientation != 1:
         return to_array(ImageOps.exif_transpose(image))
     least = _reduced(image.size, wanted)
@@ -141,8 +142,13 @@ def _plain_jpeg(data: bytes, max_megapixels: float, wanted: int) -> tuple[Header
 
 
 def _reduced(size: tuple[int, int], wanted: int) -> int:
-    """The side below which a reduced decoding must not go; 0: decode in full."""
-    return 2 * wanted if 0 < 4 * wanted <= min(size) else 0
+    """The side below which a reduced decoding must not go; 0: decode in full.
+
+    libjpeg rounds reduced sides up, which stretches an image by up to a pixel: at 256 and more
+    that is nothing, at 64 copies would no longer look alike.
+    """
+    least = max(2 * wanted, 256)
+    return least if wanted and min(size) >= 2 * least else 0
 
 
 def to_array(image: Image.Image) -> Pixels:

@@ -73,28 +73,37 @@ def _write_split(
     entries = np.zeros(len(part), dtype=ENTRY)
     number = np.array([classes.index(name) for name in part.names], dtype=np.int64)
     several = part.targets.ndim == 2
-    entries["label"] = -1 if several else number[part.targets]
+    labels = np.zeros(len(part), dtype=np.int32)
+    if several:
+        labels = np.zeros((len(part), len(classes)), dtype=np.float32)
+        labels[:, number] = part.targets
+    else:
+        labels[:] = number[part.targets]
     position, shard = 0, 0
     while position < len(part):
         name = f"{split}-{shard:06d}.tar"
         with disk_faults_explained(out / name), (out / f".{name}.tmp").open("wb") as file:
-            position = _fill(file, part.images, entries, (position, shard), size)
+            position = _fill(file, part.images, entries, labels, (position, shard), size)
         (out / f".{name}.tmp").replace(out / name)
         shard += 1
         yield name
     names = Strings.of(part.images.key(i) for i in range(len(part)))
-    arrays: dict[str, Any] = {"entries": entries, "names": names.text, "ends": names.ends}
-    if several:
-        table = np.zeros((len(part), len(classes)), dtype=np.float32)
-        table[:, number] = part.targets
-        arrays["targets"] = table
+    arrays: dict[str, Any] = {"entries": entries, "labels": labels}
+    arrays |= {"names": names.text, "ends": names.ends}
     for kind, array in arrays.items():
         buffer = io.BytesIO()
         np.save(buffer, array)
         write_atomically(out / f"{split}.{kind}.npy", buffer.getvalue())
 
 
-def _fill(file: Any, images: Images, entries: np.ndarray, start: tuple[int, int], size: int) -> int:
+def _fill(
+    file: Any,
+    images: Images,
+    entries: np.ndarray,
+    labels: np.ndarray,
+    start: tuple[int, int],
+    size: int,
+) -> int:
     """Add images until the shard has its size; returns the position after the last."""
     position, shard = start
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -105,8 +114,8 @@ def _fill(file: Any, images: Images, entries: np.ndarray, start: tuple[int, int]
             row["shard"], row["size"] = shard, len(data)
             row["offset"] = _add(tar, file, key + ending, data)
             row["content"] = np.frombuffer(content_hash(data), np.uint8)
-            if row["label"] >= 0:
-                _add(tar, file, key + ".cls", str(row["label"]).encode())
+            marks = np.flatnonzero(labels[position]) if labels.ndim == 2 else [labels[position]]
+            _add(tar, file, key + ".cls", " ".join(str(mark) for mark in marks).encode())
             position += 1
     return position
 

@@ -2,7 +2,8 @@
 
     index.json            format, classes, splits, and each split's shards
     train-000000.tar      plain POSIX tars: 000000000.jpg, 000000000.cls, …
-    train.entries.npy     for each image its shard, offset, size, label and content hash
+    train.entries.npy     for each image its shard, offset, size and content hash
+    train.labels.npy      for each image its class, or with several labels a row of 0 and 1
     train.names.npy, train.ends.npy      where it came from, as flat text
 
 The arrays are mapped from the files, so ten million entries open at once and cost no memory until
@@ -29,9 +30,7 @@ from striate.data.strings import Strings
 
 FORMAT = 1
 INDEX = "index.json"
-ENTRY = np.dtype(
-    [("shard", "<u4"), ("offset", "<u8"), ("size", "<u4"), ("label", "<i4"), ("content", "u1", 16)]
-)
+ENTRY = np.dtype([("shard", "<u4"), ("offset", "<u8"), ("size", "<u4"), ("content", "u1", 16)])
 
 
 @dataclass(frozen=True)
@@ -158,6 +157,5 @@ def _part(place: Place, split: str, index: dict[str, Any]) -> Part:
     shards = tuple(index["splits"][split])
     images = ShardImages(place, shards, entries, names)
     classes = tuple(index["classes"])
-    if index["multi_label"]:
-        return Part(images, classes, place.array(f"{split}.targets.npy"))
-    return Part(images, classes, entries["label"].astype(np.int64))
+    labels = place.array(f"{split}.labels.npy")
+    return Part(images, classes, labels if index["multi_label"] else labels.astype(np.int64))
