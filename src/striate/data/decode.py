@@ -86,7 +86,7 @@ def wrong_ending(name: str, header: Header) -> str:
 def read_header(data: bytes, max_megapixels: float) -> Header:
     """Parse the header only. Raises UndecodableError."""
     with _open(data, max_megapixels) as image:
-        return _header(image, _orientation(image, data))
+        return _header(image, _orientation(image, data), data)
 
 
 def decode(data: bytes, max_megapixels: float, wanted: int = 0) -> Pixels:
@@ -104,7 +104,7 @@ def examine(data: bytes, max_megapixels: float, wanted: int = 0) -> tuple[Header
         return quick
     with _open(data, max_megapixels) as image:
         orientation = _orientation(image, data)
-        header = _header(image, orientation)
+        header = _header(image, orientation, data)
         try:
             return header, _upright(image, orientation, wanted)
         except UndecodableError:
@@ -269,7 +269,7 @@ def _open(data: bytes, max_megapixels: float) -> Image.Image:
     return image
 
 
-def _header(image: Image.Image, orientation: int) -> Header:
+def _header(image: Image.Image, orientation: int, data: bytes) -> Header:
     width, height = image.size
     if orientation in _MIRRORED_SIDES:
         width, height = height, width
@@ -278,9 +278,17 @@ def _header(image: Image.Image, orientation: int) -> Header:
         ROTATED * (orientation != 1)
         + TRANSPARENT * (image.mode in _ALPHA_MODES or "transparency" in image.info)
         + DEEP * (image.mode in ("I", "F") or image.mode.startswith("I;16"))
-        + ANIMATED * bool(getattr(image, "is_animated", False) and image.format != "TIFF")
+        + ANIMATED * _animated(image.format or "", data)
     )
     return Header(width, height, channels, image.format or "unknown", flags)
+
+
+def _animated(form: str, data: bytes) -> bool:
+    """By the marks of further frames: asking Pillow would decode them, damaged ones too."""
+    if form == "GIF":
+        return data.count(b"\x21\xf9\x04") > 1
+    marks = {"PNG": b"acTL", "WEBP": b"ANIM"}
+    return form in marks and marks[form] in data[:_MARKERS]
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:
