@@ -19,6 +19,7 @@ The policy, whatever the file:
 
 from __future__ import annotations
 
+import contextlib
 import io
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -286,9 +287,30 @@ def _header(image: Image.Image, orientation: int, data: bytes) -> Header:
 def _animated(form: str, data: bytes) -> bool:
     """By the marks of further frames: asking Pillow would decode them, damaged ones too."""
     if form == "GIF":
-        return data.count(b"\x21\xf9\x04") > 1
+        return _gif_frames(data) > 1
     marks = {"PNG": b"acTL", "WEBP": b"ANIM"}
     return form in marks and marks[form] in data[:_MARKERS]
+
+
+def _gif_frames(data: bytes) -> int:
+    """Image descriptors in a GIF, found by skipping from block to block; at most two are sought."""
+
+    def table(flags: int) -> int:
+        return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+    frames = 0
+    with contextlib.suppress(IndexError):
+        at = 13 + table(data[10])
+        while frames < 2 and data[at] in (0x21, 0x2C):
+            if data[at] == 0x2C:
+                frames += 1
+                at += 11 + table(data[at + 9])
+            else:
+                at += 2
+            while data[at]:
+                at += data[at] + 1
+            at += 1
+    return frames
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:
