@@ -167,6 +167,9 @@ def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
         if knob in at.made:
             recipe = recipe_io.set_knob(recipe, knob, at.made[knob]["value"])
     recipe = recipe_io.set_knob(recipe, "data.source", lasting(wanted.data.source))
+    if wanted.data.exclude:
+        absolute = str(Path(wanted.data.exclude).expanduser().absolute())
+        recipe = recipe_io.set_knob(recipe, "data.exclude", absolute)
     return recipe_io.set_knob(recipe, "budget.minutes", None)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json as json_format
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from striate.cli.flags import parse
+from striate.core import recipe_io
 from striate.core.recipe import Augment, Recipe
 from striate.core.recipe import Data as DataKnobs
 
@@ -45,7 +46,8 @@ def augment(argv: Sequence[str]) -> int:
     data = DataKnobs(source=flags.source)
     if flags.image_size is not None:
         data = replace(data, image_size=flags.image_size)
-    recipe = Recipe(data=data, augment=flags.augment, seed=flags.seed)
+    given = asdict(Recipe(data=data, augment=flags.augment, seed=flags.seed))
+    recipe = recipe_io.from_dict(given, "command line")
     found = preview(recipe, flags.png, each=flags.each, rows=_ROWS, columns=_VARIANTS)
     for name, strength in found.strengths.items():
         print(f"{name} {strength:g}: {_count(found.counts[name])} variants of an image")

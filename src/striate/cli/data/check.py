@@ -66,10 +66,14 @@ def _check(
     from dataclasses import replace
 
     from striate.api import checking
+    from striate.core.errors import RunError
     from striate.core.recipe import Data, Recipe
     from striate.data.check.exclude import write_questionable
     from striate.data.sheet import write_sheet
 
+    for path in (csv, png):  # before minutes are spent
+        if path and not path.absolute().parent.is_dir():
+            raise RunError(f"cannot write {path}: no folder {path.parent}", "Make it first.")
     if (Path(source) / "environment.json").is_file():
         found = checking.check_run(source)
     else:
