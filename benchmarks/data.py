@@ -184,7 +184,7 @@ def index(folder: Path) -> bool:
     np.save(folder / "train.names.npy", digits)
     np.save(folder / "train.ends.npy", np.arange(1, count + 1) * 8)
     names = ", ".join(f'"{i}"' for i in range(1000))
-    (folder / "index.json").write_text(
+    (folder / "striate-shards.json").write_text(
         f'{{"format": 1, "classes": [{names}], "splits": {{"train": ["a.tar"]}}, '
         '"multi_label": false}'
     )

@@ -73,15 +73,15 @@ class TestCache:
         _, pixels = reader(tmp_path / "c", limit=10).read(open_dataset(tree).splits["train"].images)
         assert pixels is None
 
-    def test_left_overs_of_the_dead_are_removed(self, tmp_path):
+    def test_abandoned_left_overs_are_removed(self, tmp_path):
         (tmp_path / "pixels").mkdir()
-        dead = tmp_path / "pixels" / "999999999-x.tmp"
-        mine = tmp_path / "pixels" / f"{os.getpid()}-x.tmp"
-        dead.touch()
-        mine.touch()
+        old, new = (tmp_path / "pixels" / f"{name}.tmp" for name in ("old", "new"))
+        for path in (old, new):
+            path.touch()
+        os.utime(old, (0, 0))
         Cache(tmp_path, 10).make_room(1)
-        assert not dead.exists()
-        assert mine.exists()
+        assert not old.exists()
+        assert new.exists()
 
     def test_damaged_files_are_not_believed(self, tree, tmp_path):
         images = open_dataset(tree).splits["train"].images

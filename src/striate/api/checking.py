@@ -12,7 +12,7 @@ import numpy as np
 from striate.audit.crossfit import SIDE, Judged, crossfit
 from striate.audit.difference import told_apart
 from striate.audit.labels import doubtful_labels
-from striate.core.errors import MissingExtraError, counted, listing
+from striate.core.errors import MissingExtraError, RunError, counted, listing
 from striate.core.findings import Finding
 from striate.core.recipe import Recipe
 from striate.core.records import Note
@@ -20,22 +20,24 @@ from striate.core.run import RunDirectory
 from striate.core.runtime import free_memory, keep_pages
 from striate.data.cache import open_cache
 from striate.data.check.changes import changes, read_registered
-from striate.data.check.copies import all_copies, copy_findings
+from striate.data.check.copies import all_copies, copy_findings, split_by_origin
 from striate.data.check.duplicates import Copy
 from striate.data.check.exclude import Row
 from striate.data.check.findings import survey_findings
 from striate.data.check.survey import Survey
-from striate.data.dataset import Dataset, open_dataset
+from striate.data.dataset import Dataset
 from striate.data.decode import Unified
 from striate.data.loader import loaded
 from striate.data.read import Reader, name_faults, positions_without, store_of
 from striate.data.sheet import Row as SheetRow
 from striate.data.sheet import tiles_of
 from striate.data.sources import open_source
-from striate.data.splits import Splitting
+from striate.training.materials import open_as
 
 UNLIKE = 0.55
 """Splits whose area under the curve is surely above this are a warning."""
+LEAST, MOST = 40, 500_000
+"""With fewer or more images no network is asked about labels."""
 COMPETENT = 0.75
 """A network with fewer right answers doubts more labels out of ignorance than with reason."""
 _ORDER = ("fail", "warn", "undetermined", "note", "pass")
@@ -84,24 +86,25 @@ def check(
     recipe = recipe or Recipe()
     keep_pages()
     data = recipe.data
-    how = Splitting(recipe.seed, data.val_fraction, data.test_fraction, data.group_by, data.time_by)
-    dataset = open_dataset(source, how, label_levels=data.label_levels, strict=False)
+    dataset = open_as(recipe, source, strict=False)
     total = sum(len(split) for split in dataset.splits.values())
     yield Note("info", f"{dataset.source}: decoding {total:,} images")
     channels = 3
     small = Unified(SIDE, channels, "squash", data.max_megapixels)
     in_memory = total * SIDE**2 * channels < free_memory() // 4
     cache = open_cache(None if data.cache_mb == "auto" else data.cache_mb)
-    reader = Reader(small, cache, in_memory, data.check, data.allow)
+    reader = Reader(small, cache, in_memory, data.check, data.allow, total * SIDE**2 * channels)
     read = {name: reader.read(split.images) for name, split in dataset.splits.items()}
     surveys = {name: found for name, (found, _) in read.items()}
     yield Note("info", "looking for copies")
     copies = all_copies(dataset, surveys, data.max_megapixels, turned=turned)
-    asked = models and not dataset.multi_label and data.check == "full"
+    ours, judged = split_by_origin(copies, dataset.splits_from)
+    asked = models and not dataset.multi_label and data.check == "full" and total <= MOST
     findings = [
         *dataset.findings,
         *_faults(dataset, surveys),
-        *copy_findings(dataset, copies),
+        *copy_findings(dataset, judged),
+        *_left_out(ours),
         *survey_findings(dataset, surveys),
     ]
     rows = [*_fault_rows(dataset, surveys), *_copy_rows(dataset, copies)]
@@ -127,12 +130,25 @@ def check_run(run: str | Path) -> Checked:
     """Compare a run's data with what the run registered. Raises RunError, DataError."""
     directory = RunDirectory(run)
     source = directory.read_json("dataset.json")["source_path"]
-    registered = read_registered(
-        (directory.path / "images.csv.gz").read_bytes(), str(directory.path / "images.csv.gz")
-    )
-    levels = tuple(directory.read_json("dataset.json")["label_levels"])
-    parts = open_source(source, levels).parts
+    path = directory.path / "images.csv.gz"
+    try:
+        registered = read_registered(path.read_bytes(), str(path))
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from None
+    known = directory.read_json("dataset.json")
+    parts = open_source(source, tuple(known["label_levels"]), tuple(known["columns"])).parts
     return Checked(None, tuple(changes(registered, (part.images for part in parts.values()))))
+
+
+def _left_out(ours: list[Copy]) -> list[Finding]:
+    across = [copy for copy in ours if copy.first[0] != copy.second[0]]
+    if not across:
+        return []
+    text = (
+        f"{counted(len(across), 'held-out image')} pixel-identical to others: training leaves "
+        "them out"
+    )
+    return [Finding("held-out copies", "note", text)]
 
 
 def _faults(dataset: Dataset, surveys: dict[str, Survey]) -> list[Finding]:
@@ -197,9 +213,8 @@ def _row(
     target = dataset.splits[split].targets[index]
     numbers = np.flatnonzero(target) if np.ndim(target) else [target]
     label = ";".join(dataset.classes[int(n)] for n in numbers)
-    given = dataset.splits_from[split] == "given"
     key = dataset.splits[split].images.key(index)
-    return Row(exclude, split if given else "", key, label, finding, detail)
+    return Row(exclude, dataset.own_names[split], key, label, finding, detail)
 
 
 Doubtful = tuple[list[Row], dict[str, list[tuple[str, int]]]]
@@ -209,6 +224,10 @@ def _model_findings(
     dataset: Dataset, surveys: dict[str, Survey], pixels: dict[str, Any], seed: int
 ) -> tuple[list[Finding], Doubtful]:
     kept = {n: positions_without(len(s), s.faults) for n, s in surveys.items()}
+    kept = {n: ids for n, ids in kept.items() if len(ids)}
+    if len(kept.get("train", ())) < LEAST:
+        text = f"fewer than {LEAST} training images: labels and splits were not judged"
+        return [Finding("labels", "undetermined", text)], ([], {})
     known = {n: (pixels[n][ids], dataset.splits[n].targets[ids]) for n, ids in kept.items()}
     judged = crossfit(known, len(dataset.classes), seed)
     findings = _differences(judged)

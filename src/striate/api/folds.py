@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from scipy.stats import t as student
 
 from striate.api.runs import Run, graceful_stop
 from striate.api.session import resume, settings, short_name, stream
-from striate.core.errors import RecipeError
+from striate.core.errors import RecipeError, RunError
 from striate.core.files import write_json
 from striate.core.recipe import Recipe
-from striate.core.recipe_io import set_knob
+from striate.core.recipe_io import load_recipe, set_knob
 from striate.core.records import Finished, Note, Record, Started
 from striate.core.run import reserve_folder
+from striate.data.sources import lasting
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def stream_folds(
         one = set_knob(wanted, "data.fold", fold)
         yield Note("info", f"fold {fold} of {count}: {place}")
         if any((place / "checkpoints").glob("step-*/manifest.json")):
-            records = resume(place, stop=stop)
+            _refuse_other(place, one)
+            named = data is None or isinstance(data, str | Path)
+            records = resume(place, data=None if named else data, stop=stop)
         else:
             records = stream(data, recipe=one, run=place, stop=stop)
         last: Record | None = None
@@ -88,6 +91,31 @@ def stream_folds(
             "deviation": found.deviation, "interval": list(found.interval),
         },
     )  # fmt: skip
+
+
+def _refuse_other(place: Path, wanted: Recipe) -> None:
+    """A fold that is there must be what is asked for now, knob by knob."""
+    there = flat(load_recipe(place / "recipe.yaml"))
+    asked = flat(wanted) | {"data.source": lasting(wanted.data.source)}
+    measured = ("device.precision", "budget.epochs", "budget.minutes", "data.exclude")
+    other = [k for k, v in asked.items() if there.get(k) != v and k not in measured]
+    if asked["budget.epochs"] not in ("auto", there["budget.epochs"]):
+        other.append("budget.epochs")
+    if other:
+        raise RunError(
+            f"{place} was trained with another {', '.join(other)}",
+            "Give --run another folder, or the same knobs again.",
+        )
+
+
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Every knob by its dotted name."""
+    groups = asdict(recipe)
+    return {
+        f"{group}.{name}" if isinstance(knobs, dict) else group: value
+        for group, knobs in groups.items()
+        for name, value in (knobs.items() if isinstance(knobs, dict) else ((group, knobs),))
+    }
 
 
 def folds_in(folder: str | Path, count: int) -> Folds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from striate.core.run import RunDirectory
 from striate.training.evaluate import Evaluation
 from striate.training.materials import Materials
 
+EXCLUDED = "excluded.csv"
+
 
 def write_setup(
     directory: RunDirectory, found: Materials, recipe: Recipe, made: dict[str, Any]
@@ -23,6 +26,9 @@ def write_setup(
     """recipe.yaml (repeats the run), resolved.json, dataset.json, images.csv.gz."""
     dataset = found.dataset
     write_atomically(directory.path / "recipe.yaml", recipe_io.to_yaml(recipe))
+    if recipe.data.exclude:  # a person goes on editing the original
+        text = Path(recipe.data.exclude).expanduser().read_bytes()
+        write_atomically(directory.path / EXCLUDED, text)
     write_json(directory.path / "resolved.json", made)
     write_json(
         directory.path / "dataset.json",
@@ -30,6 +36,11 @@ def write_setup(
             "source": dataset.source,
             "source_path": recipe.data.source,
             "label_levels": list(recipe.data.label_levels),
+            "columns": [
+                name
+                for name in (recipe.data.group_by, recipe.data.time_by, recipe.data.weight_by)
+                if name
+            ],
             "classes": list(dataset.classes),
             "multi_label": dataset.multi_label,
             "splits": {
@@ -53,13 +64,13 @@ def _image_list(found: Materials) -> bytes:
     """One row an image: split, name, classes, hash of the content."""
     lines = ["split,image,classes,blake2b"]
     for name, split in found.dataset.splits.items():
-        for i, content in enumerate(found.surveys[name].contents):
+        survey = found.surveys[name]
+        for i, content in enumerate(survey.contents):
             target = split.targets[i]
             numbers = np.flatnonzero(target) if target.ndim else [target]
             classes = ";".join(found.dataset.classes[int(n)] for n in numbers)
-            lines.append(
-                f"{name},{_cell(split.images.key(i))},{_cell(classes)},{content.tobytes().hex()}"
-            )
+            known = content.tobytes().hex() if survey.seen[i] else ""
+            lines.append(f"{name},{_cell(split.images.key(i))},{_cell(classes)},{known}")
     return ("\n".join(lines) + "\n").encode()
 
 

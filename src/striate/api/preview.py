@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from striate.core.errors import DataError
 from striate.core.randomness import permutation
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import set_knob
@@ -56,9 +57,10 @@ def preview(recipe: Recipe, path: Path, *, each: bool, rows: int, columns: int) 
     settle_shape(
         at, {n: sample_headers(s.images, limit, HEADERS) for n, s in dataset.splits.items()}
     )
-    strengths = settle_augmentation(at, lambda: (True, "not asked: shown"))
     size = at.recipe.data.image_size
-    assert size != "auto"
+    if size == "auto":
+        raise DataError(f"{dataset.source}: no image can be read", "`striate data check` says why.")
+    strengths = settle_augmentation(at, lambda: (True, "not asked: shown"))
     if each:
         strengths = {n: TYPICAL.get(n, size // 4) for n in AUGMENTATIONS}
         at.recipe = set_knob(at.recipe, "augment.crop", "window")  # stored larger

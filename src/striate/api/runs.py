@@ -19,10 +19,12 @@ from striate.api.session import IN_MEMORY, settled_recipe, stream
 from striate.api.session import resume as resume_stream
 from striate.core.errors import DataError, RunError, listing, perhaps
 from striate.core.recipe import Recipe
+from striate.core.recipe_io import set_knob
 from striate.core.records import Finished, Record
 from striate.core.run import RunDirectory
 from striate.core.runtime import Runtime, choose_device, free_memory, usable_cores
 from striate.data.cache import open_cache
+from striate.data.check.changes import read_registered
 from striate.data.check.survey import Survey, fingerprint
 from striate.data.dataset import Dataset, Split, open_for_evaluation
 from striate.data.loader import Store
@@ -31,7 +33,7 @@ from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
 from striate.training import checkpoints
 from striate.training.evaluate import Evaluation, evaluate, outputs
-from striate.training.materials import how_to_read, network_of, open_as, task_of
+from striate.training.materials import UNKNOWN, how_to_read, network_of, open_as, task_of
 from striate.training.state import load_weights
 
 
@@ -159,15 +161,35 @@ class Run(RunDirectory):
                 f"{self.path} was trained on Python objects, which a run cannot keep",
                 "Give the data to evaluate on.",
             )
-        return open_as(self.recipe, data.source)
+        return self._as_used(open_as(set_knob(self.recipe, "data.exclude", ""), data.source))
+
+    def _as_used(self, dataset: Dataset) -> Dataset:
+        """Only the images that the run used: others were bad, excluded, or copies."""
+        path = self.path / "images.csv.gz"
+        try:
+            rows = read_registered(path.read_bytes(), str(path))
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}") from None
+        used = {(row.split, row.key) for row in rows}
+        splits = {}
+        for name, split in dataset.splits.items():
+            keys = (split.images.key(i) for i in range(len(split)))
+            kept = [i for i, key in enumerate(keys) if (name, key) in used]
+            splits[name] = split if len(kept) == len(split) else split.take(kept)
+        return replace(dataset, splits=splits)
 
     def _other_data(self, data: Any) -> Dataset:
-        levels = self.recipe.data.label_levels
-        return open_for_evaluation(data, self.classes, self.multi_label, levels)
+        knobs = self.recipe.data
+        columns = tuple(c for c in (knobs.group_by, knobs.time_by, knobs.weight_by) if c)
+        return open_for_evaluation(
+            data, self.classes, self.multi_label, knobs.label_levels, columns
+        )
 
     def _refuse_changed(self, dataset: Dataset, split: str, found: Survey) -> None:
         """Other images in a split would be scored under a false name, training images even."""
         known = self.read_json("dataset.json")["splits"].get(split, {}).get("fingerprint")
+        if known == UNKNOWN:
+            return
         same = dataset.classes == self.classes
         targets = dataset.splits[split].targets
         if not same or fingerprint(found.contents, targets, split) != known:

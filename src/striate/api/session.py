@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from striate.api.keeping import write_scores, write_setup
+from striate.api.keeping import EXCLUDED, write_scores, write_setup
 from striate.core import recipe_io
 from striate.core.errors import DataError, RecipeError, RunError
 from striate.core.recipe import Recipe
@@ -27,6 +27,7 @@ from striate.training.log import Log, seen_by
 from striate.training.loop import Job
 from striate.training.loop import train as training_loop
 from striate.training.materials import (
+    UNKNOWN,
     Materials,
     fresh_state,
     gather,
@@ -150,6 +151,8 @@ def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> 
 def settled_recipe(directory: RunDirectory) -> Recipe:
     """The run's recipe with every "auto" as it was decided then."""
     recipe = recipe_io.load_recipe(directory.path / "recipe.yaml")
+    if (directory.path / EXCLUDED).is_file():
+        recipe = recipe_io.set_knob(recipe, "data.exclude", str(directory.path / EXCLUDED))
     decided = directory.read_json("resolved.json")
     try:
         return recipe_io.with_overrides(recipe, {k: v["value"] for k, v in decided.items()})
@@ -322,6 +325,8 @@ def _save(directory: RunDirectory, log: Log, state: State) -> str:
 def _refuse_other_data(directory: RunDirectory, found: Materials) -> None:
     known = directory.read_json("dataset.json")["splits"]
     for name, value in found.fingerprints.items():
+        if UNKNOWN in (value, known.get(name, {}).get("fingerprint")):
+            continue  # not all images were read, so nothing can be compared
         if known.get(name, {}).get("fingerprint") != value:
             raise RunError(
                 f"the {name} images of {found.dataset.source} changed since {directory.path} began",

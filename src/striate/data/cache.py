@@ -19,6 +19,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -35,6 +36,9 @@ from striate.data.images import EncodedImages, Images, Stamped
 FREE_SHARE = 0.2
 """The limit, if none is given: this share of the free disk."""
 _LAYOUT = 1
+_ABANDONED = 2 * 86_400
+"""Seconds after which a temporary file belongs to nobody; filling one is never that slow, and it is
+written to all the time."""
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
@@ -48,7 +52,10 @@ class NewPixels:
     start: int
 
     def __setitem__(self, index: int, pixels: Pixels) -> None:
-        os.pwrite(self.handle, np.ascontiguousarray(pixels).data, self.start + index * pixels.size)
+        data, at = np.ascontiguousarray(pixels).data.cast("B"), self.start + index * pixels.size
+        while data:
+            written = os.pwrite(self.handle, data, at)
+            data, at = data[written:], at + written
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,21 @@ class Cache:
         return None
 
     def keep_survey(self, key: str, found: Survey) -> None:
+        """A cache that cannot be written is no error: the next run surveys again."""
         faults = np.frombuffer(json.dumps(found.faults).encode(), np.uint8)
         arrays: dict[str, Any] = {"faults": faults, **found.arrays()}
-        path = self.folder / "surveys" / f"{key}.npz"
-        with self._writing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+        size = sum(array.nbytes for array in arrays.values())
+        with contextlib.suppress(OSError):
+            if not self.holds(size):
+                return
+            self.make_room(size)
+            handle, path = self._temporary("surveys")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    np.savez(file, **arrays)
+                path.replace(path.with_name(f"{key}.npz"))
+            finally:
+                path.unlink(missing_ok=True)
 
     def pixels(self, key: str) -> Pixels | None:
         """Decoded images uint8 (N, S, S, C), mapped from the file, or None."""
@@ -87,67 +104,74 @@ class Cache:
 
     @contextlib.contextmanager
     def new_pixels(self, shape: tuple[int, ...]) -> Iterator[NewPixels]:
-        """A file to fill with images; give it to `keep_pixels`. It is gone if that fails."""
-        folder = self.folder / "pixels"
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(".tmp", f"{os.getpid()}-", folder)
-        path = Path(name)
+        """A file to fill with images; give it to `keep_pixels`. It is gone if that fails.
+
+        Raises OSError where the folder cannot be written or the disk has no room: the room is
+        taken at once, not when the last image comes.
+        """
+        self.make_room(math.prod(shape))
+        handle, path = self._temporary("pixels")
         try:
             with os.fdopen(handle, "wb") as file:
                 described = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, described)
                 file.flush()
                 start = file.tell()
-                os.truncate(handle, start + math.prod(shape))
+                if math.prod(shape):
+                    _reserve(handle, start, math.prod(shape))
                 yield NewPixels(handle, path, start)
         finally:
             path.unlink(missing_ok=True)
 
     def keep_pixels(self, key: str, filled: NewPixels) -> Pixels:
         """Publish a filled file under its key; the result is mapped and read-only."""
-        self.make_room(filled.path.stat().st_size)
-        place = self.folder / "pixels" / f"{key}.npy"
-        filled.path.replace(place)
-        mapped: Pixels = np.load(place, mmap_mode="r")
+        mapped: Pixels = np.load(filled.path, mmap_mode="r")  # stays readable, whoever evicts it
+        filled.path.replace(filled.path.with_name(f"{key}.npy"))
         return mapped
 
     def holds(self, size: int) -> bool:
         """Whether a file of this size may be kept, and the disk has the room."""
+        if size > self.limit:
+            return False
         folder = self.folder
         while not folder.exists():
             folder = folder.parent
-        return size <= self.limit and size < 0.9 * shutil.disk_usage(folder).free
+        return size < 0.9 * shutil.disk_usage(folder).free
 
     def make_room(self, size: int) -> None:
         """Delete the least recently used files until `size` more fits under the limit."""
-        files = sorted(self._files(), key=lambda path: path.stat().st_mtime)
-        used = sum(path.stat().st_size for path in files)
-        for path in files:
+        files = sorted(self._files())
+        used = sum(held for _, held, _ in files)
+        for _, held, path in files:
             if used + size <= self.limit:
                 return
-            used -= path.stat().st_size
+            used -= held
             path.unlink(missing_ok=True)
 
-    def _files(self) -> list[Path]:
-        """All finished files; temporary ones of processes that are gone are removed."""
-        for left in self.folder.glob("*/*.tmp"):
-            owner = left.name.partition("-")[0]
-            if owner.isdigit() and not _alive(int(owner)):
-                left.unlink(missing_ok=True)
-        return [path for path in self.folder.glob("*/*.np[yz]") if path.is_file()]
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """(last use, size, path) of all finished files; old temporary ones are removed."""
+        found = []
+        for path in self.folder.glob("*/*"):
+            with contextlib.suppress(OSError):  # another process may be faster
+                status = path.stat()
+                if path.suffix == ".tmp" and time.time() - status.st_mtime > _ABANDONED:
+                    path.unlink(missing_ok=True)
+                if path.suffix in (".npy", ".npz"):
+                    found.append((status.st_mtime, status.st_size, path))
+        return found
 
-    @contextlib.contextmanager
-    def _writing(self, path: Path) -> Iterator[Path]:
-        """A temporary file that becomes `path`; a cache that cannot be written is no error."""
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(".tmp", f"{os.getpid()}-", path.parent)
-            os.close(handle)
-            try:
-                yield Path(name)
-                Path(name).replace(path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+    def _temporary(self, kind: str) -> tuple[int, Path]:
+        folder = self.folder / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(".tmp", dir=folder)
+        return handle, Path(name)
+
+
+def _reserve(handle: int, start: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, start, size)
+    else:
+        os.truncate(handle, start + size)
 
 
 def open_cache(limit_mb: int | None = None) -> Cache:
@@ -158,7 +182,7 @@ def open_cache(limit_mb: int | None = None) -> Cache:
     there = folder
     while not there.exists():
         there = there.parent
-    used = sum(path.stat().st_size for path in folder.glob("*/*") if path.is_file())
+    used = sum(held for _, held, _ in Cache(folder, 0)._files())
     return Cache(folder, int(FREE_SHARE * (shutil.disk_usage(there).free + used)))
 
 
@@ -191,13 +215,3 @@ def pixels_key(contents: NDArray[np.uint8], how: Unified) -> str:
 def _touch(path: Path) -> None:
     with contextlib.suppress(OSError):
         os.utime(path)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class Dataset:
     splits: dict[str, Split]
     splits_from: dict[str, str]
     findings: tuple[Finding, ...] = ()
+    own_names: dict[str, str] = field(default_factory=dict)
+    """What the source itself calls the part that each split is of: train, val, test or all."""
 
     def counts(self, split: str) -> list[int]:
         """Images of each class in a split."""
@@ -61,31 +63,36 @@ def open_dataset(
     label_levels: tuple[str, ...] = (),
     weight_by: str = "",
     exclude: Iterable[tuple[str, str]] = (),
+    allow: Iterable[str] = (),
     strict: bool = True,
 ) -> Dataset:
     """Open a source for training, holding out the splits that it does not bring.
 
-    weight_by: the table's column of sampling weights. exclude: (split or "", key) of images to
-    leave out. Raises DataError for what cannot be trained
+    weight_by: the table's column of sampling weights. exclude: (the source's own split or "", key)
+    of images to leave out, after the splits are drawn: leaving one out moves no other. allow:
+    "leakage" accepts groups in several given splits. Raises DataError for what cannot be trained
     on: one class, a class with too few images, a class in validation or test that training does
     not know, a group in two given splits; where not `strict` the last two are findings that fail.
     """
     how = how or Splitting()
     columns = tuple(name for name in (how.group_by, how.time_by, weight_by) if name)
     found = open_source(source, label_levels, columns)
-    parts, left_out = _without_excluded(found.parts, set(exclude))
-    origin = dict.fromkeys(parts, "given")
+    parts, origin = dict(found.parts), dict.fromkeys(found.parts, "given")
+    own = {name: name for name in parts}
     if WHOLE in parts:
         parts["train"] = parts.pop(WHOLE)
-        origin = {"train": "given whole"}
+        origin, own = {"train": "given whole"}, {"train": WHOLE}
     if "train" not in parts:
         raise DataError(
             f"{found.source} has {', '.join(sorted(parts))} images but none to train on",
             "Expected a train split, or images without splits.",
         )
     _refuse_small_classes(parts, found, how)
-    findings = [*_ignored(found), *left_out, *_across_groups(parts, how, found.source)]
+    findings = [*_ignored(found), *_across_groups(parts, how, found.source, set(allow))]
     _divide(parts, origin, how)
+    own = {name: own.get(name, own["train"]) if origin[name] == "given" else own["train"]
+           for name in parts}  # fmt: skip
+    findings += _leave_out(parts, own, set(exclude))
     if "val" not in parts or not parts["val"].counts():
         raise DataError(
             f"{found.source}: no labelled validation images",
@@ -105,17 +112,22 @@ def open_dataset(
         weights = _weights(parts["train"], weight_by, found.source)
         splits["train"] = replace(splits["train"], weights=weights)
     findings += _no_test(origin)
-    return Dataset(found.source, classes, found.multi_label, splits, origin, tuple(findings))
+    return Dataset(found.source, classes, found.multi_label, splits, origin, tuple(findings), own)
 
 
 def open_for_evaluation(
-    source: Any, classes: tuple[str, ...], multi_label: bool, label_levels: tuple[str, ...] = ()
+    source: Any,
+    classes: tuple[str, ...],
+    multi_label: bool,
+    label_levels: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
 ) -> Dataset:
     """Open other data under a trained network's class map; nothing is held out.
 
-    A class that the network does not know raises DataError; missing classes are a warning.
+    `columns` of a table are no labels. A class that the network does not know raises DataError;
+    missing classes are a warning.
     """
-    found = open_source(source, label_levels)
+    found = open_source(source, label_levels, columns)
     if found.multi_label and not multi_label:
         raise DataError(
             f"{found.source} has several labels an image; the run's network gives one",
@@ -139,24 +151,34 @@ def without(dataset: Dataset, drop: Mapping[str, Iterable[int]]) -> Dataset:
     return replace(dataset, splits=splits)
 
 
-def _without_excluded(
-    parts: Mapping[str, Part], exclude: set[tuple[str, str]]
-) -> tuple[dict[str, Part], list[Finding]]:
+def _leave_out(
+    parts: dict[str, Part], own: Mapping[str, str], exclude: set[tuple[str, str]]
+) -> list[Finding]:
+    """Drop the images that `exclude` names from the parts, in place; say how many."""
     if not exclude:
-        return dict(parts), []
-    kept, dropped = {}, []
+        return []
+    dropped: list[tuple[str, str]] = []
     for name, part in parts.items():
         keys = [part.images.key(i) for i in range(len(part))]
-        out = [i for i, key in enumerate(keys) if ("", key) in exclude or (name, key) in exclude]
-        dropped += [keys[i] for i in out]
-        kept[name] = part.take(np.setdiff1d(np.arange(len(part)), out)) if out else part
-    unknown = len({key for _, key in exclude}) - len(set(dropped))
+        out = [
+            i for i, key in enumerate(keys) if ("", key) in exclude or (own[name], key) in exclude
+        ]
+        dropped += [(own[name], keys[i]) for i in out]
+        parts[name] = part.take(np.setdiff1d(np.arange(len(part)), out)) if out else part
+    twice = sorted({key for _, key in dropped if len({o for o, k in dropped if k == key}) > 1}
+                   & {key for split, key in exclude if not split})  # fmt: skip
+    if twice:
+        raise DataError(
+            f"data.exclude: {counted(len(twice), 'name')} in several splits:\n{listing(twice)}",
+            "Say in the column split which is meant: train, val, test or all.",
+        )
     text = f"{counted(len(dropped), 'image')} left out (data.exclude)"
-    findings = [Finding("excluded", "note", text, {"images": dropped})]
-    if unknown > 0:
+    findings = [Finding("excluded", "note", text, {"images": [key for _, key in dropped]})]
+    unknown = len({key for _, key in exclude} - {key for _, key in dropped})
+    if unknown:
         text = f"{counted(unknown, 'name')} of data.exclude not found among the images"
         findings.append(Finding("excluded", "warn", text))
-    return kept, findings
+    return findings
 
 
 def _divide(parts: dict[str, Part], origin: dict[str, str], how: Splitting) -> None:
@@ -200,7 +222,9 @@ def _refuse_small_classes(parts: dict[str, Part], found: Listing, how: Splitting
         )
 
 
-def _across_groups(parts: dict[str, Part], how: Splitting, source: str) -> list[Finding]:
+def _across_groups(
+    parts: dict[str, Part], how: Splitting, source: str, allow: set[str]
+) -> list[Finding]:
     """A group (a patient, a video) in two given splits is leakage that no pixel shows."""
     if not how.group_by or len(parts) < 2:
         return []
@@ -215,10 +239,11 @@ def _across_groups(parts: dict[str, Part], how: Splitting, source: str) -> list[
     return [
         Finding(
             "group leakage",
-            "fail",
+            "warn" if "leakage" in allow else "fail",
             f"{source}: {len(shared)} groups are in more than one given split:\n{listing(shared)}",
             {"groups": shared},
-            "Divide the images by group, or leave the splits to Striate.",
+            "Divide the images by group, leave the splits to Striate, or accept it with --allow "
+            "leakage.",
         )
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,7 @@ from striate.data.dataset import Dataset, without
 from striate.data.decode import Pixels, Unified
 from striate.data.images import EncodedImages, Images
 from striate.data.loader import ArrayStore, FileStore, Store
+from striate.data.sources.sharded import ShardImages
 
 Check = Literal["full", "sample", "off"]
 WORTH_CACHING = 8 * 2**20
@@ -35,6 +37,8 @@ class Reader:
     in_memory: bool
     check: Check = "full"
     allow: tuple[str, ...] = ()
+    total: int = 0
+    """Bytes of all splits together: they are cached all or none, so that none evicts another."""
 
     def read(self, images: Images) -> Read:
         """Survey all images; their pixels (N, S, S, C) too, where they are kept.
@@ -52,11 +56,13 @@ class Reader:
 
     def _read(self, images: Images, known: Survey | None) -> Read:
         size = len(images) * self.how.size**2 * self.how.channels
-        mapped = isinstance(images, EncodedImages) and self.cache.holds(size)
+        lasting = isinstance(images, EncodedImages | ShardImages)
+        mapped = lasting and self.cache.holds(max(size, self.total))
         if self.in_memory:
             return self._into_memory(images, mapped=mapped and size >= WORTH_CACHING)
         if self.check == "full" and mapped:
-            return self._into_cache(images)
+            with contextlib.suppress(OSError):  # a full or read-only disk: read the files
+                return self._into_cache(images)
         return known or self._survey(images, None), None
 
     def _cached(self, known: Survey) -> Pixels | None:
@@ -71,11 +77,12 @@ class Reader:
     def _into_memory(self, images: Images, *, mapped: bool) -> Read:
         pixels = np.zeros(self._shape(len(images)), dtype=np.uint8)
         found = survey(images, self.how, allow=self.allow, keep=pixels.__setitem__)
-        if mapped:
-            with self.cache.new_pixels(pixels.shape) as filled:
-                for index, image in enumerate(pixels):
-                    filled[index] = image
-                self.cache.keep_pixels(pixels_key(found.contents, self.how), filled)
+        if not mapped:
+            return found, pixels
+        with contextlib.suppress(OSError), self.cache.new_pixels(pixels.shape) as filled:
+            for index, image in enumerate(pixels):
+                filled[index] = image
+            self.cache.keep_pixels(pixels_key(found.contents, self.how), filled)
         return found, pixels
 
     def _into_cache(self, images: Images) -> Read:

@@ -35,8 +35,10 @@ def write_shards(
     Raises DataError for images that do not decode (unless skip_bad) and for a folder that is not
     empty.
     """
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty", "Give a folder that does not exist yet.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(
+            f"{out} is not empty, or no folder", "Give a folder that does not exist yet."
+        )
     kept = {name: _sound(part, skip_bad=skip_bad) for name, part in found.parts.items()}
     classes = sorted({n for part in found.parts.values() for n in part.names}, key=natural_order)
     with disk_faults_explained(out):

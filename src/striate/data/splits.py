@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +67,15 @@ def fold_of(part: Part, how: Splitting) -> tuple[Places, Places]:
 def values_of(part: Part, by: str, knob: str) -> list[str]:
     """The group or time of each image. Raises DataError if an image has none."""
     if by in part.columns:
-        return list(part.columns[by])
+        values = list(part.columns[by])
+        blank = [part.images.key(i) for i, value in enumerate(values) if not value.strip()]
+        if blank:
+            raise DataError(
+                f"data.{knob}: {len(blank)} images have nothing in the column '{by}':\n"
+                f"{listing(blank)}",
+                "Fill it in: images without a group would count as one group.",
+            )
+        return values
     try:
         pattern = re.compile(by)
     except re.error as error:
@@ -171,7 +181,7 @@ def dealt(
 
 def latest(times: Sequence[str], fraction: float) -> tuple[Places, Places]:
     """(earlier, later) positions, in the order of time; images of one time stay together."""
-    values = sorted(set(times), key=natural_order)
+    values = sorted(set(times), key=_order_of_time(times))
     rank = {value: i for i, value in enumerate(values)}
     when = np.array([rank[time] for time in times])
     if len(values) < 2:
@@ -179,6 +189,24 @@ def latest(times: Sequence[str], fraction: float) -> tuple[Places, Places]:
     wanted = max(1, round(fraction * len(when)))
     threshold = min(max(int(np.sort(when)[-wanted]), 1), len(values) - 1)
     return np.flatnonzero(when < threshold), np.flatnonzero(when >= threshold)
+
+
+def _order_of_time(times: Sequence[str]) -> Callable[[str], Any]:
+    """Numbers as numbers; else the natural order, which suits ISO dates and frame numbers.
+
+    Raises DataError for dates such as 12/31/2023, whose order nobody can tell from the text.
+    """
+    with contextlib.suppress(ValueError):
+        for time in times:
+            float(time)
+        return float
+    odd = [time for time in times if re.match(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}", time)]
+    if odd:
+        raise DataError(
+            f"data.time_by: '{odd[0]}' is no time that can be put in order",
+            "Expected numbers or ISO dates, such as 2023-12-31.",
+        )
+    return natural_order
 
 
 def _rank_within(numbers: NDArray[np.integer]) -> Places:

@@ -64,6 +64,8 @@ from striate.training.resolve import (
 from striate.training.state import Position, State
 
 _STATISTICS_IMAGES = 10_000
+UNKNOWN = ""
+"""The fingerprint of a split of which not all images were read (--data.check off or sample)."""
 HEADERS = 10_000
 """Images whose headers settle the input size and the number of channels."""
 
@@ -107,6 +109,8 @@ def gather(at: Decisions, source: Any) -> Generator[Note, None, Materials]:
     statistics = _measure(at, stores["train"])
     prints = {
         name: fingerprint(surveys[name].contents, split.targets, name)
+        if surveys[name].seen.all()
+        else UNKNOWN
         for name, split in dataset.splits.items()
     }
     for finding in findings:
@@ -115,8 +119,9 @@ def gather(at: Decisions, source: Any) -> Generator[Note, None, Materials]:
     return Materials(dataset, surveys, stores, prints, statistics, tuple(findings))
 
 
-def open_as(recipe: Recipe, source: Any) -> Dataset:
-    """The data set as the recipe divides it, without the images that it excludes."""
+def open_as(recipe: Recipe, source: Any, *, strict: bool = True) -> Dataset:
+    """The data set as the recipe divides it, without the images that it excludes; where not
+    `strict`, faults of classes and groups are findings."""
     data = recipe.data
     return open_dataset(
         source,
@@ -127,6 +132,8 @@ def open_as(recipe: Recipe, source: Any) -> Dataset:
         label_levels=data.label_levels,
         weight_by=data.weight_by,
         exclude=read_excluded(data.exclude),
+        allow=data.allow,
+        strict=strict,
     )  # fmt: skip
 
 
@@ -141,9 +148,10 @@ def _settle_reading(at: Decisions, dataset: Dataset) -> Reader:
     readable = "auto" not in (at.recipe.data.image_size, at.recipe.data.channels)
     how = how_to_read(at.recipe) if readable else Unified(8, 3, "crop", data.max_megapixels)
     count = sum(len(split) for split in dataset.splits.values())
-    in_memory = settle_memory(at, count * how.size**2 * how.channels)
+    total = count * how.size**2 * how.channels
+    in_memory = settle_memory(at, total)
     cache = open_cache(None if data.cache_mb == "auto" else data.cache_mb)
-    return Reader(how, cache, in_memory, data.check, data.allow)
+    return Reader(how, cache, in_memory, data.check, data.allow, total)
 
 
 def _checked(
@@ -157,6 +165,7 @@ def _checked(
     findings = [*dataset.findings, *([bad] if bad else [])]
     copies = copies_across(dataset, surveys, data.max_megapixels) if data.check != "off" else []
     ours, copies = split_by_origin(copies, dataset.splits_from)
+    findings += accepted(copy_findings(dataset, copies), "leakage" in data.allow)
     for copy in ours:
         drop[copy.second[0]].add(copy.second[1])
     kept = {n: positions_without(len(s), drop[n]) for n, s in dataset.splits.items()}
@@ -164,7 +173,6 @@ def _checked(
         refuse_emptied(sound, keep(dataset, kept), "copies")
         text = f"{len(ours):,} held-out images are pixel-identical to others and were left out"
         findings.append(Finding("copies", "note", text))
-    findings += accepted(copy_findings(dataset, copies), "leakage" in data.allow)
     return kept, {name: found.take(kept[name]) for name, found in surveys.items()}, findings
 
 

@@ -40,6 +40,8 @@ def _check(
     quick: bool = False,
     check: Literal["full", "sample"] = "full",
     group_by: str = "",
+    time_by: str = "",
+    exclude: str = "",
     seed: int = 0,
     allow: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     label_levels: tuple[str, ...] = (),
@@ -58,6 +60,8 @@ def _check(
         quick: leave out the checks that train a small network (labels, unlike splits)
         check: sample looks at 2,000 images of each split only
         group_by: as in training: no group may be in two given splits
+        time_by: as in training: what the latest images are
+        exclude: the edited CSV of an earlier check: its images are left out
         seed: of the splits that Striate makes
         allow: faults to accept: wrong-extension, leakage
         label_levels: a name for each folder level that is a label
@@ -77,7 +81,8 @@ def _check(
     if (Path(source) / "environment.json").is_file():
         found = checking.check_run(source)
     else:
-        data = Data(group_by=group_by, allow=allow, label_levels=label_levels, check=check)
+        data = Data(group_by=group_by, time_by=time_by, exclude=exclude, allow=allow,
+                    label_levels=label_levels, check=check)  # fmt: skip
         steps = checking.check(
             source, Recipe(data=data, seed=seed), turned=turned, models=not quick
         )

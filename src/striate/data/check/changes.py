@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ def read_registered(packed: bytes, where: str) -> list[Registered]:
     try:
         rows = list(csv.DictReader(io.StringIO(gzip.decompress(packed).decode("utf-8"))))
         return [Registered(row["split"], row["image"], row["blake2b"]) for row in rows]
-    except (OSError, EOFError, KeyError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, KeyError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise RunError(f"{where} is damaged: {error}", "Copy the whole run once more.") from None
 
 
@@ -44,7 +45,9 @@ def changes(registered: Iterable[Registered], parts: Iterable[Images]) -> list[F
             now[images.key(index)].add(content)
     known = list(registered)
     changed = [
-        f"{r.split} {r.key}" for r in known if now.get(r.key) and r.content not in now[r.key]
+        f"{r.split} {r.key}"
+        for r in known
+        if now.get(r.key) and r.content and r.content not in now[r.key]
     ]
     missing = [f"{r.split} {r.key}" for r in known if not now.get(r.key)]
     new = sorted(now.keys() - {r.key for r in known})

@@ -91,8 +91,13 @@ def split_by_origin(
     asking the user to repair what is not at fault.
     """
     made = {name for name, why in origin.items() if not why.startswith("given")}
-    ours = [c for c in copies if c.kind == "exact" and c.second[0] in made]
-    rest = [c for c in copies if not (c.kind == "exact" and c.second[0] in made)]
+    copies = list(copies)
+
+    def is_ours(copy: Copy) -> bool:
+        across = copy.first[0] != copy.second[0]
+        return copy.kind == "exact" and across and copy.second[0] in made
+
+    ours, rest = [c for c in copies if is_ours(c)], [c for c in copies if not is_ours(c)]
     return list({c.second: c for c in ours}.values()), rest
 
 

@@ -30,7 +30,7 @@ leave 0.104 and more; re-encoded copies (JPEG quality 75 and better) up to 0.09.
 _LONGEST, _LEAST_PIXELS = 64, 256
 """Smaller images than 16×16 say too little: ten coefficients explain much of 64 pixels."""
 _PER_IMAGE = 16
-_BLOCK = 1024
+_BLOCK, _MOST_COSINES = 1024, 2**25
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _WAVES = np.cos(np.pi * np.outer(np.arange(KEPT), np.arange(THUMB) + 0.5) / THUMB)
 _WAVES *= np.where(np.arange(KEPT) == 0, np.sqrt(0.5), 1)[:, None]
@@ -66,7 +66,7 @@ TURNS: dict[str, tuple[bool, bool, bool]] = {
 def describe(grey: NDArray[np.floating]) -> Looks:
     """Descriptors (N, 63) of grey thumbnails (N, 32, 32): the 63 lowest frequencies of the cosine
     transform without the mean, scaled to length 1; zero for an image of one colour."""
-    waves = (_WAVES @ grey @ _WAVES.T).reshape(len(grey), -1)[:, 1:]
+    waves = (_WAVES @ grey @ _WAVES.T).reshape(len(grey), KEPT**2)[:, 1:]
     length = np.linalg.norm(waves, axis=1, keepdims=True)
     return np.divide(waves, length, out=np.zeros_like(waves), where=length > 1).astype(np.float16)
 
@@ -79,7 +79,7 @@ def turned_looks(looks: Looks, turn: str) -> Looks:
     grid = grid.transpose(0, 2, 1) if transpose else grid
     grid = grid * odd[:, None] if rows else grid
     grid = grid * odd if columns else grid
-    return np.ascontiguousarray(grid).reshape(len(looks), -1)[:, 1:]
+    return np.ascontiguousarray(grid).reshape(len(looks), KEPT**2)[:, 1:]
 
 
 def turned_pixels(pixels: Pixels, turn: str) -> Pixels:
@@ -98,9 +98,10 @@ def candidates(looks: Looks, others: Looks | None = None) -> Iterator[Pairs]:
     """
     within = others is None
     right = (looks if others is None else others).astype(np.float32)
-    for start in range(0, len(looks), _BLOCK):
+    block = max(16, min(_BLOCK, _MOST_COSINES // max(1, len(right))))
+    for start in range(0, len(looks) if len(right) else 0, block):
         base = start if within else 0
-        cosines = looks[start : start + _BLOCK].astype(np.float32) @ right[base:].T
+        cosines = looks[start : start + block].astype(np.float32) @ right[base:].T
         rows, columns = np.nonzero(cosines > CANDIDATE)
         later = columns > rows if within else np.ones(len(rows), dtype=np.bool_)
         rows, columns = rows[later], columns[later]

@@ -150,6 +150,8 @@ def _metadata(dataset: Dataset, surveys: Surveys) -> Iterator[Finding]:
     if targets.ndim == 2:
         return
     good = found.good
+    if not good.any():
+        return
     columns: list[NDArray[Any]] = [
         found.sides,
         found.channels[:, None],

@@ -15,7 +15,7 @@ from striate.data.images import Examined, Indices, content_hash
 from striate.data.sources.listing import WHOLE, Listing, Part
 
 _FORM = re.compile(r"fake:(\d+)x(\d+)x(\d+)x(\d+)x(\d+)")
-_MOST = 2**40
+_MOST = 10**8
 
 
 @dataclass(frozen=True)

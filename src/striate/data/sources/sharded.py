@@ -1,6 +1,6 @@
 """Tar shards with an index, on disk or behind a URL: any image by a read of its bytes alone.
 
-    index.json            format, classes, splits, and each split's shards
+    striate-shards.json   format, classes, splits, and each split's shards
     train-000000.tar      plain POSIX tars: 000000000.jpg, 000000000.cls, …
     train.entries.npy     for each image its shard, offset, size and content hash
     train.labels.npy      for each image its class, or with several labels a row of 0 and 1
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +26,12 @@ from numpy.typing import NDArray
 from striate.core.errors import DataError, MissingExtraError
 from striate.data.decode import Header, Pixels, UndecodableError, decode, examine, read_header
 from striate.data.images import Examined, Indices, content_hash
-from striate.data.sources.listing import Listing, Part
+from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing, Part
 from striate.data.strings import Strings
 
 FORMAT = 1
-INDEX = "index.json"
+_SHARD = re.compile(r"[\w.-]+\.tar")
+INDEX = "striate-shards.json"
 ENTRY = np.dtype([("shard", "<u4"), ("offset", "<u8"), ("size", "<u4"), ("content", "u1", 16)])
 
 
@@ -95,8 +97,8 @@ class ShardImages:
     def raw(self, index: int) -> bytes:
         """The bytes; an image that is not what the index says is refused (F8)."""
         entry = self.entries[self._at(index)]
-        shard, size = self.shards[entry["shard"]], int(entry["size"])
         try:
+            shard, size = self.shards[entry["shard"]], int(entry["size"])
             data = self.place.read(shard, int(entry["offset"]), size)
         except Exception as error:  # file systems raise what they like
             raise UndecodableError(f"cannot be read: {error}") from None
@@ -150,12 +152,19 @@ def open_shards(source: str) -> Listing:
 
 
 def _part(place: Place, split: str, index: dict[str, Any]) -> Part:
-    entries = place.array(f"{split}.entries.npy")
-    if entries.dtype != ENTRY:
-        raise DataError(f"{place.root}/{split}.entries.npy is no index of shards")
-    names = Strings(place.array(f"{split}.names.npy"), place.array(f"{split}.ends.npy"))
-    shards = tuple(index["splits"][split])
-    images = ShardImages(place, shards, entries, names)
-    classes = tuple(index["classes"])
-    labels = place.array(f"{split}.labels.npy")
+    """The arrays of a split, after a look at what they promise: the index may be damaged, or
+    hostile. Entries are looked at when they are used: ten million would have to be read."""
+    shards, classes = tuple(index["splits"][split]), tuple(index["classes"])
+    if split not in (*SPLIT_NAMES.values(), WHOLE) or not all(map(_SHARD.fullmatch, shards)):
+        raise DataError(f"{place.root}/{INDEX}: '{split}' and {shards[:3]} are no names of ours")
+    entries, labels = (place.array(f"{split}.{kind}.npy") for kind in ("entries", "labels"))
+    text, ends = (place.array(f"{split}.{kind}.npy") for kind in ("names", "ends"))
+    same = len(entries) == len(labels) == len(ends)
+    known = not len(labels) or 0 <= labels.min() <= labels.max() < max(2, len(classes))
+    if entries.dtype != ENTRY or not same or not known or (len(ends) and ends[-1] > len(text)):
+        raise DataError(
+            f"{place.root}: the arrays of the {split} split do not fit together",
+            "Write the shards anew, or copy them once more.",
+        )
+    images = ShardImages(place, shards, entries, Strings(text, ends))
     return Part(images, classes, labels if index["multi_label"] else labels.astype(np.int64))

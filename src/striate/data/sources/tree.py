@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import lzma
 import os
 import tarfile
@@ -84,7 +85,7 @@ def arrange(tree: Tree, source: str, levels: tuple[str, ...] = ()) -> Listing:
     prefix = _wrapper(pictures)
     relative = {path: path[len(prefix) :] for path in pictures if path.startswith(prefix)}
     tops = {path.partition("/")[0] for path in relative.values() if "/" in path}
-    splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
+    splits = {top: SPLIT_NAMES[top.lower()] for top in sorted(tops) if top.lower() in SPLIT_NAMES}
     parts = {}
     if splits:
         _check_split_names(splits, source)
@@ -240,7 +241,7 @@ def _scan_tar(path: Path) -> Tree:
         with tarfile.open(path) as archive:
             members = archive.getmembers()
             _check_members([member.name for member in members], path)
-            plain = [member for member in members if member.isfile()]
+            plain = [_behind(archive, m) for m in members if m.isfile() or m.islnk()]
             reader = _tar_reader(archive, plain, path)
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
@@ -249,6 +250,19 @@ def _scan_tar(path: Path) -> Tree:
     files = tuple(sorted(member.name.removeprefix("./") for member in plain))
     folders = tuple(member.name.removeprefix("./") for member in members if member.isdir())
     return Tree(files, folders, reader, f"{path}#")
+
+
+def _behind(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The member; of a hard link, under its own name, what it stands for."""
+    if not member.islnk():
+        return member
+    try:
+        target = archive.getmember(member.linkname)
+    except KeyError:
+        raise tarfile.TarError(f"{member.name} links to {member.linkname}, not in it") from None
+    linked = copy.copy(target)
+    linked.name = member.name
+    return linked
 
 
 def _tar_reader(
