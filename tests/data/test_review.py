@@ -160,7 +160,7 @@ def test_a_split_that_is_all_copies(tmp_path, striate_cli):
         (root / "val" / c).mkdir(parents=True)
         for i in range(6):
             (root / "val" / c / f"{i}.png").write_bytes((root / f"train/{c}/{i}.png").read_bytes())
-    with pytest.raises(DataError, match="18 pairs of pixel-identical"):
+    with pytest.raises(DataError, match="pairs of pixel-identical"):
         striate.train(root, **QUICK)
     assert striate_cli("data", "check", root, "--quick")[0] == 1
 
