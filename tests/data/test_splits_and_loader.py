@@ -15,6 +15,7 @@ from striate.data.decode import Unified
 from striate.data.images import ArrayImages
 from striate.data.loader import (
     ArrayStore,
+    KeepingStore,
     ahead,
     balanced_weights,
     batches,
@@ -26,7 +27,7 @@ from striate.data.loader import (
     steps_per_epoch,
 )
 from striate.data.prepare import measure, shift_and_scale
-from striate.data.read import Reader, store_of
+from striate.data.read import Reader
 from striate.data.splits import (
     Splitting,
     dealt,
@@ -97,16 +98,20 @@ def whole(count, batch):
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
-@pytest.mark.parametrize("mode", ["memory", "cache", "files"])
+@pytest.mark.parametrize("mode", ["memory", "cache", "files", "keeping"])
 def test_every_store_gives_the_same(mode, threads, tree, tmp_path):
     images = open_dataset(tree).splits["train"].images
     how = Unified(12, 3, "crop", 100)
     cache = Cache(tmp_path / "cache", 0 if mode == "files" else 2**30)
+    reader = Reader(how, cache, mode == "memory", "off" if mode == "keeping" else "full")
+    store = None
     for _ in range(2):  # the second time from the cache
-        found, pixels = Reader(how, cache, mode == "memory").read(images)
+        found, pixels = reader.read(images)
         assert not found.faults
-        assert (pixels is None) == (mode == "files")
-        store = store_of(images, how, pixels, np.arange(len(images)))
+        assert (pixels is None) == (mode in ("files", "keeping"))
+        if mode != "keeping" or store is None:
+            store = reader.store(images, pixels, np.arange(len(images)), again=True)
+        assert isinstance(store, KeepingStore) == (mode == "keeping")
         plan = whole(len(images), 7)
         for got, ids in zip(loaded(store, plan, threads), plan, strict=True):
             expected = np.stack([how.load(images, int(i)) for i in ids])

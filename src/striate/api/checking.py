@@ -28,7 +28,7 @@ from striate.data.check.survey import Survey
 from striate.data.dataset import Dataset
 from striate.data.decode import Unified
 from striate.data.loader import loaded
-from striate.data.read import Reader, name_faults, positions_without, store_of
+from striate.data.read import Reader, name_faults, positions_without
 from striate.data.sheet import Row as SheetRow
 from striate.data.sheet import tiles_of
 from striate.data.sources import open_source
@@ -113,7 +113,9 @@ def check(
         yield Note("info", "asking a cross-validated network")
         pixels = {
             name: np.concatenate(list(loaded(
-                store_of(dataset.splits[name].images, small, kept, np.arange(len(found))),
+                reader.store(
+                    dataset.splits[name].images, kept, np.arange(len(found)), again=False
+                ),
                 np.array_split(np.arange(len(found)), -(-len(found) // 1000)), 2,
             )))
             for name, (found, kept) in read.items()

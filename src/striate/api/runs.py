@@ -28,7 +28,7 @@ from striate.data.check.changes import read_registered
 from striate.data.check.survey import Survey, fingerprint
 from striate.data.dataset import Dataset, Split, open_for_evaluation
 from striate.data.loader import Store
-from striate.data.read import Reader, positions_without, refuse_or_drop, store_of
+from striate.data.read import Reader, positions_without, refuse_or_drop
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
 from striate.training import checkpoints
@@ -206,7 +206,8 @@ class Run(RunDirectory):
         how = how_to_read(self.recipe)
         fits = len(images) * how.size**2 * how.channels <= free_memory() // 4
         cache = open_cache(None if data.cache_mb == "auto" else data.cache_mb)
-        found, pixels = Reader(how, cache, fits, "full", (*data.allow, *allow)).read(images)
+        reader = Reader(how, cache, fits, "full", (*data.allow, *allow))
+        found, pixels = reader.read(images)
         skip, faults = skip_bad or data.skip_bad, {name: found.faults}
         kept, bad = refuse_or_drop(dataset, faults, skip_bad=skip, whole=False)
         if bad:
@@ -214,7 +215,7 @@ class Run(RunDirectory):
         places = positions_without(len(images), found.faults)
         if not len(places):
             raise DataError(f"{dataset.source}: no image is left in its {name} split")
-        return kept, store_of(images, how, pixels, places), found.take(places)
+        return kept, reader.store(images, pixels, places, again=False), found.take(places)
 
     @cached_property
     def _runtime(self) -> Runtime:

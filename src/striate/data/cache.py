@@ -20,6 +20,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -56,6 +57,15 @@ class NewPixels:
         while data:
             written = os.pwrite(self.handle, data, at)
             data, at = data[written:], at + written
+
+    def read_into(self, index: int, pixels: Pixels) -> None:
+        """Fill a contiguous array with the image that was written at this index."""
+        data, at = pixels.data.cast("B"), self.start + index * pixels.size
+        while data:
+            got = os.preadv(self.handle, [data], at)
+            if not got:
+                raise OSError(f"{self.path} was cut short")
+            data, at = data[got:], at + got
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,23 @@ class Cache:
                 yield NewPixels(handle, path, start)
         finally:
             path.unlink(missing_ok=True)
+
+    def scratch(self, shape: tuple[int, ...]) -> NewPixels:
+        """A file without a name, for this process alone: its room is free when it ends.
+
+        Raises OSError where the folder cannot be written or the disk has no room.
+        """
+        self.make_room(math.prod(shape))
+        handle, path = self._temporary("pixels")
+        path.unlink()
+        try:
+            _reserve(handle, 0, math.prod(shape))
+        except OSError:
+            os.close(handle)
+            raise
+        filled = NewPixels(handle, path, 0)
+        weakref.finalize(filled, os.close, handle)
+        return filled
 
     def keep_pixels(self, key: str, filled: NewPixels) -> Pixels:
         """Publish a filled file under its key; the result is mapped and read-only."""

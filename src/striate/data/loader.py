@@ -43,6 +43,15 @@ class Store(Protocol):
         """How many threads it bears; None: any number."""
 
 
+class Kept(Protocol):
+    """A place for images, by number."""
+
+    def __setitem__(self, index: int, pixels: Pixels) -> None: ...
+
+    def read_into(self, index: int, pixels: Pixels) -> None:
+        """Fill a contiguous array with what was written."""
+
+
 @dataclass(frozen=True)
 class ArrayStore:
     """Decoded images uint8 (M, S, S, C), in memory or mapped from the cache; `rows` are used."""
@@ -77,10 +86,11 @@ class FileStore:
         shape = (len(ids), self.how.size, self.how.size, self.how.channels)
         result = np.empty(shape, dtype=np.uint8)
         for row, index in enumerate(ids.tolist()):
-            result[row] = self._one(index)
+            result[row] = self.one(index)
         return result
 
-    def _one(self, index: int) -> Pixels:
+    def one(self, index: int) -> Pixels:
+        """One image. Raises TrainingError that names it."""
         try:
             return self.how.load(self.images, index)
         except UndecodableError as error:
@@ -89,6 +99,34 @@ class FileStore:
                 "Has the data changed, or was it not checked (--data.check full)? Repair it and "
                 "continue with `striate resume`.",
             ) from None
+
+
+@dataclass(frozen=True)
+class KeepingStore:
+    """Images decoded when they are first asked for and kept, in their final shape, in a file."""
+
+    files: FileStore
+    kept: Kept
+    done: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def threads(self) -> int | None:
+        return self.files.threads
+
+    def load(self, ids: Ids) -> Pixels:
+        how = self.files.how
+        result = np.empty((len(ids), how.size, how.size, how.channels), dtype=np.uint8)
+        for row, index in enumerate(ids.tolist()):
+            if self.done[index]:
+                self.kept.read_into(index, result[row])
+            else:
+                result[row] = self.files.one(index)
+                self.kept[index] = result[row]
+                self.done[index] = True  # only now: another thread may be asking
+        return result
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,7 @@ from striate.data.check.survey import Sink, Survey, survey
 from striate.data.dataset import Dataset, without
 from striate.data.decode import Pixels, Unified
 from striate.data.images import EncodedImages, Images
-from striate.data.loader import ArrayStore, FileStore, Store
+from striate.data.loader import ArrayStore, FileStore, KeepingStore, Store
 from striate.data.sources.sharded import ShardImages
 
 Check = Literal["full", "sample", "off"]
@@ -65,6 +66,22 @@ class Reader:
                 return self._into_cache(images)
         return known or self._survey(images, None), None
 
+    def store(
+        self, images: Images, pixels: Pixels | None, kept: np.ndarray, *, again: bool
+    ) -> Store:
+        """The store of the images at the positions `kept`: their pixels, else their files. Images
+        that are read `again` in every epoch are decoded once where the cache has room."""
+        if pixels is not None:
+            return ArrayStore(pixels, None if len(kept) == len(pixels) else kept)
+        files = FileStore(images.take(kept), self.how)
+        size = math.prod(self._shape(len(kept)))
+        lasting = isinstance(images, EncodedImages | ShardImages)
+        if again and lasting and size and self.cache.holds(max(size, self.total)):
+            with contextlib.suppress(OSError):  # a full or read-only disk: read the files
+                scratch = self.cache.scratch(self._shape(len(kept)))
+                return KeepingStore(files, scratch, np.zeros(len(kept), dtype=np.bool_))
+        return files
+
     def _cached(self, known: Survey) -> Pixels | None:
         stored = self.cache.pixels(pixels_key(known.contents, self.how))
         if stored is None or stored.shape != self._shape(len(known)):
@@ -97,13 +114,6 @@ class Reader:
             places = np.linspace(0, len(images) - 1, count).astype(np.int64)
             positions = np.unique(places).tolist()
         return survey(images, self.how, allow=self.allow, keep=keep, positions=positions)
-
-
-def store_of(images: Images, how: Unified, pixels: Pixels | None, kept: np.ndarray) -> Store:
-    """The store of the images at the positions `kept`: their pixels, else their files."""
-    if pixels is None:
-        return FileStore(images.take(kept), how)
-    return ArrayStore(pixels, None if len(kept) == len(pixels) else kept)
 
 
 def refuse_or_drop(

@@ -38,7 +38,6 @@ from striate.data.read import (
     positions_without,
     refuse_emptied,
     refuse_or_drop,
-    store_of,
 )
 from striate.data.splits import Splitting
 from striate.models.fit import check_fits, has_norm
@@ -102,7 +101,7 @@ def gather(at: Decisions, source: Any) -> Generator[Note, None, Materials]:
         at.recipe, dataset, {n: found for n, (found, _) in read.items()}
     )
     stores = {
-        name: store_of(dataset.splits[name].images, reader.how, pixels, kept[name])
+        name: reader.store(dataset.splits[name].images, pixels, kept[name], again=name != "test")
         for name, (_, pixels) in read.items()
     }
     dataset = keep(dataset, kept)
