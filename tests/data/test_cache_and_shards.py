@@ -25,6 +25,7 @@ from striate.data.read import Reader
 from striate.data.shards import parse_size, write_shards
 from striate.data.sources import open_source
 from striate.data.sources.sharded import ENTRY, ShardImages
+from striate.data.splits import Splitting
 from striate.data.strings import Strings
 from tests.conftest import COLOURS, QUICK, write_tree
 
@@ -200,6 +201,33 @@ class TestShards:
             at = int(part.images.key(i))
             np.testing.assert_array_equal(part.images.pixels(i, 1), original.images.pixels(at, 1))
             assert part.names[part.targets[i]] == original.names[original.targets[at]]
+
+    def test_columns_are_kept(self, tmp_path, striate_cli):
+        write_tree(tmp_path, dict.fromkeys(COLOURS, 10))
+        rows = [f"{c}/{i}.png,{c},p{i},{i + 1}" for c in COLOURS for i in range(10)]
+        table = tmp_path / "t.csv"
+        table.write_text("\n".join(["path,label,patient,weight", *rows]))
+        code, _, err = striate_cli("data", "shard", table, tmp_path / "no", "--columns", "patents")
+        assert code == 2
+        assert "no column 'patents'" in err
+        wanted = ("--columns", "patient", "weight")
+        code, _, _ = striate_cli("data", "shard", table, tmp_path / "out", *wanted)
+        assert code == 0
+        part = open_source(tmp_path / "out").parts["all"]
+        for i in range(len(part)):
+            number = part.images.key(i).partition("/")[2].removesuffix(".png")
+            found = part.columns["patient"][i], part.columns["weight"][i]
+            assert found == (f"p{number}", str(int(number) + 1))
+        how = Splitting(0, group_by="patient")
+        dataset = open_dataset(tmp_path / "out", how, weight_by="weight")
+        groups = [
+            {split.images.key(i).partition("/")[2] for i in range(len(split))}
+            for split in dataset.splits.values()
+        ]
+        assert not groups[0] & groups[1]
+        assert dataset.splits["train"].weights.max() >= 8
+        out = striate_cli("data", "show", tmp_path / "out", "--group-by", "patient")[1]
+        assert "grouped by patient" in out
 
     def test_several_labels(self, tmp_path):
         write_tree(tmp_path, {"red/shirt": 3, "blue/hat": 3})

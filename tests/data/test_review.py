@@ -13,8 +13,10 @@ import striate
 from striate.api import checking
 from striate.core.errors import DataError, RunError
 from striate.data.cache import Cache
+from striate.data.check.changes import Registered, changes
 from striate.data.dataset import open_dataset
 from striate.data.decode import Unified
+from striate.data.images import ArrayImages, content_hash
 from striate.data.read import Reader
 from striate.data.shards import write_shards
 from striate.data.sources import open_source
@@ -261,7 +263,10 @@ class TestShardFaults:
             list(write_shards(open_source(tree), tmp_path / "f", size=10))
 
 
-def test_hard_links_in_a_tar_are_images(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "target"), [(tarfile.LNKTYPE, "a/0.png"), (tarfile.SYMTYPE, "../a/0.png")]
+)
+def test_links_in_a_tar_are_images(kind, target, tmp_path):
     data = encoded(picture((9, 9, 9)))
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for name in ("a/0.png", "a/1.png", "b/0.png"):
@@ -269,11 +274,42 @@ def test_hard_links_in_a_tar_are_images(tmp_path):
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
         link = tarfile.TarInfo("b/1.png")
-        link.type, link.linkname = tarfile.LNKTYPE, "a/0.png"
+        link.type, link.linkname = kind, target
         tar.addfile(link)
     part = open_source(tmp_path / "x.tar").parts["all"]
     assert len(part) == 4
     assert part.images.raw(3) == data
+
+
+def test_a_link_out_of_a_tar_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        link = tarfile.TarInfo("b/1.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "../../secret.png"
+        tar.addfile(link)
+    with pytest.raises(DataError, match=r"links to ../../secret.png"):
+        open_source(tmp_path / "x.tar")
+
+
+def test_splits_of_different_kinds_of_labels():
+    images = np.zeros((4, 8, 8), np.uint8)
+    table, numbers = np.eye(4, dtype=int), np.arange(4)
+    with pytest.raises(DataError, match="several labels an image in train, one in test"):
+        open_source({"train": (images, table), "test": (images, numbers)})
+    with pytest.raises(DataError, match="labels of shape"):
+        open_source((images, 5))
+
+
+def test_images_swapped_between_splits_are_changed():
+    one, other = (ArrayImages(np.full((1, 2, 2, 1), v, np.uint8)) for v in (1, 2))
+    known = [
+        Registered(name, name, "0", content_hash(images.raw(0)).hex())
+        for name, images in (("train", one), ("test", other))
+    ]
+    assert [f.verdict for f in changes(known, {"train": one, "test": other})] == ["pass"]
+    swapped = changes(known, {"train": other, "test": one})
+    assert [(f.rule, f.verdict) for f in swapped] == [("changed images", "fail")]
+    # in one part by now: an image is what it was wherever it lies
+    assert [f.verdict for f in changes(known[:1], {"all": one})] == ["pass"]
 
 
 def test_damaged_registers(trained, tmp_path):

@@ -1,6 +1,7 @@
 """Splits (D3), batch plans (F15), statistics (D1), stores."""
 
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -234,6 +235,18 @@ class TestGroups:
     def test_groups_across_given_splits_stop(self, tree):
         with pytest.raises(DataError, match="4 groups are in more than one given split"):
             open_dataset(tree, Splitting(group_by=r"/(\d+)\.png"))
+
+
+def test_many_groups_and_classes_need_little_memory():
+    rng = np.random.default_rng(0)
+    strata, groups = rng.integers(0, 1000, 40_000), rng.integers(0, 20_000, 40_000).astype(str)
+    tracemalloc.start()
+    numbers = dealt(strata, groups.tolist(), [0.8, 0.2], 0, "x")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert abs((numbers == 1).mean() - 0.2) < 0.02
+    assert all(len({*numbers[groups == g]}) == 1 for g in np.unique(groups)[:200])
+    assert peak < 50e6  # a dense table would be 160 MB
 
 
 class TestFolds:

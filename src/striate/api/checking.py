@@ -139,7 +139,8 @@ def check_run(run: str | Path) -> Checked:
         raise RunError(f"{path} cannot be read: {error.strerror}") from None
     known = directory.read_json("dataset.json")
     parts = open_source(source, tuple(known["label_levels"]), tuple(known["columns"])).parts
-    return Checked(None, tuple(changes(registered, (part.images for part in parts.values()))))
+    now = {name: part.images for name, part in parts.items()}
+    return Checked(None, tuple(changes(registered, now)))
 
 
 def _left_out(ours: list[Copy]) -> list[Finding]:

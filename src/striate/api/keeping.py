@@ -61,16 +61,16 @@ def write_setup(
 
 
 def _image_list(found: Materials) -> bytes:
-    """One row an image: split, name, classes, hash of the content."""
-    lines = ["split,image,classes,blake2b"]
+    """One row an image: split, the source's own split, name, classes, hash of the content."""
+    lines = ["split,part,image,classes,blake2b"]
     for name, split in found.dataset.splits.items():
-        survey = found.surveys[name]
+        survey, part = found.surveys[name], found.dataset.own_names[name]
         for i, content in enumerate(survey.contents):
             target = split.targets[i]
             numbers = np.flatnonzero(target) if target.ndim else [target]
             classes = ";".join(found.dataset.classes[int(n)] for n in numbers)
             known = content.tobytes().hex() if survey.seen[i] else ""
-            lines.append(f"{name},{_cell(split.images.key(i))},{_cell(classes)},{known}")
+            lines.append(f"{name},{part},{_cell(split.images.key(i))},{_cell(classes)},{known}")
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -43,16 +43,18 @@ def write_shards(
     classes = sorted({n for part in found.parts.values() for n in part.names}, key=natural_order)
     with disk_faults_explained(out):
         out.mkdir(parents=True, exist_ok=True)
+    columns = sorted({name for part in found.parts.values() for name in part.columns})
     splits: dict[str, list[str]] = {}
     for name, part in kept.items():
         order = permutation(seed, 0, f"shards {name}", len(part))
         splits[name] = []
-        for shard in _write_split(part.take(order), name, classes, out, size):
+        for shard in _write_split(part.take(order), name, classes, columns, out, size):
             splits[name].append(shard)
             yield shard
     index = {
         "format": FORMAT, "source": found.source, "classes": classes, "splits": splits,
         "multi_label": found.multi_label, "images": {n: len(p) for n, p in kept.items()},
+        "columns": columns,
     }  # fmt: skip
     write_json(out / INDEX, index)
     yield INDEX
@@ -70,7 +72,7 @@ def _sound(part: Part, *, skip_bad: bool) -> Part:
 
 
 def _write_split(
-    part: Part, split: str, classes: Sequence[str], out: Path, size: int
+    part: Part, split: str, classes: Sequence[str], columns: Sequence[str], out: Path, size: int
 ) -> Iterator[str]:
     entries = np.zeros(len(part), dtype=ENTRY)
     number = np.array([classes.index(name) for name in part.names], dtype=np.int64)
@@ -89,9 +91,12 @@ def _write_split(
         (out / f".{name}.tmp").replace(out / name)
         shard += 1
         yield name
-    names = Strings.of(part.images.key(i) for i in range(len(part)))
     arrays: dict[str, Any] = {"entries": entries, "labels": labels}
-    arrays |= {"names": names.text, "ends": names.ends}
+    texts = {"names": Strings.of(part.images.key(i) for i in range(len(part)))}
+    for i, name in enumerate(columns):
+        texts[f"column{i}"] = Strings.of(part.columns.get(name, [""] * len(part)))
+    for kind, strings in texts.items():
+        arrays |= {kind: strings.text, f"{kind}-ends": strings.ends}
     for kind, array in arrays.items():
         buffer = io.BytesIO()
         np.save(buffer, array)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from striate.core.errors import DataError, listing, perhaps
 from striate.core.randomness import permutation
@@ -160,21 +161,23 @@ def dealt(
             f"{len(names)} groups cannot fill {len(shares)} parts without cutting one",
             f"Groups found: {', '.join(names[:10].tolist())}. Is the expression too short?",
         )
-    counts = np.zeros((len(names), stratum.max() + 1))
-    np.add.at(counts, (group, stratum), 1)
-    wanted = np.outer(shares, counts.sum(axis=0))
+    sizes = np.bincount(group)
+    counts = csr_array((np.ones(len(group)), (group, stratum)))  # most groups have few strata
+    wanted = np.outer(shares, np.bincount(stratum))
     filled = np.zeros_like(wanted)
     bins = np.zeros(len(names), dtype=np.int64)
     shuffled = permutation(seed, 0, purpose, len(names))
-    ordered = shuffled[np.argsort(-counts[shuffled].sum(axis=1), kind="stable")]
+    ordered = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    empty = set(range(len(shares)))
     for done, number in enumerate(ordered):
-        rest = len(names) - done
-        empty = np.flatnonzero(filled.sum(axis=1) == 0)
-        options = empty if len(empty) >= rest else np.arange(len(shares))
-        misfit = ((filled[options] + counts[number] - wanted[options]) ** 2).sum(axis=1)
-        misfit -= ((filled[options] - wanted[options]) ** 2).sum(axis=1)
-        chosen = options[np.argmin(misfit)]
-        filled[chosen] += counts[number]
+        span = slice(counts.indptr[number], counts.indptr[number + 1])
+        which, count = counts.indices[span], counts.data[span]
+        options = sorted(empty) if len(empty) >= len(names) - done else range(len(shares))
+        lack = (wanted - filled)[np.ix_(options, which)]
+        misfit = (count * (count - 2 * lack)).sum(axis=1)  # (lack − count)² − lack²
+        chosen = options[int(np.argmin(misfit))]
+        filled[chosen, which] += count
+        empty.discard(chosen)
         bins[number] = chosen
     return bins[group]
 

@@ -23,6 +23,7 @@ def _shard(
     seed: int = 0,
     skip_bad: bool = False,
     label_levels: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
 ) -> int:
     """Write a data set as plain tar shards with an index; then `striate train OUT`, here or behind
     a URL.
@@ -34,11 +35,18 @@ def _shard(
         seed: of the order in which images are written
         skip_bad: leave out images that cannot be read
         label_levels: a name for each folder level that is a label
+        columns: of a CSV, to be kept beside the labels: groups, times, weights
     """
+    from striate.core.errors import DataError
     from striate.data.shards import parse_size, write_shards
     from striate.data.sources import open_source
 
-    found = open_source(source, label_levels)
+    found = open_source(source, label_levels, columns)
+    there = {name for part in found.parts.values() for name in part.columns}
+    if missing := sorted(set(columns) - there):
+        raise DataError(
+            f"{source} has no column '{missing[0]}'", "Give names in the header of a CSV."
+        )
     for name in write_shards(found, out, size=parse_size(size), seed=seed, skip_bad=skip_bad):
         size_mb = (out / name).stat().st_size / 1e6
         print(f"{out / name}  {size_mb:,.1f} MB")

@@ -27,6 +27,8 @@ def _show(
     png: Path = Path("contact-sheet.png"),
     seed: int = 0,
     label_levels: tuple[str, ...] = (),
+    group_by: str = "",
+    time_by: str = "",
 ) -> int:
     """Counts, sizes, splits and classes of a data set, and a contact sheet of it.
 
@@ -35,13 +37,17 @@ def _show(
         png: where to write the contact sheet
         seed: of the splits that Striate makes
         label_levels: a name for each folder level that is a label
+        group_by: as in training: a regular expression on the path, or a column of a CSV
+        time_by: likewise
     """
     from striate.data.check.survey import sample_headers
     from striate.data.dataset import open_dataset
     from striate.data.sheet import contact_sheet
     from striate.data.splits import Splitting
 
-    dataset = open_dataset(source, Splitting(seed), label_levels=label_levels)
+    dataset = open_dataset(
+        source, Splitting(seed, group_by=group_by, time_by=time_by), label_levels=label_levels
+    )
     console = Console(highlight=False)
     kind = "several labels an image" if dataset.multi_label else "one label an image"
     print(f"{dataset.source}: {len(dataset.classes)} classes, {kind}")

@@ -7,7 +7,7 @@ import gzip
 import io
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,9 +20,10 @@ from striate.data.images import Images, content_hash
 
 @dataclass(frozen=True)
 class Registered:
-    """An image as a run knew it."""
+    """An image as a run knew it; `part` is its split in the source: train, val, test or all."""
 
     split: str
+    part: str
     key: str
     content: str
 
@@ -31,26 +32,32 @@ def read_registered(packed: bytes, where: str) -> list[Registered]:
     """The rows of a run's images.csv.gz. Raises RunError if it is damaged."""
     try:
         rows = list(csv.DictReader(io.StringIO(gzip.decompress(packed).decode("utf-8"))))
-        return [Registered(row["split"], row["image"], row["blake2b"]) for row in rows]
+        return [Registered(row["split"], row["part"], row["image"], row["blake2b"]) for row in rows]
     except (OSError, EOFError, KeyError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise RunError(f"{where} is damaged: {error}", "Copy the whole run once more.") from None
 
 
-def changes(registered: Iterable[Registered], parts: Iterable[Images]) -> list[Finding]:
+def changes(registered: Iterable[Registered], parts: Mapping[str, Images]) -> list[Finding]:
     """Findings for changed, missing and unreadable images (fail), and new ones (note)."""
-    now: dict[str, set[str]] = defaultdict(set)
-    for images in parts:
+    known = list(registered)
+    divided_otherwise = {r.part for r in known} != parts.keys()  # then names alone must do
+
+    def identity(part: str, key: str) -> tuple[str, str]:
+        return ("" if divided_otherwise else part, key)
+
+    now: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for name, images in parts.items():
         hashes = in_threads(partial(_hash, images), range(len(images)), threads_for(images))
         for index, content in enumerate(hashes):
-            now[images.key(index)].add(content)
-    known = list(registered)
+            now[identity(name, images.key(index))].add(content)
+    there = {r: now.get(identity(r.part, r.key), set()) for r in known}
     changed = [
         f"{r.split} {r.key}"
-        for r in known
-        if now.get(r.key) and r.content and r.content not in now[r.key]
+        for r, found in there.items()
+        if found and r.content not in ("", *found)
     ]
-    missing = [f"{r.split} {r.key}" for r in known if not now.get(r.key)]
-    new = sorted(now.keys() - {r.key for r in known})
+    missing = [f"{r.split} {r.key}" for r, found in there.items() if not found]
+    new = sorted(key for _, key in now.keys() - {identity(r.part, r.key) for r in known})
     findings = [
         Finding(
             rule,

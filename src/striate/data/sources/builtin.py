@@ -80,14 +80,14 @@ def open_object(data: Any) -> Listing:
         parts = {name: _object_part(value) for name, value in data.items()}
     else:
         parts = {WHOLE: _object_part(data)}
-    several = {
-        _is_table(value) for value in (data.values() if isinstance(data, Mapping) else [data])
-    }
-    return Listing("arrays in memory", parts, several == {True})
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, tuple) and np.ndim(value[1]) == 2
+    several = {name for name, part in parts.items() if part.targets.ndim == 2}
+    if several not in (set(), set(parts)):
+        raise DataError(
+            f"several labels an image in {', '.join(sorted(several))}, one in "
+            f"{', '.join(sorted(set(parts) - several))}",
+            "Give every split a 0/1 table (N, classes), or every split one label an image.",
+        )
+    return Listing("arrays in memory", parts, bool(several))
 
 
 def _object_part(value: Any) -> Part:
@@ -109,7 +109,7 @@ def _array_part(images: Any, labels: Any) -> Part:
             f"images of shape {np.shape(images)}",
             "Expected (N, H, W), (N, H, W, 1) or (N, H, W, 3).",
         )
-    if len(array) != len(table) or table.ndim not in (1, 2):
+    if table.ndim not in (1, 2) or len(array) != len(table):
         raise DataError(
             f"{len(array)} images and labels of shape {table.shape}",
             "Expected N integers or names, or a 0/1 table (N, classes).",

@@ -4,7 +4,8 @@
     train-000000.tar      plain POSIX tars: 000000000.jpg, 000000000.cls, …
     train.entries.npy     for each image its shard, offset, size and content hash
     train.labels.npy      for each image its class, or with several labels a row of 0 and 1
-    train.names.npy, train.ends.npy      where it came from, as flat text
+    train.names.npy, train.names-ends.npy   where it came from, as flat text
+    train.column0.npy, …  what else a table said of it, likewise; the index names the columns
 
 The arrays are mapped from the files, so ten million entries open at once and cost no memory until
 they are used. Behind a URL (`http://`, `s3://`, whatever fsspec knows) images are byte ranges.
@@ -158,13 +159,21 @@ def _part(place: Place, split: str, index: dict[str, Any]) -> Part:
     if split not in (*SPLIT_NAMES.values(), WHOLE) or not all(map(_SHARD.fullmatch, shards)):
         raise DataError(f"{place.root}/{INDEX}: '{split}' and {shards[:3]} are no names of ours")
     entries, labels = (place.array(f"{split}.{kind}.npy") for kind in ("entries", "labels"))
-    text, ends = (place.array(f"{split}.{kind}.npy") for kind in ("names", "ends"))
-    same = len(entries) == len(labels) == len(ends)
+    kinds = {name: f"column{number}" for number, name in enumerate(index["columns"])}
+    columns = {name: _strings(place, split, kind) for name, kind in kinds.items()}
+    names = _strings(place, split, "names")
+    texts = (names, *columns.values())
+    same = {len(labels), *map(len, texts)} == {len(entries)}
     known = not len(labels) or 0 <= labels.min() <= labels.max() < max(2, len(classes))
-    if entries.dtype != ENTRY or not same or not known or (len(ends) and ends[-1] > len(text)):
+    ended = all(not len(t) or t.ends[-1] <= len(t.text) for t in texts)
+    if entries.dtype != ENTRY or not (same and known and ended):
         raise DataError(
             f"{place.root}: the arrays of the {split} split do not fit together",
             "Write the shards anew, or copy them once more.",
         )
-    images = ShardImages(place, shards, entries, Strings(text, ends))
-    return Part(images, classes, labels if index["multi_label"] else labels.astype(np.int64))
+    targets = labels if index["multi_label"] else labels.astype(np.int64)
+    return Part(ShardImages(place, shards, entries, names), classes, targets, (), columns)
+
+
+def _strings(place: Place, split: str, kind: str) -> Strings:
+    return Strings(*(place.array(f"{split}.{name}.npy") for name in (kind, f"{kind}-ends")))

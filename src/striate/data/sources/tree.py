@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import lzma
 import os
+import posixpath
 import tarfile
 import zipfile
 import zlib
@@ -241,7 +242,12 @@ def _scan_tar(path: Path) -> Tree:
         with tarfile.open(path) as archive:
             members = archive.getmembers()
             _check_members([member.name for member in members], path)
-            plain = [_behind(archive, m) for m in members if m.isfile() or m.islnk()]
+            named = {member.name.removeprefix("./"): member for member in members}
+            plain = [
+                _behind(named, m)
+                for m in members
+                if m.isfile() or m.islnk() or (m.issym() and is_image_name(m.name))
+            ]
             reader = _tar_reader(archive, plain, path)
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
@@ -252,14 +258,14 @@ def _scan_tar(path: Path) -> Tree:
     return Tree(files, folders, reader, f"{path}#")
 
 
-def _behind(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The member; of a hard link, under its own name, what it stands for."""
-    if not member.islnk():
+def _behind(named: dict[str, tarfile.TarInfo], member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The member; of a link, under its own name, what it stands for."""
+    if member.isfile():
         return member
-    try:
-        target = archive.getmember(member.linkname)
-    except KeyError:
-        raise tarfile.TarError(f"{member.name} links to {member.linkname}, not in it") from None
+    base = posixpath.dirname(member.name) if member.issym() else ""
+    target = named.get(posixpath.normpath(posixpath.join(base, member.linkname)))
+    if not target or not target.isfile():
+        raise tarfile.TarError(f"{member.name} links to {member.linkname}: no file in it")
     linked = copy.copy(target)
     linked.name = member.name
     return linked
