@@ -87,7 +87,7 @@ def jpeg(folder: Path) -> bool:
     theirs: list[float] = []
     first: dict[str, list[float]] = {"full": [], "off": []}
     second: dict[str, list[float]] = {"full": [], "off": []}
-    for _ in range(3):
+    for _ in range(6):
         theirs.append(_timed(lambda: sum(1 for _ in loader)))
         pipe = Pipeline(0, {"resized": 0.65, "flip": 0.5}, About(224, np.full(3, 120.0)))
         for check in ("full", "off"):
@@ -102,7 +102,7 @@ def jpeg(folder: Path) -> bool:
             shutil.rmtree(folder / "cache")
     limit = _timed(lambda: _decode_only(encoded))
     n = len(encoded)
-    print(f"  torchvision: {n / min(theirs):,.0f} images/s (best of three, as all)")
+    print(f"  torchvision: {n / min(theirs):,.0f} images/s (best of six, as all)")
     for check, what in (("full", "everything checked first"), ("off", "--data.check off")):
         print(f"  first epoch, {what}: {n / min(first[check]):,.0f} images/s; "
               f"second: {n / min(second[check]):,.0f}")  # fmt: skip

@@ -188,9 +188,8 @@ def test_wrong_ending():
 
 def test_unify_crop_keeps_the_aspect():
     wide = smooth(20, 40)
-    expected = (
-        Image.fromarray(wide).resize((20, 10), Image.Resampling.BILINEAR).crop((5, 0, 15, 10))
-    )
+    square = Image.fromarray(wide).crop((10, 0, 30, 20))
+    expected = square.resize((10, 10), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(unify(wide, 10, 3, "crop"), np.asarray(expected))
 
 
@@ -251,4 +250,13 @@ def test_a_png_s_orientation_behind_its_pixels_is_seen():
     exif[0x0112] = 6
     data = save(Image.fromarray(smooth()), "PNG", exif=exif)
     assert read_header(data, LIMIT).width == 20
+    assert decode(data, LIMIT).shape == (30, 20, 3)
+
+
+def test_an_orientation_in_a_jpeg_s_xmp_is_seen():
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6"/>'
+    segment = b"http://ns.adobe.com/xap/1.0/\0" + xmp + b"</rdf:RDF></x:xmpmeta>"
+    plain = save(Image.fromarray(smooth()), "JPEG")
+    data = plain[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + plain[2:]
+    assert decode(plain, LIMIT).shape == (20, 30, 3)
     assert decode(data, LIMIT).shape == (30, 20, 3)

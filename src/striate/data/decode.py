@@ -126,8 +126,7 @@ def _upright(image: Image.Image, orientation: int, wanted: int) -> Pixels:
 def _plain_jpeg(data: bytes, max_megapixels: float, wanted: int) -> tuple[Header, Pixels] | None:
     """The common case without Pillow: grey or YCbCr, no metadata that could matter. None if it is
     not that, or damaged: Pillow then decides whether too much, and says why."""
-    start = data[:_MARKERS]
-    if data[:3] != b"\xff\xd8\xff" or b"Exif\0" in start or b"MPF\0" in start:
+    if not _without_metadata(data):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -140,6 +139,19 @@ def _plain_jpeg(data: bytes, max_megapixels: float, wanted: int) -> tuple[Header
     except ValueError:
         return None
     return Header(width, height, 1 if grey else 3, "JPEG"), pixels
+
+
+def _without_metadata(data: bytes) -> bool:
+    """Whether this is a JPEG that says nothing of its orientation or of further pictures."""
+    at = 2 if data[:2] == b"\xff\xd8" else len(data)
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xDA:  # the pixels
+            return True
+        if marker == 0xE1 or data[at + 4 : at + 8] == b"MPF\0":  # EXIF or XMP; several pictures
+            return False
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
 
 
 def _reduced(size: tuple[int, int], wanted: int) -> int:
@@ -170,17 +182,21 @@ def to_array(image: Image.Image) -> Pixels:
 def unify(pixels: Pixels, size: int, channels: int, resize: Resize) -> Pixels:
     """Any uint8 (H, W, C) → (size, size, channels).
 
-    crop: the shorter side becomes `size`, then the centre is cut; squash: stretched; pad: the
-    longer side becomes `size`, the rest is black. Grey is repeated for 3 channels; colour
-    becomes grey by ITU-R 601 weights.
+    crop: the central square is resized; squash: stretched; pad: the longer side becomes `size`,
+    the rest is black. Grey is repeated for 3 channels; colour becomes grey by ITU-R 601 weights.
     """
     if pixels.shape[2] != channels:
         pixels = np.repeat(pixels, 3, axis=2) if channels == 3 else _grey(pixels)
     height, width = pixels.shape[:2]
-    if (height, width) == (size, size):
-        return pixels
-    new_height, new_width = _new_sides(height, width, size, resize)
-    return _centred(resized(pixels, new_height, new_width), size)
+    if resize == "pad":
+        longer = max(height, width)
+        new_height, new_width = (max(1, round(side * size / longer)) for side in (height, width))
+        return _padded(resized(pixels, new_height, new_width), size)
+    if resize == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        pixels = pixels[top : top + side, left : left + side]
+    return resized(pixels, size, size)
 
 
 @dataclass(frozen=True)
@@ -199,16 +215,6 @@ class Unified:
     def fit(self, pixels: Pixels) -> Pixels:
         """uint8 (H, W, C) → (size, size, channels)."""
         return unify(pixels, self.size, self.channels, self.resize)
-
-
-def _new_sides(height: int, width: int, size: int, resize: Resize) -> tuple[int, int]:
-    if resize == "squash":
-        return size, size
-    side = min(height, width) if resize == "crop" else max(height, width)
-    new_height, new_width = (max(1, round(s * size / side)) for s in (height, width))
-    if resize == "crop":  # a 1×10000 image must not become 32×320000 before its centre is cut
-        return min(new_height, 16 * size), min(new_width, 16 * size)
-    return new_height, new_width
 
 
 def resized(pixels: Pixels, height: int, width: int, nearest: bool = False) -> Pixels:
@@ -235,19 +241,11 @@ def resized_all(images: Pixels, height: int, width: int, nearest: bool = False) 
     return np.ascontiguousarray(y)
 
 
-def _centred(pixels: Pixels, size: int) -> Pixels:
-    """Cut or pad each side to `size`, about the centre."""
-    for axis in (0, 1):
-        extra = pixels.shape[axis] - size
-        if extra > 0:
-            start = extra // 2
-            pixels = pixels[start : start + size] if axis == 0 else pixels[:, start : start + size]
-        elif extra < 0:
-            before = -extra // 2
-            widths = [(0, 0)] * 3
-            widths[axis] = (before, -extra - before)
-            pixels = np.pad(pixels, widths)
-    return pixels
+def _padded(pixels: Pixels, size: int) -> Pixels:
+    """Black around the image, which stays in the middle."""
+    before = [(size - side) // 2 for side in pixels.shape[:2]]
+    widths = [(b, size - side - b) for b, side in zip(before, pixels.shape[:2], strict=True)]
+    return np.pad(pixels, [*widths, (0, 0)])
 
 
 def _grey(pixels: Pixels) -> Pixels:
