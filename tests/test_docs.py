@@ -5,8 +5,6 @@ Shown output must appear in order; `…` stands for anything, and figures may di
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -54,38 +52,22 @@ def assert_shown(shown, out):
         assert any(got == want if exact else got.startswith(start) for got in lines), line
 
 
-def run(*command, folder, code=0):
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert done.returncode == code, (command, done.stderr)
-    return done.stdout
-
-
-def run_command(command, folder):
-    command, _, code = command.partition("# exit code ")
-    arguments = shlex.split(command)
-    assert arguments[0] == "striate", f"only striate commands are executed, found: {command}"
-    return run(
-        Path(sys.executable).with_name("striate"),
-        *arguments[1:],
-        folder=folder,
-        code=int(code or 0),
-    )
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_page(page, tmp_path):
+def test_page(page, striate_cli):
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert blocks, "a page without an executed example"
-    so_far = ""
+    program = {"__name__": "__main__"}  # a page's blocks are one, as a reader types them
     for language, block in blocks:
-        if language == "python":  # a page's blocks are one program, as a reader types them
-            so_far += block
-            run(sys.executable, "-c", so_far, folder=tmp_path)
+        if language == "python":
+            exec(compile(block, page.name, "exec"), program)
             continue
-        for command, shown in commands(block):
-            assert_shown(shown, run_command(command, tmp_path))
+        for line, shown in commands(block):
+            command, _, code = line.partition("# exit code ")
+            name, *arguments = shlex.split(command)
+            assert name == "striate", f"only striate commands are executed, found: {command}"
+            ended, out, err = striate_cli(*arguments)
+            assert ended == int(code or 0), (command, err)
+            assert_shown(shown, out)
 
 
 def test_the_page_of_maps_is_complete():

@@ -68,11 +68,11 @@ def test_alike_and_unlike():
 def test_the_interval_is_honest():
     """For alike splits 0.5 lies in it nearly always."""
     inside = 0
-    for seed in range(20):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         found = told_apart(rng.normal(size=(150, 8)), rng.normal(size=(150, 8)), seed)
         inside += found.low <= 0.53
-    assert inside >= 18
+    assert inside >= 7
 
 
 def test_a_weak_network_does_not_accuse(tmp_path):

@@ -135,7 +135,7 @@ def test_train_takes_rules_and_networks(striate_cli):
         (["--network", "dense 4"], "no layer 'dense'"),
         (["--lr", "1e9"], "not finite"),
         (["--seed", "-1"], "--seed"),
-        (["--network", "flatten, fc 9999999, fc 9999999, fc classes"], "does not fit in memory"),
+        (["--network", "flatten, fc 9999999999, fc classes"], "does not fit in memory"),
     ],
 )
 def test_train_refuses(striate_cli, flags, piece):
