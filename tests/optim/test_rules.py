@@ -57,7 +57,7 @@ def written_out(name):
     return np.array(path)
 
 
-@pytest.mark.parametrize("name", UPDATE_RULES)
+@pytest.mark.parametrize("name", sorted(set(UPDATE_RULES) - {"muon"}))  # see test_muon.py
 def test_paths_equal_the_formulas(name):
     np.testing.assert_allclose(path_of(name), written_out(name), rtol=1e-8, atol=1e-10)
 

@@ -43,8 +43,9 @@ class Data:
     prepare: Literal["standardise", "mean_image", "unit", "symmetric", "whiten"] = "standardise"
     """Per-channel mean and deviation, mean image, [0,1], [-1,1], or PCA whitening of the colours
     (D1); measured on training."""
-    val_fraction: Share = 0.1
-    """Share of the training images kept for validation where the data has no such split."""
+    val_fraction: Share | Auto = "auto"
+    """Share of the training images kept for validation where the data has no such split; auto: a
+    tenth, of large sets about 2,500 images, or ten of each class."""
     test_fraction: Share = 0.2
     """Share of all images kept for the test where the data has no such split."""
     group_by: str = ""
@@ -151,7 +152,10 @@ class Model:
     """torchvision's ResNets, AlexNet, GoogLeNet, Inception: a first layer that keeps the
     resolution; auto: below 96 pixels."""
     initialiser: str = "auto"
-    """auto (the network's own), gaussian, xavier, he, orthogonal."""
+    """auto (the network's own), gaussian, xavier, he, orthogonal, dirac."""
+    whiten: bool | Auto = "auto"
+    """Fix the first layer to the principal directions of the training images' patches; auto: for
+    fastnet."""
     init_std: Positive | Auto = "auto"
     """Deviation of the gaussian initialiser; auto: 0.001 (T2)."""
     bias: float | Auto = "auto"
@@ -167,7 +171,7 @@ class Loss:
     name: str = "auto"
     """cross_entropy, hinge, mse, sigmoid (several labels an image); auto: by the labels."""
     label_smoothing: Share | Auto = "auto"
-    """Cross-entropy only: share of the target spread over all classes; auto: 0.1."""
+    """Cross-entropy only: share of the target spread over all classes; auto: 0.1, 0.2 for fastnet."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +180,9 @@ class Optim:
 
     __pydantic_config__ = _KNOWN_KEYS_ONLY
 
-    rule: str = "nesterov"
-    """sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw."""
+    rule: str = "auto"
+    """sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw, muon; auto: muon for fastnet, else
+    nesterov."""
     lr: Positive | Auto = "auto"
     """Peak learning rate; auto: a value that suits the rule and the batch size."""
     batch_size: Count | Auto = "auto"

@@ -14,7 +14,7 @@ from striate.core.findings import Finding
 from striate.data.images import Images, Indices
 from striate.data.sources import open_source
 from striate.data.sources.listing import WHOLE, Listing, Part, Targets, natural_order
-from striate.data.splits import Splitting, fold_of, hold_out, values_of
+from striate.data.splits import Splitting, fold_of, hold_out, usual_share, values_of
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,8 @@ def _divide(parts: dict[str, Part], origin: dict[str, str], how: Splitting) -> N
         parts["test"], parts["train"] = parts["train"].take(fold), parts["train"].take(rest)
         kind = f"grouped by {how.group_by}" if how.group_by else "stratified"
         origin["test"] = f"fold {how.fold} of {how.folds}, {kind}, seed {how.seed}"
-    for split, fraction in (("test", how.test), ("val", how.val)):
+    for split, wanted in (("test", how.test), ("val", how.val)):
+        fraction = usual_share(parts["train"]) if wanted is None else wanted
         if split not in parts and fraction > 0:
             kept, held = hold_out(parts["train"], fraction, how, f"split {split}")
             parts["train"], parts[split] = parts["train"].take(kept), parts["train"].take(held)

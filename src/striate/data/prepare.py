@@ -18,12 +18,14 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class Statistics:
     """Of the training images, in grey levels 0–255: per-channel mean and deviation (C,), mean image
-    (H, W, C) and the covariance of a pixel's channels (C, C)."""
+    (H, W, C), the covariance of a pixel's channels (C, C), and that of patches of 3×3 pixels
+    (9C, 9C) in the order channel, row, column."""
 
     mean: Floats
     deviation: Floats
     mean_image: Floats
     covariance: Floats
+    patches: Floats
 
     @property
     def colour_axes(self) -> tuple[Floats, Floats]:
@@ -45,7 +47,9 @@ class Statistics:
 def measure(batches: Iterable[Pixels]) -> Statistics:
     """Streaming statistics of uint8 (N, H, W, C) batches, exact in integers."""
     count, total, products = 0, None, None
+    patches = _Patches()
     for batch in batches:
+        patches.add(batch)
         flat = batch.reshape(-1, batch.shape[3]).astype(np.float64)
         batch_total = batch.sum(axis=0, dtype=np.int64)
         batch_products = flat.T @ flat  # integers below 2⁵³: exact in float64
@@ -59,7 +63,36 @@ def measure(batches: Iterable[Pixels]) -> Statistics:
     pixels = count * total.shape[0] * total.shape[1]
     covariance = products / pixels - np.outer(mean, mean)
     deviation = np.sqrt(np.maximum(np.diag(covariance), 0))
-    return Statistics(mean, deviation, mean_image, covariance)
+    return Statistics(mean, deviation, mean_image, covariance, patches.covariance())
+
+
+class _Patches:
+    """Streaming covariance of 3×3 patches, of about a thousand places in each image."""
+
+    def __init__(self) -> None:
+        self.count, self.total, self.products = 0, np.zeros(1), np.zeros((1, 1))
+
+    def add(self, batch: Pixels) -> None:
+        channels, step = batch.shape[3], max(1, min(batch.shape[1:3]) // 32)
+        if min(batch.shape[1:3]) < 3:
+            batch = np.pad(batch, [(0, 0), (1, 1), (1, 1), (0, 0)], "edge")
+        windows = np.lib.stride_tricks.sliding_window_view(batch, (3, 3), axis=(1, 2))
+        flat = windows[:, ::step, ::step].reshape(-1, 9 * channels).astype(np.float64)
+        self.count += len(flat)
+        self.total = self.total + flat.sum(axis=0)
+        self.products = self.products + flat.T @ flat
+
+    def covariance(self) -> Floats:
+        mean = self.total / self.count
+        return self.products / self.count - np.outer(mean, mean)
+
+
+def patch_covariance(kind: Kind, found: Statistics) -> Floats:
+    """Covariance of prepared 3×3 patches (9C, 9C): what the first layer sees."""
+    scale = shift_and_scale(kind, found)[1].astype(np.float64)
+    mix = scale if scale.ndim == 2 else np.diag(scale)
+    whole = np.kron(mix, np.eye(9))
+    return whole.T @ found.patches @ whole
 
 
 def shift_and_scale(

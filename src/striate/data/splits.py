@@ -26,11 +26,11 @@ class Splitting:
 
     group_by, time_by: a column of a table, or a regular expression whose first group (or whole
     match) in an image's path is the group or the time. folds, fold: `fold` of `folds` (from 1) is
-    the test part; 0: no folds.
+    the test part; 0: no folds. val None: see `usual_share`.
     """
 
     seed: int = 0
-    val: float = 0.1
+    val: float | None = None
     test: float = 0.2
     group_by: str = ""
     time_by: str = ""
@@ -43,6 +43,12 @@ class Splitting:
             return f"{share:.0%}, the latest by {self.time_by}"
         kind = f"grouped by {self.group_by}" if self.group_by else "stratified"
         return f"{share:.0%} of training, {kind}, seed {self.seed}"
+
+
+def usual_share(part: Part) -> float:
+    """Of validation: a tenth, of large sets about 2,500 images, or ten of each class."""
+    enough = max(2500, 10 * len(part.names))
+    return min(0.1, enough / max(1, len(part)))
 
 
 def hold_out(part: Part, fraction: float, how: Splitting, purpose: str) -> tuple[Places, Places]:

@@ -14,23 +14,27 @@ def fastnet(
 ) -> nn.Module:
     """The default: a VGG-like network for short trainings on 8 to 224 pixels.
 
-    Strided 3×3 layers bring large images to at most 48 pixels; then a 2×2 layer and two or three
-    stages of conv–pool–norm–GELU and conv–norm–GELU; global max pooling; a linear head whose
-    outputs are divided by 8, which keeps the first loss near ln(classes). The plan of the stages
-    follows the fast CIFAR-10 trainings (Jordan 2024, arXiv:2404.00498).
+    A 2×2 layer (3×3 for grey images) whose filters can be patches' principal directions, each with
+    both signs (see `whiten_first`); for large images it is 3×3, and strided layers follow down to
+    48 pixels. Then
+    two or three stages of conv–pool–norm–GELU and conv–norm–GELU, which start as the identity as
+    far as they can; global max pooling; a linear head whose outputs are divided by 9, which keeps
+    the first loss near ln(classes). Norm layers shift and do not scale. The plan follows the fast
+    CIFAR-10 trainings (Jordan 2024, arXiv:2404.00498).
     """
-    side, previous, layers = image_size, channels, []
-    wide = [max(8, round(n * width / 8) * 8) for n in (32, 64, 256, 256)]
+    large = image_size > 48
+    kernel, stride = 3 if large or channels == 1 else 2, 2 if large else 1
+    previous, side = 2 * channels * kernel**2, (image_size - kernel) // stride + 1
+    layers = [nn.Conv2d(channels, previous, kernel, stride), nn.GELU()]
+    wide = [max(8, round(n * width / 8) * 8) for n in (64, 256, 256)]
     while side > 48:
         layers += _conv_norm(previous, wide[0], stride=2)
         side, previous = (side + 1) // 2, wide[0]
-    layers += [nn.Conv2d(previous, wide[0], 2), nn.GELU()]
-    previous = wide[0]
-    for outputs in wide[1:] if side >= 16 else wide[1:3]:
+    for outputs in wide if side >= 15 else wide[:2]:
         layers += [
-            nn.Conv2d(previous, outputs, 3, padding=1, bias=False),
+            _conv(previous, outputs),
             nn.MaxPool2d(2),
-            nn.BatchNorm2d(outputs, momentum=0.2),
+            _norm(outputs),
             nn.GELU(),
             *_conv_norm(outputs, outputs),
         ]
@@ -40,7 +44,7 @@ def fastnet(
         nn.AdaptiveMaxPool2d(1),
         nn.Flatten(),
         nn.Dropout(dropout),
-        ScaledLinear(previous, num_classes, 1 / 8),
+        ScaledLinear(previous, num_classes, 1 / 9),
     )
 
 
@@ -140,5 +144,18 @@ def alexnet_grouped(num_classes: int, dropout: float = 0.5) -> nn.Module:
 
 
 def _conv_norm(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [_conv(inputs, outputs, stride), _norm(outputs), nn.GELU()]
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
     conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-    return [conv, nn.BatchNorm2d(outputs, momentum=0.2), nn.GELU()]
+    nn.init.dirac_(conv.weight[: min(inputs, outputs)])
+    return conv
+
+
+def _norm(outputs: int) -> nn.Module:
+    """Averages of the last few steps, which short trainings need; a scale before the next layer's
+    normalisation would say nothing."""
+    norm = nn.BatchNorm2d(outputs, momentum=0.4)
+    norm.weight.requires_grad = False
+    return norm

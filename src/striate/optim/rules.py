@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Rule:
     """A torch.optim class, the recipe knobs that it uses with their defaults, and its rates.
 
-    `lr` suits batches of 256 and a network with normalisation, `lr_plain` one without.
+    `lr` suits batches of 256 and a network with normalisation, `lr_plain` one without. Biases and
+    the last layer get so many times the rate. `turns`: other weights are turned (see muon.py).
     """
 
     optimiser: str
@@ -24,6 +25,9 @@ class Rule:
     lr_plain: float
     knobs: dict[str, float] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
+    bias_rate: float = 1.0
+    head_rate: float = 1.0
+    turns: bool = False
 
 
 UPDATE_RULES: dict[str, Rule] = {
@@ -34,9 +38,13 @@ UPDATE_RULES: dict[str, Rule] = {
     "rmsprop": Rule("RMSprop", 2e-3, 5e-4, {"rho": 0.99, "eps": 1e-8}),
     "adam": Rule("Adam", 4e-3, 1e-3, {"momentum": 0.9, "rho": 0.999, "eps": 1e-8}),
     "adamw": Rule("AdamW", 4e-3, 1e-3, {"momentum": 0.9, "rho": 0.999, "eps": 1e-8}),
+    "muon": Rule("Muon", 0.11, 0.02, {"momentum": 0.6}, {}, 33.0, 4.5, turns=True),
 }
 
-ADAPTIVE = frozenset({"adagrad", "rmsprop", "adam", "adamw"})
+_PLAIN_MOMENTUM = 0.85
+"""Of the parameters that muon does not turn."""
+
+ADAPTIVE = frozenset({"adagrad", "rmsprop", "adam", "adamw", "muon"})
 """Rules whose step does not shrink with the gradient: their rate grows with √batch, not batch."""
 
 
@@ -56,10 +64,19 @@ def default_rate(name: str, batch_size: int, *, normalised: bool) -> float:
 
 
 def make_optimiser(
-    net: nn.Module, name: str, *, lr: float, l2: float, knobs: dict[str, float]
+    net: nn.Module,
+    name: str,
+    *,
+    lr: float,
+    l2: float,
+    knobs: dict[str, float],
+    bfloat16: bool = False,
 ) -> torch.optim.Optimizer:
-    """The torch optimiser; weight decay reaches weights only, not biases and norm layers."""
+    """The optimiser; weight decay reaches weights only, not biases and norm layers, and not those
+    that are turned, whose length means nothing. A group's rate is `lr` times its `share`."""
     import torch
+
+    from striate.optim.muon import Muon
 
     rule = find_rule(name)
     options: dict[str, Any] = dict(rule.fixed)
@@ -73,8 +90,18 @@ def make_optimiser(
         options["momentum"] = knobs["momentum"]
     weights = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": l2}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": weights[:-1], "weight_decay": l2, "share": 1.0},
+        {"params": weights[-1:], "weight_decay": l2, "share": rule.head_rate},
+        {"params": others, "weight_decay": 0.0, "share": rule.bias_rate},
+    ]
+    if rule.turns:
+        groups[0] |= {"turn": True, "weight_decay": 0.0}
+        for group in groups[1:]:
+            group["momentum"] = _PLAIN_MOMENTUM
     groups = [group for group in groups if group["params"]]
+    if rule.turns:
+        return Muon(groups, lr, dtype=torch.bfloat16 if bfloat16 else torch.float32, **options)
     optimiser: torch.optim.Optimizer = getattr(torch.optim, rule.optimiser)(
         groups, lr=lr, foreach=True, **options
     )

@@ -109,7 +109,7 @@ def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, floa
     net, device = state.net, job.runtime.device
     before = [buffer.clone() for buffer in net.buffers()]
     for group in state.optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["share"]
     x = job.runtime.on_device(batch.images)
     with seeded(job.seed, state.position.step, device):
         with job.runtime.autocast():

@@ -32,7 +32,7 @@ from striate.data.loader import (
     sampled_plan,
     steps_per_epoch,
 )
-from striate.data.prepare import Statistics, measure, shift_and_scale
+from striate.data.prepare import Statistics, measure, patch_covariance, shift_and_scale
 from striate.data.read import (
     Reader,
     positions_without,
@@ -41,7 +41,7 @@ from striate.data.read import (
 )
 from striate.data.splits import Splitting
 from striate.models.fit import check_fits, has_norm
-from striate.models.initialise import initialise
+from striate.models.initialise import initialise, whiten_first
 from striate.models.network import Network
 from striate.optim.regularise import MovingAverage, add_l1_gradient, limit_norms
 from striate.optim.rules import find_rule, make_optimiser
@@ -125,7 +125,8 @@ def open_as(recipe: Recipe, source: Any, *, strict: bool = True) -> Dataset:
     return open_dataset(
         source,
         Splitting(
-            recipe.seed, data.val_fraction, data.test_fraction, data.group_by, data.time_by,
+            recipe.seed, None if data.val_fraction == "auto" else data.val_fraction,
+            data.test_fraction, data.group_by, data.time_by,
             data.folds, data.fold,
         ),
         label_levels=data.label_levels,
@@ -264,12 +265,19 @@ def fresh_state(
             0.001 if std == "auto" else std,
             None if bias == "auto" else bias,
         )
+        if statistics is not None and recipe.model.whiten is True:
+            whiten_first(net.backbone, patch_covariance(recipe.data.prepare, statistics))
     placed = _laid_out(net, recipe).to(runtime.device)
     knobs = {k: getattr(recipe.optim, k) for k in find_rule(recipe.optim.rule).knobs}
     assert recipe.optim.lr != "auto"
     assert recipe.regularise.l2 != "auto"
     optimiser = make_optimiser(
-        placed, recipe.optim.rule, lr=recipe.optim.lr, l2=recipe.regularise.l2, knobs=knobs
+        placed,
+        recipe.optim.rule,
+        lr=recipe.optim.lr,
+        l2=recipe.regularise.l2,
+        knobs=knobs,
+        bfloat16=runtime.precision == "bfloat16",
     )
     decay = recipe.regularise.average_decay
     average = None if decay == "auto" else MovingAverage(placed, decay)
@@ -284,7 +292,7 @@ def network_of(recipe: Recipe, classes: int, statistics: Statistics | None) -> N
     if statistics is None:
         blank = np.ones(channels)
         image, pairs = np.ones((size, size, channels)), np.eye(channels)
-        statistics = Statistics(blank, blank, image, pairs)
+        statistics = Statistics(blank, blank, image, pairs, np.eye(9 * channels))
     shift, scale = shift_and_scale(recipe.data.prepare, statistics)
     backbone = build_network(recipe, classes)
     return Network(

@@ -65,9 +65,9 @@ class Decisions:
 def check_used(recipe: Recipe) -> None:
     """Refuse unknown names, and a knob that the chosen rule, schedule, crop … does not use."""
     _check_names(recipe)
-    rule, schedule = find_rule(recipe.optim.rule), find_schedule(recipe.schedule.name)
+    name, schedule = _usual_rule(recipe)[0], find_schedule(recipe.schedule.name)
     unused = [
-        *_foreign(recipe, "optim", recipe.optim.rule, rule.knobs, ("momentum", "rho", "eps")),
+        *_foreign(recipe, "optim", name, find_rule(name).knobs, ("momentum", "rho", "eps")),
         *_foreign(
             recipe, "schedule", recipe.schedule.name, schedule.defaults, ("gamma", "step_epochs")
         ),
@@ -166,6 +166,7 @@ def settle_shape(at: Decisions, headers: Headers) -> None:
     at.settle("data.channels", choose_channels)
     if name in TAKES_STEM:
         at.settle("model.small_stem", lambda: _small_stem(at.recipe.data.image_size))
+    at.default("model.whiten", name == "fastnet", "as fastnet is meant to start")
     if name == "fastnet":
         at.settle(
             "model.width",
@@ -251,8 +252,11 @@ def settle_training(at: Decisions, images: int, *, multi_label: bool, normalised
     """Loss, batch size, rates, regularisers and epochs."""
     loss = at.settle("loss.name", lambda: _default_loss(multi_label))
     if loss == "cross_entropy":
-        at.settle("loss.label_smoothing", lambda: (0.1, "the default of cross-entropy"))
+        quick = at.recipe.model.name == "fastnet"
+        why = "fastnet's short trainings" if quick else "the default of cross-entropy"
+        at.default("loss.label_smoothing", 0.2 if quick else 0.1, why)
     batch = at.settle("optim.batch_size", lambda: _batch_size(images))
+    at.settle("optim.rule", lambda: _usual_rule(at.recipe))
     rule = find_rule(at.recipe.optim.rule)
     for knob, value in rule.knobs.items():
         at.default(f"optim.{knob}", value, f"{at.recipe.optim.rule}'s usual value")
@@ -280,11 +284,21 @@ def settle_schedule(at: Decisions) -> None:
     epochs = at.recipe.budget.epochs
     assert epochs != "auto"
     name = at.recipe.schedule.name
+    if name == "one_cycle" and at.recipe.optim.rule == "muon":
+        at.default("schedule.warmup", 0.0, "muon's steps are of one length from the start")
     for knob, value in find_schedule(name).defaults.items():
         if knob == "step_epochs":
             at.default("schedule.step_epochs", epochs / 3, "a third of the training")
         else:
             at.default(f"schedule.{knob}", value, f"{name}'s usual value")
+
+
+def _usual_rule(recipe: Recipe) -> tuple[str, str]:
+    """The chosen rule, or the network's usual one."""
+    if recipe.optim.rule != "auto":
+        return recipe.optim.rule, "chosen"
+    usual = "muon" if recipe.model.name == "fastnet" else "nesterov"
+    return usual, f"{recipe.model.name}'s usual rule"
 
 
 def _default_loss(multi_label: bool) -> tuple[str, str]:
@@ -300,13 +314,15 @@ def _batch_size(images: int) -> tuple[int, str]:
 
 
 def _weight_decay(rule: str) -> tuple[float, str]:
-    value = {"adamw": 0.05, "adam": 0.0, "rmsprop": 0.0, "adagrad": 0.0}.get(rule, 5e-4)
+    value = {"adamw": 0.05, "adam": 0.0, "rmsprop": 0.0, "adagrad": 0.0, "muon": 1.5e-3}.get(
+        rule, 5e-4
+    )
     return value, f"{rule}'s usual value"
 
 
 def _epochs(images: int, grey: bool) -> tuple[int, str]:
-    """Image presentations are held near a constant: 320,000, for grey images 220,000."""
-    presentations = 220_000 if grey else 320_000
+    """Image presentations are held near a constant: 220,000 in colour, 270,000 in grey."""
+    presentations = 270_000 if grey else 210_000
     epochs = int(min(40, max(4, round(presentations / images))))
     return epochs, f"about {presentations:,} {'grey ' * grey}images in all, 4 to 40 epochs"
 

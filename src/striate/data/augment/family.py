@@ -68,6 +68,11 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 """In the order in which they are applied."""
 
 
+TAKEN_IN_TURN = {"flip", "vertical flip"}
+"""What is drawn once for each image, u in even epochs and 1 − u in odd ones: with probability ½ it
+is then seen both ways in any two epochs, and none is seen twice alike (Jordan 2024)."""
+
+
 class Batch(NamedTuple):
     """Images uint8 (N, H, W, C) with their numbers; where two images are mixed, the numbers of the
     partners and the share (N,) of the first."""
@@ -139,6 +144,9 @@ class Pipeline:
 
     def _draw(self, ids: Ids, epoch: int) -> Draw:
         def draw(purpose: str, count: int) -> Floats:
+            if purpose in TAKEN_IN_TURN:
+                numbers = uniform(self.seed, 0, purpose, ids, count)
+                return 1 - numbers - 2.0**-53 if epoch % 2 else numbers
             return uniform(self.seed, epoch, purpose, ids, count)
 
         return draw
