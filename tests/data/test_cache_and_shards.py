@@ -20,7 +20,6 @@ from striate.data.cache import Cache, survey_key
 from striate.data.dataset import open_dataset
 from striate.data.decode import Unified
 from striate.data.images import UndecodableError
-from striate.data.loader import ranked
 from striate.data.read import Reader
 from striate.data.shards import parse_size, write_shards
 from striate.data.sources import open_source
@@ -307,23 +306,6 @@ def served():
     for server in servers:
         server.shutdown()
         server.server_close()
-
-
-class TestRanks:
-    @pytest.mark.parametrize("world", [1, 2, 3, 5])
-    def test_each_image_once_whatever_the_world(self, world):
-        plan = np.array_split(np.random.default_rng(0).permutation(103), 9)
-        parts = [ranked(plan, rank, world) for rank in range(world)]
-        for number, ids in enumerate(plan):
-            together = np.concatenate([part[number] for part in parts])
-            assert sorted(together) == sorted(ids)
-
-    def test_the_world_may_change_in_the_middle(self):
-        """Position is batches of the global plan, so the rest is the rest for any world."""
-        plan = np.array_split(np.random.default_rng(0).permutation(103), 9)
-        seen = [part[n] for rank in range(2) for part in [ranked(plan, rank, 2)] for n in range(4)]
-        seen += [part[n] for r in range(3) for part in [ranked(plan, r, 3)] for n in range(4, 9)]
-        assert sorted(np.concatenate(seen)) == list(range(103))
 
 
 class TestFake:

@@ -74,7 +74,9 @@ def test_recipe_yaml_repeats_the_run(tree, tmp_path):
     assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
-@pytest.mark.parametrize("extra", [{}, {"regularise.average": "ema"}, {"optim.rule": "adamw"}])
+@pytest.mark.parametrize(
+    "extra", [{}, {"regularise.average": "ema"}, {"optim.rule": "adamw"}, {"model": "lenet"}]
+)
 @pytest.mark.parametrize("at", [1, 3, 5, 8])
 def test_resumed_equals_uninterrupted(extra, at, tree, tmp_path):
     """Closed after any step, within an epoch or at its end, and continued: the same bits."""
@@ -93,6 +95,43 @@ def test_resumed_equals_uninterrupted(extra, at, tree, tmp_path):
         for rs in (whole, cut)
     ]
     assert scores[0] == scores[1]
+
+
+def test_checkpoints_between_epochs(tree, tmp_path):
+    """By steps and by time; the last few stay; the result is the same."""
+    knobs = {**KNOBS, "checkpoints.every_steps": 2, "checkpoints.keep": 3}
+    whole = consume(striate.stream(tree, run=tmp_path / "a", **KNOBS))
+    saved = [r.step for r in consume(striate.stream(tree, run=tmp_path / "b", **knobs))
+             if isinstance(r, Saved)]  # fmt: skip
+    per_epoch = next(r for r in whole if isinstance(r, Epoch)).step
+    assert saved == sorted({*range(2, per_epoch, 2), per_epoch, *(
+        per_epoch + s for s in range(2, per_epoch, 2)), 2 * per_epoch})  # fmt: skip
+    there = {int(p.name[5:]) for p in (tmp_path / "b" / "checkpoints").iterdir()}
+    assert set(saved[-3:]) <= there
+    assert len(there) <= 4
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    often = {**KNOBS, "checkpoints.every_minutes": 1e-9}
+    steps = [r for r in consume(striate.stream(tree, run=tmp_path / "c", **often))
+             if isinstance(r, Saved)]  # fmt: skip
+    assert len(steps) == 2 * per_epoch
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_extending_a_finished_run(tree, tmp_path):
+    striate.train(tree, run=tmp_path / "run", **KNOBS)
+    with pytest.raises(RunError, match="2 epochs are planned: 2 would extend nothing"):
+        striate.resume(tmp_path / "run", epochs=2)
+    run = striate.resume(tmp_path / "run", epochs=4)
+    assert run.finished.epochs == 4
+    records = list(RunDirectory(tmp_path / "run").records())
+    assert [r.epoch for r in records if isinstance(r, Epoch)] == [1, 2, 3, 4]
+    steps = [r.step for r in records if isinstance(r, Step)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert sum(type(r).__name__ == "Finished" for r in records) == 1
+    # interrupted in its longer plan, it is continued under that plan
+    stream = striate.api.session.resume(tmp_path / "run", epochs=6)
+    consume(stream, until=lambda r: isinstance(r, Epoch))
+    assert striate.resume(tmp_path / "run").finished.epochs == 6
 
 
 def test_stop_saves_and_resume_finishes(tree, tmp_path):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from striate.api.keeping import EXCLUDED, write_scores, write_setup
 from striate.core import recipe_io
 from striate.core.errors import DataError, RecipeError, RunError
+from striate.core.files import write_json
+from striate.core.group import Group, join
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
@@ -46,6 +50,7 @@ from striate.training.resolve import (
 from striate.training.state import State, load_weights, manifest_of
 from striate.training.timing import affordable_epochs, enough_threads, seconds_per_epoch, views_in
 
+T = TypeVar("T")
 Stop = Callable[[], bool]
 _TRAIN_SAMPLE = 5_000
 IN_MEMORY = "arrays in memory"
@@ -89,18 +94,22 @@ def stream(
     source = wanted.data.source if data is None or isinstance(data, str | Path) else data
     if data is None and wanted.data.source == IN_MEMORY:
         raise DataError("this recipe was used on Python objects", "Give the data to train on.")
-    folder = reserve_run(run, short_name(wanted.data.source))
+    group = join()
+    name = short_name(wanted.data.source)
+    folder = Path(group.decided(lambda: str(reserve_run(run, name))))
     early: list[Record] = [Started(str(folder), wanted.data.source)]
     try:
         yield early[0]
-        ready, at = yield from seen_by(early.append, _prepare(wanted, source, began))
+        preparing = _prepare_together(group, wanted, source, began)
+        ready, at = yield from seen_by(early.append, preparing)
     except BaseException:
-        release_run(folder)
+        if group.first:
+            release_run(folder)
         raise
-    with locked(folder):
-        directory = begin_run(folder, describe())
-        write_setup(directory, ready.found, _repeatable(wanted, at), at.made)
-        with Log(folder / "records.jsonl", offset=0) as log:
+    with locked(folder) if group.first else nullcontext():
+        group.decided(lambda: _begin(folder, ready, wanted, at))
+        directory = RunDirectory(folder)
+        with _log(directory, group, 0) as log:
             for record in early:
                 log.write(record)
             state = _fresh(ready)
@@ -108,16 +117,26 @@ def stream(
             yield from seen_by(log.write, story)
 
 
-def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> Iterator[Record]:
+def resume(
+    run: str | Path,
+    *,
+    data: Any = None,
+    epochs: int | None = None,
+    stop: Stop = lambda: False,
+) -> Iterator[Record]:
     """Continue a run from its last good checkpoint, as one stream of records.
 
-    A finished run yields its Finished record again. `data` is needed only where the run was trained
-    on Python objects. Raises RunError if the data is not what it was.
+    This finishes what was planned; a finished run yields its Finished record again. `epochs` above
+    the planned ones extends the run: the schedule then is that of the longer plan from here on.
+    `data` is needed only where the run was trained on Python objects. Raises RunError if the data
+    is not what it was.
     """
     began = time.perf_counter()
     directory = RunDirectory(run)
     finished = [r for r in directory.records() if isinstance(r, Finished)]
     recipe = settled_recipe(directory)
+    if epochs is not None:
+        recipe, finished = _extended(recipe, epochs), []
     if data is None and recipe.data.source == IN_MEMORY and not finished:
         raise RunError(
             f"{directory.path} was trained on Python objects, which a run cannot keep",
@@ -128,24 +147,51 @@ def resume(run: str | Path, *, data: Any = None, stop: Stop = lambda: False) -> 
         yield Note("info", f"{directory.path} is finished: nothing to resume")
         yield finished[-1]
         return
-    with locked(directory.path):
+    group = join()
+    with locked(directory.path) if group.first else nullcontext():
         checkpoint, faults = checkpoints.latest(directory.checkpoints)
         for fault in faults:
             using = f"using step {checkpoint.step}" if checkpoint else "starting again"
             yield Note("warning", f"{fault}; {using}")
-        ready, _ = yield from _prepare(recipe, recipe.data.source if data is None else data, began)
+        given = recipe.data.source if data is None else data
+        ready, _ = yield from _prepare_together(group, recipe, given, began)
         _refuse_other_data(directory, ready.found)
+        if epochs is not None and group.first:
+            _write_extension(directory, epochs)
         state, offset = _fresh(ready), 0
         if checkpoint:
             state.restore(checkpoint.model(), checkpoint.state(), checkpoint.manifest)
             offset = checkpoint.manifest["records_bytes"]
         began -= state.position.total_seconds
-        with Log(directory.path / "records.jsonl", offset) as log:
+        with _log(directory, group, offset) as log:
             if not checkpoint:
                 log.write(Started(str(directory.path), recipe.data.source))
             yield Note("info", f"continuing after step {state.position.step}")
             story = _train_and_score(directory, ready, state, log, began, stop)
             yield from seen_by(log.write, story)
+
+
+def _begin(folder: Path, ready: _Ready, wanted: Recipe, at: Decisions) -> None:
+    directory = begin_run(folder, describe())
+    write_setup(directory, ready.found, _repeatable(wanted, at), at.made)
+
+
+def _extended(recipe: Recipe, epochs: int) -> Recipe:
+    planned = recipe.budget.epochs
+    if planned == "auto" or epochs <= planned:
+        raise RunError(
+            f"{planned} epochs are planned: {epochs} would extend nothing",
+            f"To finish the plan leave --epochs out; to extend it give more than {planned}.",
+        )
+    return recipe_io.set_knob(recipe, "budget.epochs", epochs)
+
+
+def _write_extension(directory: RunDirectory, epochs: int) -> None:
+    decided = directory.read_json("resolved.json")
+    known = recipe_io.load_recipe(directory.path / "recipe.yaml").budget.epochs
+    before = decided.get("budget.epochs", {"value": known})["value"]
+    decided["budget.epochs"] = {"value": epochs, "why": f"extended from {before}"}
+    write_json(directory.path / "resolved.json", decided)
 
 
 def settled_recipe(directory: RunDirectory) -> Recipe:
@@ -186,14 +232,14 @@ def settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any
 
 
 def _prepare(
-    wanted: Recipe, source: Any, began: float
+    wanted: Recipe, source: Any, began: float, processes: int = 1
 ) -> Generator[Record, None, tuple[_Ready, Decisions]]:
     """Check the data, settle every "auto", try the network on shapes. Writes nothing."""
     keep_pages()
     at = Decisions(wanted)
     found = yield from gather(at, source)
     runtime = settle_device(at)
-    strengths = settle_rest(at, found)
+    strengths = settle_rest(at, found, processes)
     if at.recipe.budget.minutes is not None:
         yield from _fit_time(at, _Ready(at.recipe, found, runtime, strengths), began)
         strengths = settle_augmentation(at, lambda: (False, "settled before"))
@@ -206,6 +252,51 @@ def _prepare(
     if at.made:
         yield Note("info", _decided(at))
     return ready, at
+
+
+def _prepare_together(
+    group: Group, wanted: Recipe, source: Any, began: float
+) -> Generator[Record, None, tuple[_Ready, Decisions]]:
+    """Rank 0 prepares and decides; the others then do the same with everything settled, and find
+    decoded images in the cache."""
+    if group.size == 1:
+        return (yield from _prepare(wanted, source, began))
+    if group.first:
+        preparing = _prepare(wanted, source, began, group.size)
+        held: list[tuple[_Ready, Decisions]] = []
+        notes: list[Record] = []
+
+        def decide() -> dict[str, Any]:
+            held.append(_returned(seen_by(notes.append, preparing)))
+            return held[0][1].made
+
+        group.decided(decide)
+        yield from notes
+        ready, at = held[0]
+    else:
+        made: dict[str, Any] = group.decided(dict)
+        settled = recipe_io.with_overrides(
+            recipe_io.set_knob(wanted, "budget.minutes", None),
+            {k: v["value"] for k, v in made.items() if k != "device.device"},
+        )
+        ready, at = _returned(_prepare(settled, source, began, group.size))
+    return replace(ready, runtime=replace(ready.runtime, group=group)), at
+
+
+def _returned(steps: Generator[Any, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+
+def _log(directory: RunDirectory, group: Group, offset: int) -> Log:
+    """The run's log; what processes other than the first write goes nowhere."""
+    if group.first:
+        return Log(directory.path / "records.jsonl", offset)
+    return Log(Path(os.devnull))
 
 
 def _fit_time(at: Decisions, ready: _Ready, began: float) -> Generator[Record, None, None]:
@@ -262,7 +353,11 @@ def _train_and_score(
     directory: RunDirectory, ready: _Ready, state: State, log: Log, began: float, stop: Stop
 ) -> Generator[Record, None, None]:
     """The loop, then the scores of the best checkpoint; test is read here, once (D3)."""
-    job = _job(ready, partial(_save, directory, log), stop)
+    group, keep = ready.runtime.group, ready.recipe.checkpoints.keep
+    save = partial(_save, directory, log, keep) if group.first else lambda _: ""
+    job = _job(ready, save, stop)
+    if group.size > 1:
+        state.parallel = group.parallel(state.net, ready.runtime.device)
     at, train_images = state.position, len(ready.found.dataset.splits["train"])
     yield Planned(
         epochs=job.epochs,
@@ -277,12 +372,12 @@ def _train_and_score(
     reason = yield from training_loop(job, state)
     if reason == "interrupted":
         return
-    chosen, _ = checkpoints.best(directory.checkpoints)
-    if chosen is None:
-        raise RunError(f"{directory.path} has no sound checkpoint to score")
+    best = group.decided(lambda: _best_step(directory))
+    chosen = checkpoints.verified(directory.checkpoints / f"step-{best:08d}")
     load_weights(state.net, chosen.model())
     evaluations = {name: _evaluate(state, ready, name) for name in ready.found.stores}
-    write_scores(directory, evaluations, chosen.step)
+    if group.first:
+        write_scores(directory, evaluations, chosen.step)
     yield Finished(
         run=str(directory.path),
         epochs=at.epoch,
@@ -292,6 +387,13 @@ def _train_and_score(
         val=evaluations["val"].scores,
         test=evaluations["test"].scores if "test" in evaluations else {},
     )
+
+
+def _best_step(directory: RunDirectory) -> int:
+    chosen, _ = checkpoints.best(directory.checkpoints)
+    if chosen is None:
+        raise RunError(f"{directory.path} has no sound checkpoint to score")
+    return chosen.step
 
 
 def _evaluate(state: State, ready: _Ready, name: str) -> Evaluation:
@@ -312,13 +414,13 @@ def _evaluate(state: State, ready: _Ready, name: str) -> Evaluation:
     return Evaluation(name, scores, dataset.classes, names, split.targets, probabilities)
 
 
-def _save(directory: RunDirectory, log: Log, state: State) -> str:
-    """Write a checkpoint; keep only the best and the last."""
+def _save(directory: RunDirectory, log: Log, keep: int, state: State) -> str:
+    """Write a checkpoint; keep only the best and the last ones."""
     log.flush()
     model, rest = state.tensors()
     manifest = {"format": 1, **manifest_of(state.position), "records_bytes": log.offset}
     path = checkpoints.save(directory.checkpoints, manifest, model, rest)
-    checkpoints.prune(directory.checkpoints)
+    checkpoints.prune(directory.checkpoints, keep)
     return path.relative_to(directory.path).as_posix()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +35,8 @@ class TrainFlags:
     """run directory (default runs/<date>-<name>)"""
     json: bool = False
     """print one JSON object as the last line"""
+    procs: int = 1
+    """processes on this machine that train together; the batch size is that of all"""
     knobs: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()  # noqa: RUF009 - frozen
 
 
@@ -59,7 +61,7 @@ def parse_train(argv: Sequence[str]) -> TrainFlags:
     if flags.source is not None:
         given["data"]["source"] = flags.source
     knobs = recipe_io.from_dict(given, "command line")
-    return TrainFlags(flags.source, flags.recipe, flags.preset, flags.run, flags.json, knobs)
+    return replace(flags, knobs=knobs)
 
 
 def _long(arg: str) -> str:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from striate.core.errors import StriateError, perhaps
+from striate.core.group import leave
 
 VERBS = {
     "train": ("striate.cli.train:train", "train on images: a folder, an archive, IDX, CSV, digits"),
@@ -75,6 +76,8 @@ def _guarded(verb: str, rest: Sequence[str]) -> int:
     except BrokenPipeError:  # `striate … | head`: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        leave()
     return code
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from striate.cli.flags import TrainFlags, parse, parse_train
+from striate.cli.launch import first, launch, launched, restarted, without_procs
 from striate.cli.view import closing_table, program, show
 from striate.core.records import Finished, Record, to_json
 
@@ -20,10 +21,24 @@ def train(argv: Sequence[str]) -> int:
     from striate.api.runs import graceful_stop
     from striate.api.session import stream
 
+    if flags.procs > 1 and not launched():
+        return _train_together(argv, flags)
     if flags.knobs.data.folds and not flags.knobs.data.fold:
         return _train_folds(flags)
+    if restarted() and flags.run and any((flags.run / "checkpoints").glob("step-*/manifest.json")):
+        return _resume(flags.run, flags.json)
     with graceful_stop() as stop:
         return _watch(stream(recipe=flags.knobs, run=flags.run, stop=stop), as_json=flags.json)
+
+
+def _train_together(argv: Sequence[str], flags: TrainFlags) -> int:
+    """Start the processes; each runs the same command."""
+    from striate.api.session import short_name
+    from striate.core.run import reserve_run
+
+    folder = reserve_run(flags.run, short_name(flags.knobs.data.source))
+    command = ["train", *without_procs(argv)]
+    return launch(command if flags.run else [*command, "--run", str(folder)], flags.procs, folder)
 
 
 def _train_folds(flags: TrainFlags) -> int:
@@ -55,21 +70,28 @@ def resume(argv: Sequence[str]) -> int:
     return int(parse(_resume, "resume", argv))
 
 
-def _resume(run: Annotated[Path, tyro.conf.Positional], json: bool = False) -> int:
+def _resume(
+    run: Annotated[Path, tyro.conf.Positional], json: bool = False, epochs: int | None = None
+) -> int:
     """Continue a run from its last good checkpoint.
 
     Args:
         run: the run directory
         json: print one JSON object as the last line
+        epochs: extend the run to so many epochs, more than were planned
     """
     from striate.api.runs import graceful_stop
     from striate.api.session import resume as resumed
 
     with graceful_stop() as stop:
-        return _watch(resumed(run, stop=stop), as_json=json)
+        return _watch(resumed(run, epochs=epochs, stop=stop), as_json=json)
 
 
 def _watch(records: Iterator[Record], *, as_json: bool) -> int:
+    if not first():  # of several processes the first speaks
+        for _ in records:
+            pass
+        return 0
     path, last = show(records)
     if not isinstance(last, Finished):
         raise KeyboardInterrupt(f"stopped and saved. Continue with: {program()} resume {path}")

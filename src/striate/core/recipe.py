@@ -171,7 +171,8 @@ class Loss:
     name: str = "auto"
     """cross_entropy, hinge, mse, sigmoid (several labels an image); auto: by the labels."""
     label_smoothing: Share | Auto = "auto"
-    """Cross-entropy only: share of the target spread over all classes; auto: 0.1, 0.2 for fastnet."""
+    """Cross-entropy only: share of the target spread over all classes; auto: 0.1, for fastnet
+    0.2."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,20 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """When the state is saved besides the end of every epoch."""
+
+    __pydantic_config__ = _KNOWN_KEYS_ONLY
+
+    every_steps: Whole = 0
+    """Also after so many steps; 0: not by steps."""
+    every_minutes: NonNegative = 10.0
+    """Also after so many minutes since the last one; 0: not by time. Never changes the result."""
+    keep: Count = 1
+    """How many of the last ones stay, with the best by validation."""
+
+
+@dataclass(frozen=True)
 class Device:
     """Where and in which arithmetic."""
 
@@ -278,6 +293,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     regularise: Regularise = field(default_factory=Regularise)
     budget: Budget = field(default_factory=Budget)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
     device: Device = field(default_factory=Device)
     seed: Whole = 0
     """Everything random follows from it."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from striate.core.errors import RecipeError, perhaps
+from striate.core.group import ALONE, Group
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,8 @@ class Runtime:
 
     device: torch.device
     precision: str
+    group: Group = ALONE
+    """The processes that train together."""
 
     def autocast(self) -> torch.autocast:
         """Products and convolutions in bfloat16 where that was chosen; weights stay float32."""
@@ -60,6 +63,10 @@ def choose_device(wanted: str) -> torch.device:
     """The torch device for `wanted`; "auto" is the first accelerator, else the CPU."""
     import torch
 
+    if wanted in ("auto", "cuda") and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        return device
     if wanted == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -148,24 +148,39 @@ class SubStore:
 
 
 def batches(
-    store: Store, plan: Sequence[Ids], augment: Pipeline, epoch: int, *, start: int, threads: int
+    store: Store,
+    plan: Sequence[Ids],
+    augment: Pipeline,
+    epoch: int,
+    *,
+    start: int,
+    threads: int,
+    rank: int = 0,
+    world: int = 1,
 ) -> Generator[Batch, None, None]:
     """The augmented batches of an epoch's plan from number `start` on, `threads` working ahead.
 
     Where images are mixed, each one's partner is the image before it in the epoch's order, so
     batch size and resume do not change the pairs. A plan that takes an image again adds the
-    store's length to its number, so that it is augmented differently.
+    store's length to its number, so that it is augmented differently. Of `world` processes each
+    gets the images at its rank, rank + world, … in every batch: each is seen once an epoch by any
+    number of processes, and a run may go on with another number of them.
     """
 
     count = len(store)
 
     def make(number: int) -> Batch:
-        turns = plan[number]
+        turns = plan[number][rank::world]
         if not augment.mixes:
-            return Batch(augment(store.load(turns % count), turns, epoch), turns % count)
-        chain = np.concatenate([plan[number - 1][-1:], turns])  # before the first comes the last
-        images = augment(store.load(chain % count), chain, epoch)
-        return augment.mixed(images[1:], turns, images[:-1], chain[:-1], epoch).of(count)
+            images = augment(store.load(turns % count), turns, epoch)
+            return Batch(images, turns, whole=plan[number]).of(count)
+        chain = np.concatenate([plan[number - 1][-1:], plan[number]])  # before the first the last
+        at = np.arange(1, len(chain))[rank::world]
+        needed = np.union1d(at, at - 1)
+        images = augment(store.load(chain[needed] % count), chain[needed], epoch)
+        own, partners = np.searchsorted(needed, at), np.searchsorted(needed, at - 1)
+        mixed = augment.mixed(images[own], turns, images[partners], chain[at - 1], epoch)
+        return mixed._replace(whole=plan[number]).of(count)
 
     return ahead(make, range(start, len(plan)), _bearable(store, threads))
 
@@ -250,15 +265,6 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 def even(order: Ids, batch_size: int) -> list[Ids]:
     """Cut an order into batches of nearly one size."""
     return np.array_split(order, steps_per_epoch(len(order), batch_size))
-
-
-def ranked(plan: Sequence[Ids], rank: int, world: int) -> list[Ids]:
-    """The share of one of `world` processes in every batch of a plan.
-
-    The plan is global and a position in it counts global batches, so each image is seen once an
-    epoch by any number of processes, and a run may go on with another number of them.
-    """
-    return [ids[rank::world] for ids in plan]
 
 
 def _bearable(store: Store, threads: int) -> int:

@@ -116,11 +116,11 @@ def verified(path: Path) -> Checkpoint:
     return Checkpoint(path, manifest)
 
 
-def prune(folder: Path) -> int:
-    """Keep the best and the last checkpoint by their manifests; returns the bytes freed."""
+def prune(folder: Path, last: int = 1) -> int:
+    """Keep the best and the last checkpoints by their manifests; returns the bytes freed."""
     known = [c for path in _newest_first(folder) if (c := _unverified(path))]
     scored = [c for c in known if c.manifest.get("val_score") is not None]
-    keep = known[:1] + ([max(scored, key=_score_then_step)] if scored else [])
+    keep = known[:last] + ([max(scored, key=_score_then_step)] if scored else [])
     freed = 0
     for old in known:
         if old not in keep:

@@ -14,7 +14,7 @@ from striate.core.runtime import Runtime
 from striate.data.augment import views_of
 from striate.data.dataset import Split
 from striate.data.decode import Pixels
-from striate.data.loader import Store, loaded, ordered_plan
+from striate.data.loader import Store, even, loaded
 from striate.metrics.classification import per_class, worst_confusions
 from striate.tasks.task import Task
 
@@ -33,20 +33,23 @@ def outputs(
 ) -> tuple[Logits, Logits]:
     """(averaged over the test views, of the single view): float32 (N, classes) each.
 
-    `views` is a kind of `views_of`, of size×size; `threads` read ahead.
+    `views` is a kind of `views_of`, of size×size; `threads` read ahead. Processes that work
+    together divide the images, and all get all rows.
     """
-    was_training = net.training
+    was_training, group = net.training, runtime.group
+    mine = group.mine(np.arange(len(store), dtype=np.int64))
     net.eval()
     averaged, plain = [], []
     try:
         with torch.inference_mode():
-            for images in loaded(store, ordered_plan(len(store), batch_size), threads):
+            for images in loaded(store, even(mine, batch_size), threads):
                 each = [_forward(net, view, runtime) for view in views_of(images, views, size)]
                 plain.append(each[0])
                 averaged.append(np.mean(each, axis=0))
     finally:
         net.train(was_training)
-    return np.concatenate(averaged), np.concatenate(plain)
+    rows = (np.concatenate(averaged), np.concatenate(plain))
+    return group.gathered(rows[0], len(store)), group.gathered(rows[1], len(store))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from striate.core.errors import TrainingError, listing
+from striate.core.group import Group
 from striate.core.records import Epoch, Record, Saved, Step
 from striate.core.runtime import Runtime
 from striate.data.augment import Batch, Pipeline
@@ -29,8 +30,8 @@ class Job:
 
     plan(epoch, losses) → batches of image numbers, where `losses` are those that a sampler of hard
     images asked for, else None; `threads` load and augment ahead; validate(net) → scores;
-    save(state) → path; after_backward(net) → clips or adds penalties; after_step(net) → limits
-    weights.
+    save(state) → path, at the end of each epoch and every `save_steps` and `save_seconds` (0: not);
+    after_backward(net) → clips or adds penalties; after_step(net) → limits weights.
     """
 
     epochs: int
@@ -49,6 +50,8 @@ class Job:
     after_backward: Sequence[Callable[[nn.Module], None]] = ()
     after_step: Sequence[Callable[[nn.Module], None]] = ()
     patience: int = 0
+    save_steps: int = 0
+    save_seconds: float = 0.0
     stop: Callable[[], bool] = field(default=lambda: False)
     threads: int = 1
     steps_per_epoch: int = 1
@@ -56,7 +59,10 @@ class Job:
     def batches(self, epoch: int, start: int, losses: Any = None) -> Generator[Batch, None, None]:
         """The augmented batches of an epoch, from number `start` on."""
         plan = self.plan(epoch, losses)
-        return batches(self.store, plan, self.augment, epoch, start=start, threads=self.threads)
+        return batches(
+            self.store, plan, self.augment, epoch, start=start, threads=self.threads,
+            rank=self.runtime.group.rank, world=self.runtime.group.size,
+        )  # fmt: skip
 
 
 def train(job: Job, state: State) -> Generator[Record, None, str]:
@@ -66,26 +72,42 @@ def train(job: Job, state: State) -> Generator[Record, None, str]:
     Closing the generator early saves a checkpoint silently, so that a complete run is left. Raises
     TrainingError before an update with a non-finite loss or gradient (F14).
     """
-    at, saved = state.position, state.position.step
+    at, saved = state.position, _Saves(state.position.step)
     try:
         while at.epoch < job.epochs:
             if job.patience and at.epochs_without_gain >= job.patience:
                 return "patience"
-            complete = yield from _batches(job, state)
+            complete = yield from _batches(job, state, saved)
             if complete:
                 yield _close_epoch(job, state)
-            record, saved = _save(job, state), at.step
-            yield record
-            if job.stop():
+            yield saved.save(job, state)
+            if job.runtime.group.any(job.stop()):
                 return "interrupted"
     except (GeneratorExit, TrainingError):  # both strike between updates: the state is sound
-        if at.step > saved and not state.non_finite():
+        if at.step > saved.step and not state.non_finite():
             job.save(state)
         raise
     return "planned"
 
 
-def _batches(job: Job, state: State) -> Generator[Record, None, bool]:
+@dataclass
+class _Saves:
+    """When the last checkpoint was written."""
+
+    step: int
+    time: float = field(default_factory=time.monotonic)
+
+    def due(self, job: Job, step: int) -> bool:
+        by_steps = 0 < job.save_steps <= step - self.step
+        return by_steps or 0 < job.save_seconds <= time.monotonic() - self.time
+
+    def save(self, job: Job, state: State) -> Saved:
+        record = _save(job, state)
+        self.step, self.time = state.position.step, time.monotonic()
+        return record
+
+
+def _batches(job: Job, state: State, saved: _Saves) -> Generator[Record, None, bool]:
     """The rest of this epoch's batches; True if none is left, False after a request to stop."""
     at = state.position
     hard = state.losses[0].numpy() if state.losses is not None else None
@@ -96,30 +118,34 @@ def _batches(job: Job, state: State) -> Generator[Record, None, bool]:
             lr = job.lr * job.rate(at.step)
             loss, norm = update(job, state, batch, lr)
             seconds = time.perf_counter() - started
-            _advance(at, loss, len(batch.ids), seconds)
-            yield Step(at.step, at.epoch, loss, lr, norm, round(len(batch.ids) / seconds, 1))
-            if job.stop():
+            _advance(at, loss, len(batch.everyone), seconds)
+            yield Step(at.step, at.epoch, loss, lr, norm, round(len(batch.everyone) / seconds, 1))
+            if job.runtime.group.any(job.stop()):
                 return at.batch == job.steps_per_epoch
+            if at.batch < job.steps_per_epoch and saved.due(job, at.step):
+                yield saved.save(job, state)
             started = time.perf_counter()
     return True
 
 
 def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, float]:
     """One step: set the rate, forward, backward, check finite, step. Returns (loss, grad norm)."""
-    net, device = state.net, job.runtime.device
+    net, device, group = state.net, job.runtime.device, job.runtime.group
     before = [buffer.clone() for buffer in net.buffers()]
-    for group in state.optimiser.param_groups:
-        group["lr"] = lr * group["share"]
+    for parameters in state.optimiser.param_groups:
+        parameters["lr"] = lr * parameters["share"]
     x = job.runtime.on_device(batch.images)
-    with seeded(job.seed, state.position.step, device):
+    with seeded(job.seed + group.rank, state.position.step, device):
         with job.runtime.autocast():
-            logits = net(x)
+            logits = state.forward(x)
         losses = _losses(job, logits, batch)
-        loss = losses.mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        share = group.size / len(batch.everyone)  # gradients are averaged over the processes
+        (losses.sum() * share).backward()  # type: ignore[no-untyped-call]
+    everyone = _of_everyone(losses.detach(), batch, group)
+    loss = everyone.mean()
     norm = torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
     if not torch.isfinite(loss + norm):
-        fault = _not_finite(job, state, x, batch.ids, loss.item(), norm.item())
+        fault = _not_finite(job, state, x, batch.everyone, loss.item(), norm.item())
         for buffer, old in zip(net.buffers(), before, strict=True):
             buffer.copy_(old)  # the forward pass has reached batch norm's averages already
         raise fault
@@ -129,10 +155,11 @@ def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, floa
     state.optimiser.zero_grad(set_to_none=True)
     for act in job.after_step:
         act(net)
+    group.average_buffers(net)
     if state.average:
         state.average.update(net, state.position.step)
     if state.losses is not None:
-        state.losses[1, torch.from_numpy(batch.ids)] = losses.detach().cpu()
+        state.losses[1, torch.from_numpy(batch.everyone)] = everyone
     return loss.item(), norm.item()
 
 
@@ -145,6 +172,15 @@ def _losses(job: Job, logits: Tensor, batch: Batch) -> Tensor:
     other = job.task.losses(logits, job.runtime.on_device(job.targets[batch.partners]))
     share = job.runtime.on_device(batch.shares)
     return share * losses + (1 - share) * other
+
+
+def _of_everyone(losses: Tensor, batch: Batch, group: Group) -> Tensor:
+    """The losses of the whole batch, in every process."""
+    if group.size == 1:
+        return losses.cpu()
+    whole = torch.zeros(len(batch.everyone))
+    whole[group.rank :: group.size] = losses.cpu()
+    return group.sum(whole)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from striate.core.errors import RecipeError
 from striate.core.findings import Finding
 from striate.core.recipe import Recipe
 from striate.core.records import Note
@@ -197,15 +199,18 @@ def settle_device(at: Decisions) -> Runtime:
     device = choose_device(wanted.device)
     if wanted.device == "auto":
         at.decide("device.device", str(device), "the first accelerator, else the CPU")
-    threads = at.settle("device.threads", lambda: (usable_cores(), "cores of this process"))
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    share = "cores of this process" if beside == 1 else f"cores, shared by {beside} processes"
+    threads = at.default("device.threads", max(1, usable_cores() // beside), share)
     if threads:
         torch.set_num_threads(threads)
     precision = at.settle("device.precision", lambda: choose_precision(device))
     return Runtime(device, precision)
 
 
-def settle_rest(at: Decisions, found: Materials) -> dict[str, float]:
-    """Augmentation and training knobs; the network is tried on shapes first (refused early)."""
+def settle_rest(at: Decisions, found: Materials, processes: int = 1) -> dict[str, float]:
+    """Augmentation and training knobs; the network is tried on shapes first (refused early), those
+    of the smallest share of a batch that one of the processes gets."""
     recipe, dataset = at.recipe, found.dataset
     classes, images = len(dataset.classes), len(dataset.splits["train"])
     with torch.random.fork_rng(devices=[]):
@@ -213,7 +218,12 @@ def settle_rest(at: Decisions, found: Materials) -> dict[str, float]:
     settle_training(at, images, multi_label=dataset.multi_label, normalised=has_norm(backbone))
     size, channels, batch = recipe.data.image_size, recipe.data.channels, at.recipe.optim.batch_size
     assert size != "auto" and channels != "auto" and batch != "auto"  # noqa: PT018
-    smallest = images // steps_per_epoch(images, batch)
+    smallest = images // steps_per_epoch(images, batch) // processes
+    if not smallest:
+        raise RecipeError(
+            f"optim.batch_size: {batch} images a step are too few for {processes} processes",
+            "The batch size is that of all processes together: give at least two each.",
+        )
     check_fits(backbone, recipe.model.name, size, channels, smallest, classes)
     return settle_augmentation(at, lambda: _ask_probe(at, found))
 
@@ -357,6 +367,8 @@ def make_job(
         after_backward=_after_backward(recipe),
         after_step=_after_step(recipe),
         patience=recipe.regularise.patience,
+        save_steps=recipe.checkpoints.every_steps,
+        save_seconds=60 * recipe.checkpoints.every_minutes,
         stop=stop,
     )
 

@@ -39,6 +39,12 @@ class State:
     position: Position
     losses: Tensor | None = None
     """(2, N) for a sampler of hard images: each one's loss when the epoch was planned, and last."""
+    parallel: nn.Module | None = None
+    """The network as it runs in training with other processes."""
+
+    @property
+    def forward(self) -> nn.Module:
+        return self.parallel or self.net
 
     @property
     def deployed(self) -> nn.Module:

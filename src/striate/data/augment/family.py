@@ -75,17 +75,25 @@ is then seen both ways in any two epochs, and none is seen twice alike (Jordan 2
 
 class Batch(NamedTuple):
     """Images uint8 (N, H, W, C) with their numbers; where two images are mixed, the numbers of the
-    partners and the share (N,) of the first."""
+    partners and the share (N,) of the first; `whole`: the numbers of this batch's images in all
+    processes together."""
 
     images: Pixels
     ids: Ids
     partners: Ids | None = None
     shares: NDArray[np.float32] | None = None
+    whole: Ids | None = None
+
+    @property
+    def everyone(self) -> Ids:
+        """The numbers of the batch's images in all processes together."""
+        return self.ids if self.whole is None else self.whole
 
     def of(self, count: int) -> Batch:
         """With the numbers of a store of `count` images, whichever time they are taken."""
         partners = None if self.partners is None else self.partners % count
-        return self._replace(ids=self.ids % count, partners=partners)
+        whole = None if self.whole is None else self.whole % count
+        return self._replace(ids=self.ids % count, partners=partners, whole=whole)
 
 
 @dataclass(frozen=True)

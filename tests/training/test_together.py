@@ -1,0 +1,156 @@
+"""Several processes: the same training as one, exact evaluation, clean ends (F4, F16, F17)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from striate.core.records import Epoch, Step
+from striate.core.run import RunDirectory
+from striate.data.augment import About, Pipeline
+from striate.data.loader import ArrayStore, batches, epoch_plan
+from tests.conftest import COLOURS, write_tree
+
+PLAIN = ("--model", "lenet", "--optim.rule", "nesterov", "--lr", "0.05", "--epochs", "10",
+         "--batch-size", "8", "--image-size", "16", "--augment.flip", "True",
+         "--device.precision", "float32", "--checkpoints.keep", "100")  # fmt: skip
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "striate", *map(str, arguments)]
+
+
+def run(*arguments, code=0, timeout=200):
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def final(folder):
+    path = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    return load_file(path / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def tree_for_module(tmp_path_factory):
+    splits = (("train", 12), ("val", 4), ("test", 4))
+    counts = {f"{split}/{c}": n for split, n in splits for c in COLOURS}
+    return write_tree(tmp_path_factory.mktemp("data") / "colours", counts)
+
+
+@pytest.fixture(scope="module")
+def alone(tree_for_module, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    run("train", tree_for_module, "--run", folder, *PLAIN)
+    return folder
+
+
+@pytest.mark.parametrize("procs", [2, 4])
+def test_the_same_training_as_one_process(procs, alone, tree_for_module, tmp_path):
+    """Float32, a network without batch norm, 50 steps: weights within 1e-5, the same curve."""
+    done = run("train", tree_for_module, "--run", tmp_path / "run", "--procs", procs, *PLAIN,
+               "--json")  # fmt: skip
+    one, several = final(alone), final(tmp_path / "run")
+    for name in one:
+        np.testing.assert_allclose(several[name], one[name], atol=1e-5)
+    records = [list(RunDirectory(f).records()) for f in (alone, tmp_path / "run")]
+    losses = [[r.loss for r in rs if isinstance(r, Step)] for rs in records]
+    assert len(losses[0]) >= 40
+    np.testing.assert_allclose(losses[1], losses[0], atol=1e-4)
+    scores = [[r.val_score for r in rs if isinstance(r, Epoch)] for rs in records]
+    assert scores[0] == scores[1]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["test"]["n"] == 12
+    assert done.stdout.count("test scores by class") == 1
+
+
+def test_a_killed_process_is_replaced(alone, tree_for_module, tmp_path):
+    """kill −9 of one of two: the training goes on from its last checkpoint, to the same end."""
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        command("train", tree_for_module, "--run", folder, "--procs", 2, *PLAIN,
+                "--checkpoints.every-steps", 3),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        _wait_for(lambda: any((folder / "checkpoints").glob("step-*/manifest.json")))
+        os.kill(_worker(process.pid, rank=1), signal.SIGKILL)
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "going on from the last checkpoint" in err
+    for name, value in final(alone).items():
+        np.testing.assert_allclose(final(folder)[name], value, atol=1e-5)
+    steps = [r.step for r in RunDirectory(folder).records() if isinstance(r, Step)]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_wrong_input_is_said_once(tree_for_module, tmp_path):
+    done = run("train", tree_for_module, "--run", tmp_path / "run", "--procs", 2,
+               "--batch-size", "1", "--image-size", "16", code=2)  # fmt: skip
+    assert done.stderr.count("too few for 2 processes") == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("strengths", [{"pad": 2.0, "flip": 0.5}, {"mixup": 0.3, "cutmix": 1.0}])
+@pytest.mark.parametrize("world", [2, 3])
+def test_shares_of_batches_are_the_batches(strengths, world):
+    images = np.random.default_rng(0).integers(0, 256, (37, 8, 8, 3), dtype=np.uint8)
+    pipe, plan = Pipeline(0, strengths, About(8, np.full(3, 9.0))), epoch_plan(37, 9, 0, 1)
+
+    def made(rank, size):
+        shared = {"start": 0, "threads": 0, "rank": rank, "world": size}
+        return list(batches(ArrayStore(images), plan, pipe, 1, **shared))
+
+    parts = [made(rank, world) for rank in range(world)]
+    for number, whole in enumerate(made(0, 1)):
+        together = np.empty_like(whole.images)
+        for rank in range(world):
+            together[rank::world] = parts[rank][number].images
+            np.testing.assert_array_equal(parts[rank][number].everyone, whole.ids)
+            if whole.shares is not None:
+                np.testing.assert_array_equal(
+                    parts[rank][number].partners, whole.partners[rank::world]
+                )
+        np.testing.assert_array_equal(together, whole.images)
+
+
+def test_the_world_may_change_in_the_middle():
+    """A position counts batches of the global plan, so the rest is the rest for any world."""
+    images = np.zeros((103, 4, 4, 1), np.uint8)
+    pipe, plan = Pipeline(0, {}, About(4, np.zeros(1))), epoch_plan(103, 12, 0, 0)
+    seen = []
+    for world, start, end in ((2, 0, 4), (3, 4, 7), (1, 7, len(plan))):
+        for rank in range(world):
+            shared = {"start": start, "threads": 0, "rank": rank, "world": world}
+            found = list(batches(ArrayStore(images), plan, pipe, 0, **shared))
+            seen += [batch.ids for batch in found[: end - start]]
+    assert sorted(np.concatenate(seen)) == list(range(103))
+
+
+def _wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def _worker(parent, rank):
+    """The process of this rank below `parent`."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            above = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            names = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended meanwhile
+        if above == parent and f"RANK={rank}".encode() in names:
+            return int(folder.name)
+    raise AssertionError("no such worker")
