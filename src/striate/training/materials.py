@@ -65,6 +65,7 @@ from striate.training.resolve import (
 from striate.training.state import Position, State
 
 _STATISTICS_IMAGES = 10_000
+_LINES = 4
 UNKNOWN = ""
 """The fingerprint of a split of which not all images were read (--data.check off or sample)."""
 HEADERS = 10_000
@@ -116,8 +117,16 @@ def gather(at: Decisions, source: Any) -> Generator[Note, None, Materials]:
     }
     for finding in findings:
         level = "warning" if finding.verdict == "warn" else "info"
-        yield Note(level, finding.text)
+        yield Note(level, _brief(finding.text))
     return Materials(dataset, surveys, stores, prints, statistics, tuple(findings))
+
+
+def _brief(text: str) -> str:
+    """The first lines of a long list; the whole is in dataset.json."""
+    lines = text.splitlines()
+    if len(lines) <= _LINES:
+        return text
+    return "\n".join([*lines[:_LINES], "  … (`striate data check` shows more)"])
 
 
 def open_as(recipe: Recipe, source: Any, *, strict: bool = True) -> Dataset:

@@ -321,8 +321,8 @@ def _weight_decay(rule: str) -> tuple[float, str]:
 
 
 def _epochs(images: int, grey: bool) -> tuple[int, str]:
-    """Image presentations are held near a constant: 220,000 in colour, 270,000 in grey."""
-    presentations = 270_000 if grey else 210_000
+    """Image presentations are held near a constant: 330,000, for grey images 400,000."""
+    presentations = 400_000 if grey else 330_000
     epochs = int(min(40, max(4, round(presentations / images))))
     return epochs, f"about {presentations:,} {'grey ' * grey}images in all, 4 to 40 epochs"
 
