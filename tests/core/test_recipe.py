@@ -28,7 +28,7 @@ def test_partial_yaml_keeps_the_rest(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("optim:\n  lr: 1e-3\nseed: 4\n")
     recipe = recipe_io.load_recipe(path)
-    assert (recipe.optim.lr, recipe.seed, recipe.optim.rule) == (1e-3, 4, "nesterov")
+    assert (recipe.optim.lr, recipe.seed, recipe.optim.rule) == (1e-3, 4, "auto")
 
 
 @pytest.mark.parametrize(

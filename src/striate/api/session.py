@@ -172,7 +172,8 @@ def resume(
 
 
 def _begin(folder: Path, ready: _Ready, wanted: Recipe, at: Decisions) -> None:
-    directory = begin_run(folder, describe())
+    processes = ready.runtime.group.size
+    directory = begin_run(folder, {**describe(), "processes": processes})
     write_setup(directory, ready.found, _repeatable(wanted, at), at.made)
 
 
@@ -190,7 +191,10 @@ def _write_extension(directory: RunDirectory, epochs: int) -> None:
     decided = directory.read_json("resolved.json")
     known = recipe_io.load_recipe(directory.path / "recipe.yaml").budget.epochs
     before = decided.get("budget.epochs", {"value": known})["value"]
-    decided["budget.epochs"] = {"value": epochs, "why": f"extended from {before}"}
+    first = decided.get("budget.epochs", {}).get("before", before)
+    decided["budget.epochs"] = {
+        "value": epochs, "why": f"extended from {before}", "before": first,
+    }  # fmt: skip
     write_json(directory.path / "resolved.json", decided)
 
 

@@ -18,6 +18,7 @@ VERBS = {
     "resume": ("striate.cli.train:resume", "continue a run that was stopped"),
     "evaluate": ("striate.cli.evaluate:evaluate", "score a run on its test split or other data"),
     "predict": ("striate.cli.predict:predict", "classify files, folders, archives with a run"),
+    "certify": ("striate.cli.certify:certify", "what a run is made of; --verify repeats a part"),
     "runs": ("striate.cli.runs:runs", "a table of runs; --prune frees space"),
     "data": ("striate.cli.data:data", "look at data before training: `data show DATA`"),
     "layers": ("striate.cli.layers:layers", "what a network costs and sees, layer by layer"),

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from striate.core.findings import Finding
 from striate.core.records import Epoch, Finished, Note, Planned, Record, Started, Step
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -228,3 +229,22 @@ def _style(record: Record) -> str:
     if isinstance(record, Note):
         return "yellow" if record.level == "warning" else "dim"
     return ""
+
+
+_MARKS = {
+    "fail": ("✗", "bold red"),
+    "warn": ("!", "yellow"),
+    "undetermined": ("?", "cyan"),
+    "note": ("·", "dim"),
+    "pass": ("✓", "green"),
+}
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Each with its mark, and what to do about those that ask for something."""
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings:
+        mark, style = _MARKS[finding.verdict]
+        console.print(Text(f"{mark} ", style=style) + Text(finding.text))
+        if finding.remedy and finding.verdict in ("fail", "warn", "undetermined"):
+            console.print(Text(f"    {finding.remedy}", style="dim"))

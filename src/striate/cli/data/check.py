@@ -10,21 +10,12 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import tyro
-from rich.console import Console
-from rich.text import Text
 
 from striate.cli.flags import parse
+from striate.cli.view import print_findings
 from striate.core.records import Note
 
 T = TypeVar("T")
-
-_MARKS = {
-    "fail": ("✗", "bold red"),
-    "warn": ("!", "yellow"),
-    "undetermined": ("?", "cyan"),
-    "note": ("·", "dim"),
-    "pass": ("✓", "green"),
-}
 
 
 def check(argv: Sequence[str]) -> int:
@@ -91,12 +82,7 @@ def _check(
         kept = [replace(f, verdict="warn") if "copies" in f.rule and f.verdict == "fail" else f
                 for f in found.findings]  # fmt: skip
         found = replace(found, findings=tuple(kept))
-    console = Console(highlight=False, soft_wrap=True)
-    for finding in found.findings:
-        mark, style = _MARKS[finding.verdict]
-        console.print(Text(f"{mark} ", style=style) + Text(finding.text))
-        if finding.remedy and finding.verdict in ("fail", "warn", "undetermined"):
-            console.print(Text(f"    {finding.remedy}", style="dim"))
+    print_findings(found.findings)
     if csv:
         write_questionable(csv, found.rows)
         print(f"{len(found.rows):,} questionable images: {csv}")
