@@ -266,17 +266,12 @@ def _prepare_together(
     if group.size == 1:
         return (yield from _prepare(wanted, source, began))
     if group.first:
-        preparing = _prepare(wanted, source, began, group.size)
-        held: list[tuple[_Ready, Decisions]] = []
-        notes: list[Record] = []
-
-        def decide() -> dict[str, Any]:
-            held.append(_returned(seen_by(notes.append, preparing)))
-            return held[0][1].made
-
-        group.decided(decide)
-        yield from notes
-        ready, at = held[0]
+        try:
+            ready, at = yield from _prepare(wanted, source, began, group.size)
+        except BaseException:
+            group.tell_failure()
+            raise
+        group.decided(lambda: at.made)
     else:
         made: dict[str, Any] = group.decided(dict)
         settled = recipe_io.with_overrides(

@@ -126,10 +126,14 @@ class Group:
         try:
             value = decide()
         except BaseException:
-            self.told({"failed": 2})
+            self.tell_failure()
             raise
         self.told({"value": value})
         return value
+
+    def tell_failure(self) -> None:
+        """From rank 0 to the others, which wait for a decision: there will be none."""
+        self.told({"failed": 2})
 
 
 ALONE = Group()

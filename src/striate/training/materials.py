@@ -207,7 +207,7 @@ def settle_device(at: Decisions) -> Runtime:
     wanted = at.recipe.device
     device = choose_device(wanted.device)
     if wanted.device == "auto":
-        at.decide("device.device", str(device), "the first accelerator, else the CPU")
+        at.decide("device.device", device.type, "the first accelerator, else the CPU")
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     share = "cores of this process" if beside == 1 else f"cores, shared by {beside} processes"
     threads = at.default("device.threads", max(1, usable_cores() // beside), share)
