@@ -26,7 +26,8 @@ def fastnet(
     kernel, stride = 3 if large or channels == 1 else 2, 2 if large else 1
     previous, side = 2 * channels * kernel**2, (image_size - kernel) // stride + 1
     layers = [nn.Conv2d(channels, previous, kernel, stride), nn.GELU()]
-    wide = [max(8, round(n * width / 8) * 8) for n in (64, 128, 256)]
+    second = 256 if image_size < 24 else 128  # tiny images end after the second stage
+    wide = [max(8, round(n * width / 8) * 8) for n in (64, second, 256)]
     while side > 48:
         layers += _conv_norm(previous, wide[0], stride=2)
         side, previous = (side + 1) // 2, wide[0]
