@@ -10,6 +10,7 @@ from striate.audit.labels import doubtful_labels
 from striate.core.errors import MissingExtraError
 from striate.data.decode import Unified
 from striate.data.sources import open_source
+from striate.training.log import drained
 from tests.conftest import write_tree
 
 
@@ -79,6 +80,6 @@ def test_a_weak_network_does_not_accuse(tmp_path):
     """Colours that mean nothing: no label can be called wrong."""
     counts = {f"{split}/{c}": n for split, n in (("train", 60), ("val", 40)) for c in "ab"}
     root = write_tree(tmp_path, counts, (32, 32))
-    found = checking.drained(checking.check(str(root)))
+    found = drained(checking.check(str(root)))
     assert not [f for f in found.findings if f.rule == "doubtful labels" and f.verdict == "warn"]
     assert any(f.rule == "split difference" for f in found.findings)

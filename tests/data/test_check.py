@@ -23,6 +23,7 @@ from striate.data.check.exclude import read_excluded
 from striate.data.check.survey import survey
 from striate.data.decode import Unified, resized, resized_all
 from striate.data.images import ArrayImages
+from striate.training.log import drained
 from tests.conftest import COLOURS, QUICK, encoded, picture, write_tree
 
 RNG = np.random.default_rng(0)
@@ -59,7 +60,7 @@ def scenes(tmp_path):
 
 
 def found_in(root, **options):
-    return checking.drained(checking.check(str(root), models=False, **options))
+    return drained(checking.check(str(root), models=False, **options))
 
 
 def rules(found, verdict=None):

@@ -21,6 +21,7 @@ from striate.data.read import Reader
 from striate.data.shards import write_shards
 from striate.data.sources import open_source
 from striate.data.splits import Splitting, latest
+from striate.training.log import drained
 from tests.conftest import COLOURS, QUICK, encoded, picture, write_tree
 
 
@@ -45,7 +46,7 @@ def test_a_run_whose_held_out_copies_were_left_out_can_be_evaluated(doubled, tmp
 
 
 def test_the_check_says_what_training_does_with_copies(doubled):
-    found = checking.drained(checking.check(str(doubled), models=False))
+    found = drained(checking.check(str(doubled), models=False))
     assert found.verdict != "fail"
     assert any(f.rule == "held-out copies" for f in found.findings)
 

@@ -306,13 +306,3 @@ def _differences(judged: dict[str, Judged]) -> list[Finding]:
             )
         )  # fmt: skip
     return findings
-
-
-def drained(steps: Generator[Note, None, Checked]) -> Checked:
-    """Run a check to its end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Checked = end.value
-            return result

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from striate.data.sources import lasting
 from striate.models.fit import parameter_count
 from striate.training import checkpoints
 from striate.training.evaluate import Evaluation, evaluate
-from striate.training.log import Log, seen_by
+from striate.training.log import Log, drained, seen_by
 from striate.training.loop import Job
 from striate.training.loop import train as training_loop
 from striate.training.materials import (
@@ -50,7 +50,6 @@ from striate.training.resolve import (
 from striate.training.state import State, load_weights, manifest_of
 from striate.training.timing import affordable_epochs, enough_threads, seconds_per_epoch, views_in
 
-T = TypeVar("T")
 Stop = Callable[[], bool]
 _TRAIN_SAMPLE = 5_000
 IN_MEMORY = "arrays in memory"
@@ -278,17 +277,8 @@ def _prepare_together(
             recipe_io.set_knob(wanted, "budget.minutes", None),
             {k: v["value"] for k, v in made.items() if k != "device.device"},
         )
-        ready, at = _returned(_prepare(settled, source, began, group.size))
+        ready, at = drained(_prepare(settled, source, began, group.size))
     return replace(ready, runtime=replace(ready.runtime, group=group)), at
-
-
-def _returned(steps: Generator[Any, None, T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            value: T = end.value
-            return value
 
 
 def _log(directory: RunDirectory, group: Group, offset: int) -> Log:
@@ -355,8 +345,7 @@ def _train_and_score(
     group, keep = ready.runtime.group, ready.recipe.checkpoints.keep
     save = partial(_save, directory, log, keep) if group.first else lambda _: ""
     job = _job(ready, save, stop)
-    if group.size > 1:
-        state.parallel = group.parallel(state.net, ready.runtime.device)
+    state.parallel = group.parallel(state.net, ready.runtime.device)
     at, train_images = state.position, len(ready.found.dataset.splits["train"])
     yield Planned(
         epochs=job.epochs,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from striate.core.errors import RecipeError
+from striate.core.run import has_checkpoint
 
 RESTARTS = 3
 """How often a training whose processes were killed goes on by itself."""
@@ -53,8 +54,7 @@ def launch(argv: Sequence[str], procs: int, folder: Path) -> int:
             raise KeyboardInterrupt(f"stopped. Continue with: striate resume {folder}") from None
         except ChildFailedError as error:
             _, failure = error.get_first_failure()
-            saved = any((folder / "checkpoints").glob("step-*/manifest.json"))
-            if failure.exitcode >= 0 or not left or not saved:
+            if failure.exitcode >= 0 or not left or not has_checkpoint(folder):
                 return abs(failure.exitcode) or 1
             print(
                 f"a process was killed (signal {-failure.exitcode}): going on from the last "

@@ -13,6 +13,7 @@ from striate.cli.flags import TrainFlags, parse, parse_train
 from striate.cli.launch import first, launch, launched, restarted, without_procs
 from striate.cli.view import closing_table, program, show
 from striate.core.records import Finished, Record, to_json
+from striate.core.run import has_checkpoint, reserve_run
 
 
 def train(argv: Sequence[str]) -> int:
@@ -25,7 +26,7 @@ def train(argv: Sequence[str]) -> int:
         return _train_together(argv, flags)
     if flags.knobs.data.folds and not flags.knobs.data.fold:
         return _train_folds(flags)
-    if restarted() and flags.run and any((flags.run / "checkpoints").glob("step-*/manifest.json")):
+    if restarted() and flags.run and has_checkpoint(flags.run):
         return _resume(flags.run, flags.json)
     with graceful_stop() as stop:
         return _watch(stream(recipe=flags.knobs, run=flags.run, stop=stop), as_json=flags.json)
@@ -34,7 +35,6 @@ def train(argv: Sequence[str]) -> int:
 def _train_together(argv: Sequence[str], flags: TrainFlags) -> int:
     """Start the processes; each runs the same command."""
     from striate.api.session import short_name
-    from striate.core.run import reserve_run
 
     folder = reserve_run(flags.run, short_name(flags.knobs.data.source))
     command = ["train", *without_procs(argv)]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from striate.core.errors import TrainingError
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -101,16 +100,13 @@ class Group:
         dist.broadcast(data, 0)
         return json.loads(data.numpy().tobytes())
 
-    def gathered(self, rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-        """All `count` rows, of which each process has those at rank, rank + size, …"""
+    def gathered(self, rows: Tensor, count: int) -> Tensor:
+        """All `count` rows (on the CPU), of which each process has those at rank, rank + size, …"""
         if self.size == 1:
             return rows
-        import torch
-
-        whole = torch.zeros((count, *rows.shape[1:]))
-        whole[self.rank :: self.size] = torch.from_numpy(rows)
-        together: NDArray[np.float32] = self.sum(whole).numpy()
-        return together
+        whole = rows.new_zeros((count, *rows.shape[1:]))
+        whole[self.rank :: self.size] = rows
+        return self.sum(whole)
 
     def decided(self, decide: Callable[[], T]) -> T:
         """What `decide` gives (of JSON's kinds) in rank 0; if it raises there, the others end

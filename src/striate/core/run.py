@@ -86,9 +86,7 @@ def reserve_run(path: str | Path | None, name: str) -> Path:
         with disk_faults_explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
-    with disk_faults_explained(Path("runs")):
-        Path("runs").mkdir(exist_ok=True)
-        return _make_unused(name)
+    return _make_unused(name)
 
 
 def reserve_folder(path: str | Path | None, name: str) -> Path:
@@ -97,15 +95,18 @@ def reserve_folder(path: str | Path | None, name: str) -> Path:
     Raises RunError for a folder that is a run itself.
     """
     if not path:
-        with disk_faults_explained(Path("runs")):
-            Path("runs").mkdir(exist_ok=True)
-            return _make_unused(name)
+        return _make_unused(name)
     folder = Path(path)
     if (folder / "environment.json").is_file():
         raise RunError(f"{folder} is a run, not a folder of runs", "Give --run another folder.")
     with disk_faults_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is something to resume."""
+    return any((folder / "checkpoints").glob("step-*/manifest.json"))
 
 
 def release_run(folder: Path) -> None:
@@ -172,11 +173,13 @@ def _try_lock(file: IO[str]) -> bool:
 def _make_unused(name: str) -> Path:
     """mkdir decides between two trainings that start in the same minute."""
     stem = f"{datetime.now().astimezone():%Y-%m-%d-%H%M}-{name}"
-    for number in itertools.count(1):
-        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
-            return folder
+    with disk_faults_explained(Path("runs")):
+        Path("runs").mkdir(exist_ok=True)
+        for number in itertools.count(1):
+            folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
     raise AssertionError("unreachable")
 
 
@@ -189,7 +192,7 @@ def _refuse_foreign(folder: Path) -> None:
         raise RunError(
             f"{folder} is not empty and not a run", "Give --run a folder that does not exist yet."
         )
-    if any((folder / "checkpoints").glob("step-*/manifest.json")):
+    if has_checkpoint(folder):
         raise RunError(
             f"{folder} is a run that has checkpoints",
             f"Continue it with `striate resume {folder}`, or give --run another folder.",

@@ -48,8 +48,9 @@ def outputs(
                 averaged.append(np.mean(each, axis=0))
     finally:
         net.train(was_training)
-    rows = (np.concatenate(averaged), np.concatenate(plain))
-    return group.gathered(rows[0], len(store)), group.gathered(rows[1], len(store))
+    both = (torch.from_numpy(np.concatenate(parts)) for parts in (averaged, plain))
+    whole, single = (group.gathered(rows, len(store)).numpy() for rows in both)
+    return whole, single
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from striate.core.errors import RunError
 from striate.core.files import disk_faults_explained
@@ -74,3 +74,13 @@ def seen_by(
                 return value
             see(record)
             yield record
+
+
+def drained(steps: Generator[Any, None, T]) -> T:
+    """Run a generator to its end; what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value

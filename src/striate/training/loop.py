@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from striate.core.errors import TrainingError, listing
-from striate.core.group import Group
 from striate.core.records import Epoch, Record, Saved, Step
 from striate.core.runtime import Runtime
 from striate.data.augment import Batch, Pipeline
@@ -141,7 +140,7 @@ def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, floa
         losses = _losses(job, logits, batch)
         share = group.size / len(batch.everyone)  # gradients are averaged over the processes
         (losses.sum() * share).backward()  # type: ignore[no-untyped-call]
-    everyone = _of_everyone(losses.detach(), batch, group)
+    everyone = group.gathered(losses.detach().cpu(), len(batch.everyone))
     loss = everyone.mean()
     norm = torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
     if not torch.isfinite(loss + norm):
@@ -172,15 +171,6 @@ def _losses(job: Job, logits: Tensor, batch: Batch) -> Tensor:
     other = job.task.losses(logits, job.runtime.on_device(job.targets[batch.partners]))
     share = job.runtime.on_device(batch.shares)
     return share * losses + (1 - share) * other
-
-
-def _of_everyone(losses: Tensor, batch: Batch, group: Group) -> Tensor:
-    """The losses of the whole batch, in every process."""
-    if group.size == 1:
-        return losses.cpu()
-    whole = torch.zeros(len(batch.everyone))
-    whole[group.rank :: group.size] = losses.cpu()
-    return group.sum(whole)
 
 
 @contextlib.contextmanager

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json as json_format
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import tyro
 
 from striate.cli.flags import parse
 from striate.cli.view import print_findings
-from striate.core.records import Note
-
-T = TypeVar("T")
+from striate.core.records import Note, Record
 
 
 def check(argv: Sequence[str]) -> int:
@@ -65,6 +63,7 @@ def _check(
     from striate.core.recipe import Data, Recipe
     from striate.data.check.exclude import write_questionable
     from striate.data.sheet import write_sheet
+    from striate.training.log import drained, seen_by
 
     for path in (csv, png):  # before minutes are spent
         if path and not path.absolute().parent.is_dir():
@@ -77,7 +76,7 @@ def _check(
         steps = checking.check(
             source, Recipe(data=data, seed=seed), turned=turned, models=not quick
         )
-        found = _shown(steps)
+        found = drained(seen_by(_say, steps))
     if "leakage" in allow:
         kept = [replace(f, verdict="warn") if "copies" in f.rule and f.verdict == "fail" else f
                 for f in found.findings]  # fmt: skip
@@ -100,11 +99,7 @@ def _check(
     return 1 if found.verdict == "fail" else 0
 
 
-def _shown(steps: Generator[Note, None, T]) -> T:
-    """Run the check, naming each stage on standard error."""
-    while True:
-        try:
-            note = next(steps)
-        except StopIteration as end:
-            return end.value
+def _say(note: Record) -> None:
+    """Each stage on standard error."""
+    if isinstance(note, Note):
         print(note.text, file=sys.stderr)
