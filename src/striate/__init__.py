@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from striate.api.runs import Run as Run
     from striate.api.runs import resume as resume
     from striate.api.runs import train as train
+    from striate.api.search import stream_search as stream_search
     from striate.api.session import stream as stream
     from striate.core.errors import StriateError as StriateError
     from striate.core.recipe import PRESETS as PRESETS
@@ -41,6 +42,7 @@ _FRONT_DOOR = {
     "StriateError": "striate.core.errors:StriateError",
     "load_recipe": "striate.core.recipe_io:load_recipe",
     "resume": "striate.api.runs:resume",
+    "stream_search": "striate.api.search:stream_search",
     "stream": "striate.api.session:stream",
     "train": "striate.api.runs:train",
 }

@@ -52,7 +52,15 @@ class Prediction:
 
 
 class Run(RunDirectory):
-    """A training whole: its recipe, records and best network."""
+    """A training whole: its recipe, records and best network.
+
+    `data`: the Python objects that it was trained on, which a run cannot keep, to evaluate it on
+    their splits.
+    """
+
+    def __init__(self, path: str | Path, data: Any = None) -> None:
+        super().__init__(path)
+        self.data = data
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -156,12 +164,13 @@ class Run(RunDirectory):
 
     def _own_data(self) -> Dataset:
         data = self.recipe.data
-        if data.source == IN_MEMORY:
+        if data.source == IN_MEMORY and self.data is None:
             raise RunError(
                 f"{self.path} was trained on Python objects, which a run cannot keep",
-                "Give the data to evaluate on.",
+                "Give the data to evaluate on, or those objects: striate.Run(path, data).",
             )
-        return self._as_used(open_as(set_knob(self.recipe, "data.exclude", ""), data.source))
+        source = self.data if data.source == IN_MEMORY else data.source
+        return self._as_used(open_as(set_knob(self.recipe, "data.exclude", ""), source))
 
     def _as_used(self, dataset: Dataset) -> Dataset:
         """Only the images that the run used: others were bad, excluded, or copies."""

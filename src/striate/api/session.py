@@ -170,6 +170,13 @@ def resume(
             yield from seen_by(log.write, story)
 
 
+def settle(source: Any, recipe: Recipe) -> Generator[Record, None, Recipe]:
+    """The recipe as a training on this data would use it, every "auto" decided."""
+    check_used(recipe)
+    ready, _ = yield from _prepare(recipe, source, time.perf_counter())
+    return ready.recipe
+
+
 def _begin(folder: Path, ready: _Ready, wanted: Recipe, at: Decisions) -> None:
     processes = ready.runtime.group.size
     directory = begin_run(folder, {**describe(), "processes": processes})
@@ -363,7 +370,8 @@ def _train_and_score(
     best = group.decided(lambda: _best_step(directory))
     chosen = checkpoints.verified(directory.checkpoints / f"step-{best:08d}")
     load_weights(state.net, chosen.model())
-    evaluations = {name: _evaluate(state, ready, name) for name in ready.found.stores}
+    read = [n for n in ready.found.stores if n != "test" or ready.recipe.data.score_test]
+    evaluations = {name: _evaluate(state, ready, name) for name in read}
     if group.first:
         write_scores(directory, evaluations, chosen.step)
     yield Finished(

@@ -47,14 +47,20 @@ def parse(function: Callable[..., Any], verb: str, argv: Sequence[str]) -> Any:
 
 def parse_train(argv: Sequence[str]) -> TrainFlags:
     """Flags of `striate train` over --recipe or --preset, validated."""
+    flags: TrainFlags = parse_knobs(TrainFlags, "train", argv)
+    return flags
+
+
+def parse_knobs(kind: type[Any], verb: str, argv: Sequence[str]) -> Any:
+    """Flags of a verb whose dataclass has a `source` and the recipe as `knobs`."""
     args = [_long(arg) for arg in argv]
     names = {arg[2:].partition("=")[0].replace("-", "_") for arg in args if arg[:2] == "--"}
     base = recipe_io.open_budget(_base(args), names)
-    flags: TrainFlags = tyro.cli(
-        TrainFlags,
-        prog="striate train",
+    flags = tyro.cli(
+        kind,
+        prog=f"striate {verb}",
         args=args,
-        default=TrainFlags(knobs=base),
+        default=kind(knobs=base),
         config=(*_CONFIG, tyro.conf.UseAppendAction),  # a list must not swallow DATA
     )
     given = asdict(flags.knobs)

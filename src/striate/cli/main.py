@@ -15,6 +15,7 @@ from striate.core.group import leave
 
 VERBS = {
     "train": ("striate.cli.train:train", "train on images: a folder, an archive, IDX, CSV, digits"),
+    "search": ("striate.cli.search:search", "try settings: rate, decay, augmentation, any knob"),
     "resume": ("striate.cli.train:resume", "continue a run that was stopped"),
     "evaluate": ("striate.cli.evaluate:evaluate", "score a run on its test split or other data"),
     "predict": ("striate.cli.predict:predict", "classify files, folders, archives with a run"),

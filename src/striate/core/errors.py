@@ -53,7 +53,7 @@ class MissingExtraError(StriateError):
 
 def perhaps(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt `name`: the closest known names, else all of them."""
-    names = sorted(known)
+    names = sorted({*known})
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return "Perhaps you meant: " + ", ".join(close) + "."

@@ -53,6 +53,8 @@ class Data:
     an image's path names its patient, video or writer."""
     time_by: str = ""
     """Validate and test on the latest images: a CSV column, or an expression as in group_by."""
+    score_test: bool = True
+    """Read the test split when the training has ended; no: it waits for `striate evaluate`."""
     folds: Whole = 0
     """Cut the images into so many parts, each the test part of one training; 0: no folds."""
     fold: Whole = 0

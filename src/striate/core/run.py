@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -140,12 +141,16 @@ def find_runs(folder: str | Path) -> list[RunDirectory]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run's folder for writing. Raises RunError if another process holds it."""
-    with disk_faults_explained(folder / "lock"):
-        opened = (folder / "lock").open("a+", encoding="utf-8")
+def locked(folder: Path, name: str = "lock", patience: float = 0) -> Iterator[None]:
+    """Hold a folder for writing, or what else a lock file's name stands for. Raises RunError if
+    another process holds it, after so many seconds of patience."""
+    with disk_faults_explained(folder / name):
+        opened = (folder / name).open("a+", encoding="utf-8")
     with opened as file:
-        if not _try_lock(file):
+        last = time.monotonic() + patience
+        while not (held := _try_lock(file)) and time.monotonic() < last:
+            time.sleep(0.1)
+        if not held:
             file.seek(0)
             raise RunError(
                 f"{folder} is being written by process {file.read().strip() or 'unknown'}",

@@ -86,6 +86,9 @@ def wrong_ending(name: str, header: Header) -> str:
 
 def read_header(data: bytes, max_megapixels: float) -> Header:
     """Parse the header only. Raises UndecodableError."""
+    quick = _plain_header(data, max_megapixels)
+    if quick is not None:
+        return quick
     with _open(data, max_megapixels) as image:
         return _header(image, _orientation(image, data), data)
 
@@ -126,19 +129,27 @@ def _upright(image: Image.Image, orientation: int, wanted: int) -> Pixels:
 def _plain_jpeg(data: bytes, max_megapixels: float, wanted: int) -> tuple[Header, Pixels] | None:
     """The common case without Pillow: grey or YCbCr, no metadata that could matter. None if it is
     not that, or damaged: Pillow then decides whether too much, and says why."""
+    header = _plain_header(data, max_megapixels)
+    if header is None:
+        return None
+    least = _reduced((header.width, header.height), wanted)
+    with contextlib.suppress(ValueError):
+        return header, simplejpeg.decode_jpeg(
+            data, "GRAY" if header.channels == 1 else "RGB", min_height=least, min_width=least
+        )
+    return None
+
+
+def _plain_header(data: bytes, max_megapixels: float) -> Header | None:
     if not _without_metadata(data):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in ("Gray", "YCbCr") or width * height > 1e6 * max_megapixels:
-            return None
-        grey, least = colours == "Gray", _reduced((width, height), wanted)
-        pixels = simplejpeg.decode_jpeg(
-            data, "GRAY" if grey else "RGB", min_height=least, min_width=least
-        )
     except ValueError:
         return None
-    return Header(width, height, 1 if grey else 3, "JPEG"), pixels
+    if colours not in ("Gray", "YCbCr") or width * height > 1e6 * max_megapixels:
+        return None
+    return Header(width, height, 1 if colours == "Gray" else 3, "JPEG")
 
 
 def _without_metadata(data: bytes) -> bool:

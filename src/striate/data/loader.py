@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from striate.core.errors import TrainingError
 from striate.core.randomness import permutation, uniform
 from striate.data.augment import Batch, Pipeline
-from striate.data.check.survey import threads_for
 from striate.data.decode import Pixels, UndecodableError, Unified
-from striate.data.images import Images
+from striate.data.images import Images, TorchImages
 
 Ids = NDArray[np.int64]
 A = TypeVar("A")
@@ -80,7 +79,7 @@ class FileStore:
 
     @property
     def threads(self) -> int | None:
-        return 1 if threads_for(self.images) == 1 else None
+        return 1 if isinstance(self.images, TorchImages) else None
 
     def load(self, ids: Ids) -> Pixels:
         shape = (len(ids), self.how.size, self.how.size, self.how.channels)

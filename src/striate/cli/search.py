@@ -1,0 +1,176 @@
+"""`striate search`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from striate.cli.flags import parse_knobs
+from striate.cli.view import program, show
+from striate.core.errors import RecipeError
+from striate.core.recipe import Recipe
+from striate.core.run import reserve_folder
+from striate.core.space import DEFAULT_SPACE
+
+
+@dataclass(frozen=True)
+class SearchFlags:
+    """Try settings of a recipe: every trial is a run, the best by validation wins, and the test
+    split is read once, at the end. The same command with --study goes on where it ended.
+    """
+
+    source: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = None
+    """what `striate train` takes"""
+    space: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KNOB=RANGE")] = ()
+    """what to vary, once for each knob: lr=0.01..1, batch_size=64..512, lr=x0.2..x5 (times the
+    usual value), optim.rule=muon,nesterov; default: lr, weight decay, augmentation, smoothing"""
+    trials: int = 20
+    """settings to try, with those that --study holds"""
+    method: str = "tpe"
+    """tpe, random"""
+    prune: bool = True
+    """end trials early that fall behind (Hyperband)"""
+    study: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """folder of the search (default runs/<date>-<name>-search)"""
+    jobs: int = 1
+    """processes that search together"""
+    recipe: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """YAML recipe; flags override it"""
+    preset: str = "quick"
+    """named recipe to start from: quick, standard"""
+    json: bool = False
+    """print one JSON object as the last line"""
+    knobs: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()  # noqa: RUF009 - frozen
+
+
+def search(argv: Sequence[str]) -> int:
+    """Search and show it; 130 if interrupted."""
+    flags: SearchFlags = parse_knobs(SearchFlags, "search", argv)
+    from striate.api.runs import graceful_stop
+    from striate.api.search import best, stream_search
+    from striate.api.session import short_name
+
+    name = f"{short_name(flags.knobs.data.source)}-search"
+    folder = reserve_folder(flags.study, name)
+    with ExitStack() as stack:
+        others = _others(argv, flags, folder, stack) if flags.jobs > 1 else []
+        with graceful_stop() as stop:
+            show(
+                stream_search(
+                    recipe=flags.knobs, study=folder, space=_space(flags.space),
+                    trials=flags.trials, method=flags.method, prune=flags.prune, stop=stop,
+                )
+            )  # fmt: skip
+            stopped = stop()
+        failed = [other.wait() for other in others]
+    _table(folder)
+    if stopped or any(code not in (0, 130) for code in failed):
+        raise KeyboardInterrupt(f"stopped. Continue with the same command and --study {folder}")
+    found = best(folder)
+    _closing(folder, found)
+    if flags.json:
+        print(json.dumps({"study": str(folder), **found}))
+    return 0
+
+
+def _space(texts: Sequence[str]) -> dict[str, str]:
+    space = {}
+    for text in texts:
+        knob, equals, values = text.partition("=")
+        if not equals:
+            raise RecipeError(f"--space {text}: no range", "Write --space lr=0.01..1")
+        space[knob.replace("-", "_")] = values
+    return space or dict(DEFAULT_SPACE)
+
+
+def _others(
+    argv: Sequence[str], flags: SearchFlags, folder: Path, stack: ExitStack
+) -> list[subprocess.Popen[bytes]]:
+    """The other processes; each writes what it would show to a log in the folder. Cores are
+    shared."""
+    os.environ["LOCAL_WORLD_SIZE"] = str(flags.jobs)
+    kept = _without(argv, ("--jobs", "--study", "--json"))
+    command = [sys.executable, "-m", "striate", "search", *kept, "--study", str(folder)]
+    started = []
+    for number in range(2, flags.jobs + 1):
+        log = stack.enter_context((folder / f"job-{number}.log").open("ab"))
+        started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+    return started
+
+
+def _without(argv: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """The arguments without these flags and their values."""
+    kept, skip = [], False
+    for arg in argv:
+        name = arg.partition("=")[0]
+        if skip:
+            skip = False
+        elif name in flags:
+            skip = arg == name and name != "--json"
+        else:
+            kept.append(arg)
+    return kept
+
+
+def _table(folder: Path) -> None:
+    """All trials in their order, the best ones marked."""
+    from striate.api.search import best_of, tried
+
+    done = tried(folder)
+    if not done:
+        return
+    winner = best_of(done)
+    knobs = list(done[0].values)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("trial", justify="right")
+    for knob in knobs:
+        table.add_column(knob.rpartition(".")[2].replace("_", " "), justify="right")
+    for title in ("epochs", "validation"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    for trial in done:
+        mark = " *" if trial == winner else ""
+        table.add_row(
+            str(trial.number),
+            *(_shown(trial.values.get(knob)) for knob in knobs),
+            str(trial.epochs),
+            "–" if trial.score is None else f"{trial.score:.4f}{mark or '  '}",
+            "" if trial.state == "finished" else trial.fault or trial.state,
+            style="bold" if mark else "",
+        )
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _closing(folder: Path, found: dict[str, Any]) -> None:
+    from striate.api.search import described, importances
+
+    if not found:
+        return
+    weights = importances(folder)
+    if weights:
+        ranked = ", ".join(f"{k.rpartition('.')[2].replace('_', ' ')} {v:.0%}"
+                           for k, v in sorted(weights.items(), key=lambda kv: -kv[1]))  # fmt: skip
+        print(f"What mattered: {ranked}")
+    print(f"Best: trial {found['trial']} ({described(found['values'])})")
+    for split in ("val", "test"):
+        if found[split]:
+            score, value = next(iter(found[split].items()))
+            print(f"  {split} {score.replace('_', ' ')} {value:.4f}")
+    run = folder / found["run"]
+    print(f"The run: {run}")
+    print(f"  {program()} predict {run} IMAGE…")
