@@ -7,7 +7,7 @@ from torch import nn
 
 from striate.core.errors import ModelError
 from striate.data.prepare import measure, patch_covariance, shift_and_scale
-from striate.models.fit import check_fits, has_norm, parameter_count
+from striate.models.fit import bytes_per_image, check_fits, has_norm, parameter_count
 from striate.models.initialise import INITIALISERS, initialise, whiten_first
 from striate.models.zoo import ARCHITECTURES, build, takes_grey
 
@@ -202,3 +202,12 @@ def test_whitening_refuses_other_first_layers():
         whiten_first(nn.Sequential(nn.Conv2d(3, 64, 3)), np.eye(27))
     with pytest.raises(ModelError, match="no convolution"):
         whiten_first(nn.Linear(3, 2), np.eye(27))
+
+
+def test_bytes_that_a_step_keeps():
+    """By hand: the images, the convolution's output (kept by ReLU as its own), the linear layer's
+    input, which is that; float32."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 5)
+    )
+    assert bytes_per_image(net, 3, 8) == 4 * (3 * 64 + 8 * 64)

@@ -13,7 +13,7 @@ import striate
 from striate.core.errors import RunError, StriateError, TrainingError
 from striate.core.records import Epoch, Finished, Planned, Saved, Started, Step
 from striate.core.run import RunDirectory
-from striate.training import checkpoints
+from striate.training import checkpoints, resolve
 from striate.training.loop import first_bad_layer
 from tests.conftest import QUICK
 
@@ -373,3 +373,52 @@ def test_mostly_unique_label_combinations(tmp_path):
     images = rng.integers(0, 255, (60, 8, 8), dtype=np.uint8)
     run = striate.train((images, table), run=tmp_path / "run", **{**QUICK, "image_size": 8})
     assert run.finished.val["n"] >= 3
+
+
+LENET = {**QUICK, "model": "lenet", "optim.rule": "nesterov", "lr": 0.05,
+         "device.precision": "float32"}  # fmt: skip
+
+
+@pytest.mark.parametrize("extra", [{}, {"augment.mixup": 0.4}])
+def test_parts_of_a_batch_add_up(extra, tree, tmp_path):
+    """Without batch norm the gradient of a batch is that of its parts (8 = 3 + 3 + 2)."""
+    runs = [
+        striate.train(tree, run=tmp_path / name, **LENET, **extra, **{"device.micro_batch": size})
+        for name, size in (("whole", 0), ("parts", 3))
+    ]
+    whole, parts = (weights(run.path) for run in runs)
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], atol=1e-5, rtol=1e-4)
+    losses = [[r.loss for r in run.records() if isinstance(r, Step)] for run in runs]
+    np.testing.assert_allclose(losses[1], losses[0], atol=1e-5)
+
+
+def test_parts_are_as_large_as_memory_allows(tree, tmp_path, monkeypatch):
+    """2 MB free: three images of a fastnet at 16 pixels fit, so 8 go through in parts of 3, and
+    resuming and repeating do the same, however much is free then."""
+    from striate.models.fit import bytes_per_image
+    from striate.models.zoo import build
+
+    each = bytes_per_image(build("fastnet", num_classes=3, channels=3, image_size=16), 3, 16)
+    free = int(3.5 * each / resolve.MEMORY_SHARE)
+    with monkeypatch.context() as tight:
+        tight.setattr(resolve, "device_memory", lambda _: free)
+        records = striate.stream(tree, run=tmp_path / "run", **KNOBS)
+        consume(records, until=lambda r: isinstance(r, Step) and r.step == 3)
+    decided = RunDirectory(tmp_path / "run").read_json("resolved.json")["device.micro_batch"]
+    assert decided["value"] == 3
+    assert "3 images fit" in decided["why"]
+    assert striate.resume(tmp_path / "run").recipe.device.micro_batch == 3
+    again = striate.train(tree, recipe=tmp_path / "run" / "recipe.yaml", run=tmp_path / "again")
+    assert equal(weights(tmp_path / "run"), weights(again.path))
+
+
+def test_a_nan_in_a_later_part_is_found(tree, tmp_path, monkeypatch):
+    knobs = {**LENET, "device.micro_batch": 3, "lr": 1e18}
+    with pytest.raises(TrainingError, match="first layer with a non-finite output"):
+        striate.train(tree, run=tmp_path / "run", **knobs)
+
+
+def test_synchronised_norm_needs_gpus(tree, tmp_path):
+    with pytest.raises(StriateError, match="GPUs only"):
+        striate.train(tree, run=tmp_path / "r", **KNOBS, **{"device.sync_norm": True})

@@ -222,7 +222,11 @@ def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
     Other "auto" knobs follow from the data, so they stay open for other data and models.
     """
     recipe = wanted
-    for knob in ("device.precision", "budget.epochs" if wanted.budget.minutes else ""):
+    for knob in (
+        "device.precision",
+        "device.micro_batch",
+        "budget.epochs" if wanted.budget.minutes else "",
+    ):
         if knob in at.made:
             recipe = recipe_io.set_knob(recipe, knob, at.made[knob]["value"])
     recipe = recipe_io.set_knob(recipe, "data.source", lasting(wanted.data.source))
@@ -352,7 +356,9 @@ def _train_and_score(
     group, keep = ready.runtime.group, ready.recipe.checkpoints.keep
     save = partial(_save, directory, log, keep) if group.first else lambda _: ""
     job = _job(ready, save, stop)
-    state.parallel = group.parallel(state.net, ready.runtime.device)
+    state.parallel = group.parallel(
+        state.net, ready.runtime.device, sync_norm=ready.recipe.device.sync_norm
+    )
     at, train_images = state.position, len(ready.found.dataset.splits["train"])
     yield Planned(
         epochs=job.epochs,

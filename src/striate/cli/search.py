@@ -40,7 +40,7 @@ class SearchFlags:
     method: str = "tpe"
     """tpe, random"""
     prune: bool = True
-    """end trials early that fall behind (Hyperband)"""
+    """let all trials finish; without it Hyperband ends those early that fall behind"""
     study: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """folder of the search (default runs/<date>-<name>-search)"""
     jobs: int = 1

@@ -43,12 +43,18 @@ class Group:
         """This process's share of a batch."""
         return ids[self.rank :: self.size]
 
-    def parallel(self, net: nn.Module, device: torch.device) -> nn.Module:
-        """The network whose backward pass averages the gradients of all processes."""
+    def parallel(
+        self, net: nn.Module, device: torch.device, *, sync_norm: bool = False
+    ) -> nn.Module:
+        """The network whose backward pass averages the gradients of all processes; with `sync_norm`
+        batch norm layers see all processes' images."""
         if self.size == 1 or not any(p.requires_grad for p in net.parameters()):
             return net
+        import torch
         from torch.nn.parallel import DistributedDataParallel
 
+        if sync_norm:
+            net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         where = [device] if device.type == "cuda" else None
         return DistributedDataParallel(
             net, device_ids=where, broadcast_buffers=False, gradient_as_bucket_view=True

@@ -277,6 +277,11 @@ class Device:
     """auto: bfloat16 (autocast) where a short measurement finds it clearly faster."""
     channels_last: bool = True
     """Memory layout NHWC, faster for convolutions nearly everywhere."""
+    micro_batch: Whole | Auto = "auto"
+    """Images that go through the network at once, in each process; the gradients of a batch's parts
+    add up, batch norm sees a part. 0: the whole share; auto: that, or as many as memory holds."""
+    sync_norm: bool = False
+    """Batch norm over all processes instead of over each one's share; GPUs only."""
     threads: Whole | Auto = "auto"
     """Compute threads; auto: the cores that this process may use."""
 

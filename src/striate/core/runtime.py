@@ -159,6 +159,15 @@ def free_memory() -> int:
     return 4 << 30
 
 
+def device_memory(device: str) -> int:
+    """Bytes that are free where a network is trained."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_memory()
+
+
 def describe() -> dict[str, Any]:
     """Versions, hardware, git revision and command line, for environment.json."""
     import torch

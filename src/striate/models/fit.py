@@ -40,6 +40,34 @@ def check_fits(
         )
 
 
+def bytes_per_image(net: nn.Module, channels: int, image_size: int) -> int:
+    """What a training step keeps of each image for its backward pass, in float32, found on shapes
+    alone; 0 where the network has an operation without a shape rule."""
+    shadow = copy.deepcopy(net).to("meta").train()
+    shape = (channels, image_size, image_size)
+    two, four = (_kept_bytes(shadow, torch.empty(n, *shape, device="meta")) for n in (2, 4))
+    return (four - two) // 2
+
+
+def _kept_bytes(net: nn.Module, images: torch.Tensor) -> int:
+    """Bytes of all tensors that autograd saves in a forward pass, each storage once."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        alive.append(storage)  # its address must not be used again
+        return tensor
+
+    alive: list[object] = []
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            net(images)
+    except Exception:  # check_fits has named what can be named
+        return 0
+    return sum(kept.values())
+
+
 def trail_of(net: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
     """A list that grows as `net` runs: each layer and the shape that arrives there."""
     trail: list[tuple[str, tuple[int, ...]]] = []

@@ -30,7 +30,8 @@ class Job:
     plan(epoch, losses) → batches of image numbers, where `losses` are those that a sampler of hard
     images asked for, else None; `threads` load and augment ahead; validate(net) → scores;
     save(state) → path, at the end of each epoch and every `save_steps` and `save_seconds` (0: not);
-    after_backward(net) → clips or adds penalties; after_step(net) → limits weights.
+    after_backward(net) → clips or adds penalties; after_step(net) → limits weights. A batch goes
+    through the network in parts of `micro_batch` images (0: at once), whose gradients add up.
     """
 
     epochs: int
@@ -54,6 +55,7 @@ class Job:
     stop: Callable[[], bool] = field(default=lambda: False)
     threads: int = 1
     steps_per_epoch: int = 1
+    micro_batch: int = 0
 
     def batches(self, epoch: int, start: int, losses: Any = None) -> Generator[Batch, None, None]:
         """The augmented batches of an epoch, from number `start` on."""
@@ -129,22 +131,19 @@ def _batches(job: Job, state: State, saved: _Saves) -> Generator[Record, None, b
 
 def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, float]:
     """One step: set the rate, forward, backward, check finite, step. Returns (loss, grad norm)."""
-    net, device, group = state.net, job.runtime.device, job.runtime.group
+    net, group = state.net, job.runtime.group
     before = [buffer.clone() for buffer in net.buffers()]
     for parameters in state.optimiser.param_groups:
         parameters["lr"] = lr * parameters["share"]
-    x = job.runtime.on_device(batch.images)
-    with seeded(job.seed + group.rank, state.position.step, device):
-        with job.runtime.autocast():
-            logits = state.forward(x)
-        losses = _losses(job, logits, batch)
-        share = group.size / len(batch.everyone)  # gradients are averaged over the processes
-        (losses.sum() * share).backward()  # type: ignore[no-untyped-call]
-    everyone = group.gathered(losses.detach().cpu(), len(batch.everyone))
+    parts = batch.parts(job.micro_batch)
+    share = group.size / len(batch.everyone)  # gradients are averaged over the processes
+    with seeded(job.seed + group.rank, state.position.step, job.runtime.device):
+        losses = [_backward(job, state, part, share, last=part is parts[-1]) for part in parts]
+    everyone = group.gathered(torch.cat(losses).cpu(), len(batch.everyone))
     loss = everyone.mean()
     norm = torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
     if not torch.isfinite(loss + norm):
-        fault = _not_finite(job, state, x, batch.everyone, loss.item(), norm.item())
+        fault = _not_finite(job, state, batch, loss.item(), norm.item())
         for buffer, old in zip(net.buffers(), before, strict=True):
             buffer.copy_(old)  # the forward pass has reached batch norm's averages already
         raise fault
@@ -160,6 +159,23 @@ def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, floa
     if state.losses is not None:
         state.losses[1, torch.from_numpy(batch.everyone)] = everyone
     return loss.item(), norm.item()
+
+
+def _backward(job: Job, state: State, part: Batch, share: float, *, last: bool) -> Tensor:
+    """Add a part's gradients; returns its losses (N,). Processes average them with the last."""
+    wait = contextlib.nullcontext() if last or not state.parallel else _unsynchronised(state)
+    with wait:
+        with job.runtime.autocast():
+            logits = state.forward(job.runtime.on_device(part.images))
+        losses = _losses(job, logits, part)
+        (losses.sum() * share).backward()  # type: ignore[no-untyped-call]
+    return losses.detach()
+
+
+def _unsynchronised(state: State) -> contextlib.AbstractContextManager[None]:
+    no_sync = getattr(state.parallel, "no_sync", contextlib.nullcontext)
+    context: contextlib.AbstractContextManager[None] = no_sync()
+    return context
 
 
 def _losses(job: Job, logits: Tensor, batch: Batch) -> Tensor:
@@ -226,14 +242,13 @@ def _save(job: Job, state: State) -> Saved:
     return Saved(at.step, at.epoch, path, round(time.perf_counter() - started, 3))
 
 
-def _not_finite(
-    job: Job, state: State, images: Tensor, ids: Ids, loss: float, norm: float
-) -> TrainingError:
+def _not_finite(job: Job, state: State, batch: Batch, loss: float, norm: float) -> TrainingError:
     """Name the step, the first layer whose output is not finite, and the images of the batch."""
     what = f"loss {loss:g}" if not math.isfinite(loss) else f"gradient norm {norm:g}"
-    layer = first_bad_layer(state.net, images)
+    parts = (job.runtime.on_device(part.images) for part in batch.parts(job.micro_batch))
+    layer = next(filter(None, (first_bad_layer(state.net, images) for images in parts)), "")
     where = f"; the first layer with a non-finite output is {layer}" if layer else ""
-    names = [job.name(int(i)) for i in ids]
+    names = [job.name(int(i)) for i in batch.everyone]
     return TrainingError(
         f"step {state.position.step + 1}: {what}{where}. The weights were not changed. "
         f"Images of this batch:\n{listing(names, 10)}",

@@ -42,7 +42,7 @@ from striate.data.read import (
     refuse_or_drop,
 )
 from striate.data.splits import Splitting
-from striate.models.fit import check_fits, has_norm
+from striate.models.fit import bytes_per_image, check_fits, has_norm
 from striate.models.initialise import initialise, whiten_first
 from striate.models.network import Network
 from striate.optim.regularise import MovingAverage, add_l1_gradient, limit_norms
@@ -58,6 +58,7 @@ from striate.training.resolve import (
     build_network,
     settle_augmentation,
     settle_memory,
+    settle_micro_batch,
     settle_shape,
     settle_training,
     store_size,
@@ -213,6 +214,11 @@ def settle_device(at: Decisions) -> Runtime:
     threads = at.default("device.threads", max(1, usable_cores() // beside), share)
     if threads:
         torch.set_num_threads(threads)
+    if wanted.sync_norm and device.type != "cuda":
+        raise RecipeError(
+            f"device.sync_norm: torch synchronises batch norm on GPUs only, not on {device.type}",
+            "Leave it out; each process then normalises its own share.",
+        )
     precision = at.settle("device.precision", lambda: choose_precision(device))
     return Runtime(device, precision)
 
@@ -234,6 +240,7 @@ def settle_rest(at: Decisions, found: Materials, processes: int = 1) -> dict[str
             "The batch size is that of all processes together: give at least two each.",
         )
     check_fits(backbone, recipe.model.name, size, channels, smallest, classes)
+    settle_micro_batch(at, -(-batch // processes), bytes_per_image(backbone, channels, size))
     return settle_augmentation(at, lambda: _ask_probe(at, found))
 
 
@@ -340,6 +347,7 @@ def make_job(
     train, val = found.dataset.splits["train"], found.dataset.splits["val"]
     epochs, batch, lr = recipe.budget.epochs, recipe.optim.batch_size, recipe.optim.lr
     size, warmup = recipe.data.image_size, recipe.schedule.warmup
+    micro = recipe.device.micro_batch
     assert epochs != "auto" and batch != "auto" and lr != "auto"  # noqa: PT018
     assert size != "auto" and warmup != "auto"  # noqa: PT018
     task = task_of(recipe, multi_label=found.dataset.multi_label)
@@ -376,6 +384,7 @@ def make_job(
         after_backward=_after_backward(recipe),
         after_step=_after_step(recipe),
         patience=recipe.regularise.patience,
+        micro_batch=0 if micro == "auto" else micro,
         save_steps=recipe.checkpoints.every_steps,
         save_seconds=60 * recipe.checkpoints.every_minutes,
         stop=stop,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from striate.core.errors import RecipeError, perhaps
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import get_knob, set_knob
-from striate.core.runtime import free_memory
+from striate.core.runtime import device_memory, free_memory
 from striate.models.initialise import INITIALISERS
 from striate.models.zoo import TAKES_STEM, build, check_name, takes_grey
 from striate.optim.rules import UPDATE_RULES, default_rate, find_rule
@@ -33,6 +33,8 @@ PLAIN_STRENGTHS = (
     "principal_colours", "greyscale", "blur", "random_erasing", "mixup", "cutmix",
 )  # fmt: skip
 """Knobs of augmentation whose value is the strength."""
+MEMORY_SHARE = 0.6
+"""Of the free memory, for what a step keeps for its backward pass; the rest is for gradients."""
 STORE_MARGIN = 0.875
 """Random resized crops are cut from images that are larger by this factor, as 224 of 256."""
 
@@ -192,6 +194,20 @@ def settle_memory(at: Decisions, needed: int) -> bool:
         "data.memory_mb", lambda: (free_memory() // 4 // 2**20, "a quarter of the free memory")
     )
     return needed <= limit * 2**20
+
+
+def settle_micro_batch(at: Decisions, share: int, each: int) -> None:
+    """Parts in which a process's share of a batch fits into memory, `each` bytes an image."""
+    free = device_memory(at.recipe.device.device)
+    most = int(MEMORY_SHARE * free / each) if each else share
+    parts = -(-share // max(2, most))
+
+    def choose() -> tuple[int, str]:
+        if parts == 1:
+            return 0, f"{share} images need {share * each / 2**20:,.0f} MB"
+        return -(-share // parts), f"{most} images fit into {free / 2**30:.1f} GB"
+
+    at.settle("device.micro_batch", choose)
 
 
 def settle_augmentation(at: Decisions, flip: Callable[[], tuple[bool, str]]) -> dict[str, float]:

@@ -89,6 +89,18 @@ class Batch(NamedTuple):
         """The numbers of the batch's images in all processes together."""
         return self.ids if self.whole is None else self.whole
 
+    def parts(self, size: int) -> list[Batch]:
+        """Consecutive parts of at most so many images, of nearly one size; 0: all in one."""
+        count = -(-len(self.ids) // size) if size else 1
+        if count == 1:
+            return [self]
+
+        def cut(rows: Any) -> Any:
+            return [rows] * count if rows is None else np.array_split(rows, count)
+
+        four = (self.images, self.ids, self.partners, self.shares)
+        return [Batch(*rows) for rows in zip(*map(cut, four), strict=True)]
+
     def of(self, count: int) -> Batch:
         """With the numbers of a store of `count` images, whichever time they are taken."""
         partners = None if self.partners is None else self.partners % count
