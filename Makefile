@@ -2,7 +2,7 @@
 # make test    set up and run the tests
 # make check   ruff, the type checker, the layer test
 # make bench   the benchmarks on real data (STRIATE_DATA, default ../shared/data): about 40 minutes
-# make chaos   5,000 damaged files: nothing crashes or hangs, every fault is named
+# make chaos   thousands of damaged files, kills, signals, full disks: nothing is lost (an hour)
 # make lock    write requirements.lock anew from pyproject.toml (needs uv)
 
 PYTHON ?= python3
@@ -31,6 +31,7 @@ bench: setup
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py
+	$(BIN)/python benchmarks/chaos_training.py
 
 setup: $(READY)
 

@@ -325,16 +325,16 @@ class TestFake:
         assert images.pixels(0, 1).shape == (9, 7, 1)
 
 
-@pytest.mark.parametrize("kind", ["balanced", "hard"])
+@pytest.mark.parametrize("kind", ["balanced", "hard", "selective"])
 def test_samplers_train_and_resume(kind, tmp_path):
     from striate.core.records import Step
 
     root = write_tree(tmp_path / "data", {"red": 30, "blue": 12, "green": 8})
-    knobs = {**QUICK, "data.sampler": kind}
+    knobs = {**QUICK, "data.sampler": kind, "epochs": 4}
     whole = striate.train(root, run=tmp_path / "whole", **knobs)
     stream = striate.stream(root, run=tmp_path / "cut", **knobs)
     for record in stream:
-        if isinstance(record, Step) and record.step == 6:
+        if isinstance(record, Step) and record.step == 16:
             stream.close()
             break
     cut = striate.resume(tmp_path / "cut")

@@ -25,6 +25,7 @@ from striate.data.loader import (
     loaded,
     ordered_plan,
     sampled_plan,
+    selective_weights,
     steps_per_epoch,
 )
 from striate.data.prepare import measure, shift_and_scale
@@ -202,6 +203,17 @@ class TestSamplers:
         ids = np.concatenate(sampled_plan(hard_weights(losses), 10, 0, 0)) % 100
         assert 60 < (ids >= 50).sum() < 90
         np.testing.assert_array_equal(hard_weights(np.zeros(3)), np.ones(3))
+
+    def test_the_easier_half_comes_half_as_often(self):
+        losses = np.random.default_rng(0).random(3000)
+        ids = np.concatenate(sampled_plan(selective_weights(losses), 100, 0, 0)) % 3000
+        times = np.bincount(ids, minlength=3000)
+        easy = losses <= np.median(losses)
+        assert len(ids) == 3000
+        assert times[~easy].mean() == pytest.approx(2 * times[easy].mean(), abs=0.02)
+        assert times[~easy].min() == 1
+        assert set(times[easy].tolist()) == {0, 1}
+        assert len(set(selective_weights(np.ones(9)).tolist())) == 1
 
 
 class TestGroups:

@@ -1,12 +1,14 @@
 """Checkpoints: whole or absent, verified, never believed when damaged (F1, F5, F6)."""
 
 import errno
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +159,46 @@ def test_kill_at_random_moments(tmp_path):
         found, _ = checkpoints.latest(folder)
         assert found.step >= told
         assert (found.model()["w"] == found.step).all()
+
+
+def test_kill_at_every_file_operation(tmp_path):
+    """F1: a process that dies just before its nth operation on files, for every n: the checkpoint
+    before it is sound, or the new one is, and the next save leaves nothing else behind."""
+    watched = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
+    for number in itertools.count(1):
+        folder = tmp_path / str(number)
+        save(folder, 1)
+        if _dies_at(number, watched, lambda folder=folder: _save_and_prune(folder, 2)):
+            found, _ = checkpoints.latest(folder)
+            assert found.step in (1, 2), number
+            assert found.model()
+            _save_and_prune(folder, 3)
+            assert [p.name for p in folder.iterdir()] == ["step-00000003"], number
+        else:
+            break
+    assert number > 15  # so many operations there are
+
+
+def _save_and_prune(folder, step):
+    save(folder, step)
+    checkpoints.prune(folder)
+
+
+def _dies_at(number, watched, work):
+    """Whether a child that is killed at its nth watched event was killed before it had ended."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # forking beside threads: the child touches files only
+        child = os.fork()
+    if child == 0:
+        left = [number]
+
+        def hook(event, _):
+            if event in watched:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0

@@ -50,7 +50,8 @@ def start(host, number, *arguments):
     command = ["ip", "netns", "exec", name, sys.executable, "-m", "torch.distributed.run",
                "--nnodes", "2", "--nproc-per-node", "1", "--node-rank", number,
                "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{HOSTS[0]}:29513",
-               "--local-addr", address, "--rdzv-conf", f"is_host={int(number == 0)}", "-m", "--", "striate", *arguments]  # fmt: skip
+               "--local-addr", address, "--rdzv-conf", f"is_host={int(number == 0)}",
+               "-m", "--", "striate", *arguments]  # fmt: skip
     return subprocess.Popen(
         [str(part) for part in command], env={**os.environ, "GLOO_SOCKET_IFNAME": cable},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

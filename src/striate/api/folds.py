@@ -18,7 +18,7 @@ from striate.core.files import write_json
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import load_recipe, set_knob
 from striate.core.records import Finished, Note, Record, Started
-from striate.core.run import reserve_folder
+from striate.core.run import has_checkpoint, reserve_folder
 from striate.data.sources import lasting
 
 
@@ -71,7 +71,7 @@ def stream_folds(
         place = folder / f"fold-{fold}"
         one = set_knob(wanted, "data.fold", fold)
         yield Note("info", f"fold {fold} of {count}: {place}")
-        if any((place / "checkpoints").glob("step-*/manifest.json")):
+        if has_checkpoint(place):
             _refuse_other(place, one)
             named = data is None or isinstance(data, str | Path)
             records = resume(place, data=None if named else data, stop=stop)

@@ -59,9 +59,10 @@ class Data:
     """Cut the images into so many parts, each the test part of one training; 0: no folds."""
     fold: Whole = 0
     """Which part is the test part, from 1; 0: all in turn, each in a run of its own."""
-    sampler: Literal["uniform", "balanced", "weighted", "hard"] = "uniform"
-    """Each image once an epoch; classes equally often; by the weights of weight_by; or images in
-    proportion to their last loss."""
+    sampler: Literal["auto", "uniform", "balanced", "weighted", "hard", "selective"] = "auto"
+    """Each image once an epoch; classes equally often; by the weights of weight_by; from the third
+    epoch in proportion to the last loss (hard), or the easier half half as often (selective). auto:
+    selective for fastnet, else uniform."""
     weight_by: str = ""
     """CSV column of the weights of sampler=weighted."""
     label_levels: tuple[str, ...] = ()

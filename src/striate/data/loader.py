@@ -251,6 +251,18 @@ def hard_weights(losses: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(0.5 + 0.5 * losses / total if total > 0 else np.ones(len(losses)))
 
 
+def selective_weights(losses: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Weights (N,) of a half for the half of the images with the smaller last losses, 1 for the
+    others: a wrong label, which stays hard, gains a third at most."""
+    return np.where(losses <= np.median(losses), 0.5, 1.0)
+
+
+BY_LOSS = {"hard": hard_weights, "selective": selective_weights}
+"""Samplers that ask for each image's last loss."""
+UNIFORM_EPOCHS = 2
+"""Losses of the first passes say how far the network is, not which images are hard."""
+
+
 def ordered_plan(count: int, batch_size: int) -> list[Ids]:
     """All numbers in order, for evaluation."""
     return even(np.arange(count, dtype=np.int64), batch_size)

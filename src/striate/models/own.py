@@ -17,7 +17,7 @@ def fastnet(
     A 2×2 layer (3×3 for grey images) whose filters can be patches' principal directions, each with
     both signs (see `whiten_first`); for large images it is 3×3, and strided layers follow down to
     48 pixels. Then
-    two or three stages of conv–pool–norm–GELU and conv–norm–GELU, which start as the identity as
+    two or three stages of conv–pool–norm–SiLU and conv–norm–SiLU, which start as the identity as
     far as they can; global max pooling; a linear head whose outputs are divided by 9, which keeps
     the first loss near ln(classes). Norm layers shift and do not scale. The plan follows the fast
     CIFAR-10 trainings (Jordan 2024, arXiv:2404.00498).
@@ -25,7 +25,7 @@ def fastnet(
     large = image_size > 48
     kernel, stride = 3 if large or channels == 1 else 2, 2 if large else 1
     previous, side = 2 * channels * kernel**2, (image_size - kernel) // stride + 1
-    layers = [nn.Conv2d(channels, previous, kernel, stride), nn.GELU()]
+    layers = [nn.Conv2d(channels, previous, kernel, stride), nn.SiLU()]
     second = 256 if image_size < 24 else 128  # tiny images end after the second stage
     wide = [max(8, round(n * width / 8) * 8) for n in (64, second, 256)]
     while side > 48:
@@ -36,7 +36,7 @@ def fastnet(
             _conv(previous, outputs),
             nn.MaxPool2d(2),
             _norm(outputs),
-            nn.GELU(),
+            nn.SiLU(),
             *_conv_norm(outputs, outputs),
         ]
         previous = outputs
@@ -145,7 +145,7 @@ def alexnet_grouped(num_classes: int, dropout: float = 0.5) -> nn.Module:
 
 
 def _conv_norm(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-    return [_conv(inputs, outputs, stride), _norm(outputs), nn.GELU()]
+    return [_conv(inputs, outputs, stride), _norm(outputs), nn.SiLU()]
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:

@@ -125,7 +125,10 @@ def prune(folder: Path, last: int = 1) -> int:
     for old in known:
         if old not in keep:
             freed += sum(file.stat().st_size for file in old.path.iterdir())
-            shutil.rmtree(old.path)
+            doomed = old.path.with_name(f".{old.path.name}.tmp")  # a kill leaves no half of it
+            shutil.rmtree(doomed, ignore_errors=True)
+            old.path.replace(doomed)
+            shutil.rmtree(doomed)
     return freed
 
 

@@ -27,8 +27,8 @@ from striate.training.state import Position, State
 class Job:
     """What a training consists of, as plain functions and values; nothing in it changes.
 
-    plan(epoch, losses) → batches of image numbers, where `losses` are those that a sampler of hard
-    images asked for, else None; `threads` load and augment ahead; validate(net) → scores;
+    plan(epoch, losses) → batches of image numbers, where `losses` are those that a sampler asked
+    for, else None; `threads` load and augment ahead; validate(net) → scores;
     save(state) → path, at the end of each epoch and every `save_steps` and `save_seconds` (0: not);
     after_backward(net) → clips or adds penalties; after_step(net) → limits weights. A batch goes
     through the network in parts of `micro_batch` images (0: at once), whose gradients add up.

@@ -25,11 +25,12 @@ from striate.data.check.survey import Survey, fingerprint, sample_headers
 from striate.data.dataset import Dataset, open_dataset
 from striate.data.decode import Unified
 from striate.data.loader import (
+    BY_LOSS,
+    UNIFORM_EPOCHS,
     Ids,
     Store,
     balanced_weights,
     epoch_plan,
-    hard_weights,
     loaded,
     sampled_plan,
     steps_per_epoch,
@@ -307,7 +308,7 @@ def fresh_state(
     )
     decay = recipe.regularise.average_decay
     average = None if decay == "auto" else MovingAverage(placed, decay)
-    losses = torch.ones(2, images) if recipe.data.sampler == "hard" else None
+    losses = torch.ones(2, images) if recipe.data.sampler in BY_LOSS else None
     return State(placed, optimiser, average, Position(), losses)
 
 
@@ -404,10 +405,15 @@ def about_of(size: int, found: Statistics) -> About:
 def _planner(recipe: Recipe, targets: Any, weights: Any, batch: int) -> Callable[[int, Any], Any]:
     """(epoch, losses) → the batches of the chosen sampler."""
     kind, seed = recipe.data.sampler, recipe.seed
+    count = len(targets)
     if kind == "uniform":
-        return lambda epoch, _: epoch_plan(len(targets), batch, seed, epoch)
-    if kind == "hard":
-        return lambda epoch, losses: sampled_plan(hard_weights(losses), batch, seed, epoch)
+        return lambda epoch, _: epoch_plan(count, batch, seed, epoch)
+    if kind in BY_LOSS:
+        return lambda epoch, losses: (
+            epoch_plan(count, batch, seed, epoch)
+            if epoch < UNIFORM_EPOCHS
+            else sampled_plan(BY_LOSS[kind](losses), batch, seed, epoch)
+        )
     fixed = balanced_weights(targets) if kind == "balanced" else weights
     return lambda epoch, _: sampled_plan(fixed, batch, seed, epoch)
 

@@ -119,11 +119,13 @@ def _network(channels: int, classes: int) -> nn.Module:
         conv = nn.Conv2d(previous, outputs, 3, padding=1, bias=False)
         layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
         previous = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, classes))
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, classes))
+    return net.to(memory_format=torch.channels_last)  # twice as fast on a CPU
 
 
 def _tensor(images: Pixels) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 127.5 - 1
+    """float32 (N, C, H, W) in [−1, 1], channels last in memory as in the images."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _outputs(net: nn.Module, images: Pixels) -> NDArray[np.float32]:

@@ -35,6 +35,8 @@ PLAIN_STRENGTHS = (
 """Knobs of augmentation whose value is the strength."""
 MEMORY_SHARE = 0.6
 """Of the free memory, for what a step keeps for its backward pass; the rest is for gradients."""
+SELECTIVE_UP_TO = 2_000_000
+"""Beyond so many images a training of four epochs has no time to tell easy from hard."""
 STORE_MARGIN = 0.875
 """Random resized crops are cut from images that are larger by this factor, as 224 of 256."""
 
@@ -271,6 +273,7 @@ def settle_training(at: Decisions, images: int, *, multi_label: bool, normalised
         quick = at.recipe.model.name == "fastnet"
         why = "fastnet's short trainings" if quick else "the default of cross-entropy"
         at.default("loss.label_smoothing", 0.2 if quick else 0.1, why)
+    at.settle("data.sampler", lambda: _sampler(at.recipe, images))
     batch = at.settle("optim.batch_size", lambda: _batch_size(images))
     at.settle("optim.rule", lambda: _usual_rule(at.recipe))
     rule = find_rule(at.recipe.optim.rule)
@@ -321,6 +324,12 @@ def _default_loss(multi_label: bool) -> tuple[str, str]:
     if multi_label:
         return "sigmoid", "several labels an image"
     return "cross_entropy", "one label an image"
+
+
+def _sampler(recipe: Recipe, images: int) -> tuple[str, str]:
+    if recipe.model.name != "fastnet" or images > SELECTIVE_UP_TO:
+        return "uniform", "the default"
+    return "selective", "short trainings learn more from what is not learnt yet"
 
 
 def _batch_size(images: int) -> tuple[int, str]:

@@ -38,7 +38,7 @@ class State:
     average: MovingAverage | None
     position: Position
     losses: Tensor | None = None
-    """(2, N) for a sampler of hard images: each one's loss when the epoch was planned, and last."""
+    """(2, N) for a sampler that asks: each image's loss when the epoch was planned, and last."""
     parallel: nn.Module | None = None
     """The network as it runs in training with other processes."""
 
