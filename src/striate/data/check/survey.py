@@ -208,6 +208,10 @@ def threads_for(images: Images) -> int:
 
 def in_threads(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
     """Decoders release the interpreter lock, so threads work side by side."""
-    with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels decide
-        yield from pool.map(work, items)
+        if threads == 1:
+            yield from map(work, items)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(work, items)
