@@ -41,7 +41,8 @@ def certify(run: str | Path) -> dict[str, Any]:
     known = all(split["fingerprint"] for split in data["splits"].values())
     extended = "before" in directory.read_json("resolved.json").get("budget.epochs", {})
     repeatable = known and recipe.data.source != IN_MEMORY
-    losses = _losses(directory)
+    losses, sampler = _losses(directory), recipe.data.sampler
+    sampled = "" if sampler == "uniform" else f" (the sampler is {sampler})"
     certificate = {
         "format": FORMAT,
         "run": directory.path.name,
@@ -62,8 +63,8 @@ def certify(run: str | Path) -> dict[str, Any]:
             "same bits when repeated with these versions, processor, threads and processes":
                 repeatable and not extended,
             "same bits when interrupted anywhere and resumed there": repeatable,
-            "every training image once an epoch, for any number of processes":
-                recipe.data.sampler == "uniform",
+            "every training image once an epoch, for any number of processes" + sampled:
+                sampler == "uniform",
             "the data can be compared: every image was hashed": known,
         },
     }  # fmt: skip
