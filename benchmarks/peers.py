@@ -181,7 +181,7 @@ def curve(folder: str, out: str, epochs: int) -> None:
 if __name__ == "__main__":
     kind, folder, *rest = sys.argv[1:]
     if kind == "curve":
-        curve(folder, rest[0], int(rest[1]) if rest[1:] else 8)
+        curve(folder, rest[0], int(rest[1]) if rest[1:] else 5)
         sys.exit()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     found = {

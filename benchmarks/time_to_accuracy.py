@@ -79,6 +79,9 @@ def ours(seeds: list[int], folder: Path) -> tuple[float, bool]:
 
 
 def against_peers(seconds: float, images: Path) -> bool:
+    if not CURVE.exists():
+        print(f"no curve at {CURVE}: make it with `python {sys.argv[0]} curve`")
+        return False
     epochs, reached = epochs_needed()
     print(f"ResNet-18 reaches {reached:.4f} in {epochs} epochs ({CURVE.name})\n")
     print("| peer | images/s (measured) | minutes to that (extended) | ours is so much faster |")
