@@ -10,7 +10,7 @@ import striate
 
 FRONT_DOOR = [
     "Evaluation", "Folds", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
-    "cross_validate", "load_recipe", "resume", "stream", "train",
+    "cross_validate", "load_recipe", "resume", "stream", "stream_search", "train",
 ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ PUBLISHED = {
     "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032,
     "resnet101": 44_549_160, "resnet152": 60_192_808,
 }  # fmt: skip
-OWN = {"lenet": 61_706, "fastnet": 1_160_386, "decknet": 54_840}
+OWN = {"lenet": 61_706, "fastnet": 1_750_466, "decknet": 54_840}
 SMALL = sorted(set(ARCHITECTURES) - {"alexnet_grouped", "inception_v3"})
 
 

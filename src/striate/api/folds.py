@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from striate.api.runs import Run, graceful_stop
-from striate.api.session import resume, settings, short_name, stream
+from striate.api.session import MEASURED, resume, settings, short_name, stream
 from striate.core.errors import RecipeError, RunError
 from striate.core.files import write_json
 from striate.core.recipe import Recipe
@@ -97,7 +97,7 @@ def _refuse_other(place: Path, wanted: Recipe) -> None:
     """A fold that is there must be what is asked for now, knob by knob."""
     there = flat(load_recipe(place / "recipe.yaml"))
     asked = flat(wanted) | {"data.source": lasting(wanted.data.source)}
-    measured = ("device.precision", "budget.epochs", "budget.minutes", "data.exclude")
+    measured = (*MEASURED, "budget.epochs", "budget.minutes", "data.exclude")
     other = [k for k, v in asked.items() if there.get(k) != v and k not in measured]
     if asked["budget.epochs"] not in ("auto", there["budget.epochs"]):
         other.append("budget.epochs")

@@ -52,6 +52,8 @@ from striate.training.timing import affordable_epochs, enough_threads, seconds_p
 
 Stop = Callable[[], bool]
 _TRAIN_SAMPLE = 5_000
+MEASURED = ("device.precision", "device.micro_batch")
+"""Knobs whose "auto" is settled by a measurement, which may come out otherwise next time."""
 IN_MEMORY = "arrays in memory"
 """The source that a recipe names where the data were Python objects."""
 
@@ -222,11 +224,7 @@ def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
     Other "auto" knobs follow from the data, so they stay open for other data and models.
     """
     recipe = wanted
-    for knob in (
-        "device.precision",
-        "device.micro_batch",
-        "budget.epochs" if wanted.budget.minutes else "",
-    ):
+    for knob in (*MEASURED, "budget.epochs" if wanted.budget.minutes else ""):
         if knob in at.made:
             recipe = recipe_io.set_knob(recipe, knob, at.made[knob]["value"])
     recipe = recipe_io.set_knob(recipe, "data.source", lasting(wanted.data.source))
