@@ -16,6 +16,7 @@ from striate.core.records import Epoch, Step
 from striate.core.run import RunDirectory
 from striate.data.augment import About, Pipeline
 from striate.data.loader import ArrayStore, batches, epoch_plan
+from striate.training import checkpoints
 from tests.conftest import COLOURS, write_tree
 
 PLAIN = ("--model", "lenet", "--optim.rule", "nesterov", "--lr", "0.05", "--epochs", "10",
@@ -90,6 +91,22 @@ def test_a_killed_process_is_replaced(alone, tree_for_module, tmp_path):
         np.testing.assert_allclose(final(folder)[name], value, atol=1e-5)
     steps = [r.step for r in RunDirectory(folder).records() if isinstance(r, Step)]
     assert steps == list(range(1, len(steps) + 1))
+
+
+def test_nobody_outlives_the_launcher(tree_for_module, tmp_path):
+    """F4: kill −9 of the launcher; its processes save and end within ten seconds."""
+    folder = tmp_path / "run"
+    line = command("train", tree_for_module, "--run", folder, "--procs", 2, *PLAIN,
+                   "--epochs", 5000, "--checkpoints.every-steps", 3)  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # no broken pipe ends them
+    with subprocess.Popen(line, **quiet) as process:
+        _wait_for(lambda: any((folder / "checkpoints").glob("step-*/manifest.json")))
+        workers = [_worker(process.pid, rank) for rank in range(2)]
+        process.kill()
+    _wait_for(lambda: not any(Path(f"/proc/{number}").exists() for number in workers), 10)
+    sound, faults = checkpoints.latest(folder / "checkpoints")
+    assert sound is not None
+    assert not faults
 
 
 def test_wrong_input_is_said_once(tree_for_module, tmp_path):

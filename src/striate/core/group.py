@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +28,7 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: rank 0 may be reading a large data set meanwhile."""
+_LOOK_SECONDS, _GRACE_SECONDS = 0.5, 7.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,8 @@ def join() -> Group:
     import torch.distributed as dist
 
     if not dist.is_initialized():
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         try:
             dist.init_process_group(backend, timeout=PATIENCE)
@@ -163,6 +169,16 @@ def join() -> Group:
                 "torchrun and `striate train --procs` set RANK, WORLD_SIZE, MASTER_ADDR.",
             ) from None
     return Group(dist.get_rank(), size)
+
+
+def _end_with(launcher: int) -> None:
+    """torchrun cannot end its workers if it is killed itself (F4): they notice, save, and end; what
+    does not end by itself is ended."""
+    while os.getppid() == launcher:
+        time.sleep(_LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
 
 
 def leave() -> None:
