@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -158,7 +157,7 @@ def join() -> Group:
 
     if not dist.is_initialized():
         if "TORCHELASTIC_RUN_ID" in os.environ:
-            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+            _watch(os.getppid())
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         try:
             dist.init_process_group(backend, timeout=PATIENCE)
@@ -171,18 +170,34 @@ def join() -> Group:
     return Group(dist.get_rank(), size)
 
 
-def _end_with(launcher: int) -> None:
+_watchers: list[tuple[threading.Event, threading.Thread]] = []
+
+
+def _watch(launcher: int) -> None:
     """torchrun cannot end its workers if it is killed itself (F4): they notice, save, and end; what
     does not end by itself is ended."""
-    while os.getppid() == launcher:
-        time.sleep(_LOOK_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    left = threading.Event()
+
+    def look() -> None:
+        while os.getppid() == launcher:
+            if left.wait(_LOOK_SECONDS):
+                return
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not left.wait(_GRACE_SECONDS):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    _watchers.append((left, thread))
 
 
 def leave() -> None:
-    """Close the group's connections."""
+    """Close the group's connections. A thread that outlives the interpreter may abort it, so the
+    watcher is waited for."""
+    while _watchers:
+        left, thread = _watchers.pop()
+        left.set()
+        thread.join()
     if "torch.distributed" in sys.modules:
         import torch.distributed as dist
 
