@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,7 @@ def signals(count: int, folder: Path) -> int:
     for trial in range(count):
         run = folder / str(trial)
         with _started(*TRAIN, "--run", run) as process:
-            _when(lambda run=run: has_checkpoint(run))
+            _when(partial(has_checkpoint, run))
             time.sleep(RNG.uniform(0, 0.3))
             process.send_signal(signal.SIGTERM)
             process.wait(60)
@@ -160,7 +161,7 @@ def launchers(count: int, folder: Path) -> int:
     for trial in range(count):
         run = folder / str(trial)
         with _started(*TRAIN, "--epochs", 500, "--run", run, "--procs", 2) as process:
-            _when(lambda run=run: has_checkpoint(run))
+            _when(partial(has_checkpoint, run))
             process.kill()
         _when(lambda run=run: not _of(run), seconds=10, need=False)
         left += len(_of(run))

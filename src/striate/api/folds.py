@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from striate.api.runs import Run, graceful_stop
-from striate.api.session import MEASURED, resume, settings, short_name, stream
+from striate.api.session import MEASURED, continued, settings, short_name, stream
 from striate.core.errors import RecipeError, RunError
 from striate.core.files import write_json
 from striate.core.recipe import Recipe
@@ -73,8 +73,7 @@ def stream_folds(
         yield Note("info", f"fold {fold} of {count}: {place}")
         if has_checkpoint(place):
             _refuse_other(place, one)
-            named = data is None or isinstance(data, str | Path)
-            records = resume(place, data=None if named else data, stop=stop)
+            records = continued(place, data, stop)
         else:
             records = stream(data, recipe=one, run=place, stop=stop)
         last: Record | None = None

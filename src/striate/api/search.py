@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from striate.api.runs import Run
-from striate.api.session import IN_MEMORY, resume, settings, settle, short_name, stream
+from striate.api.session import IN_MEMORY, continued, settings, settle, short_name, stream
 from striate.core.errors import MissingExtraError, RecipeError, RunError, TrainingError
 from striate.core.files import write_atomically, write_json
 from striate.core.recipe import Recipe
-from striate.core.recipe_io import load_recipe, set_knob, to_yaml
+from striate.core.recipe_io import get_knob, load_recipe, set_knob, to_yaml
 from striate.core.records import Epoch, Finished, Note, Record
 from striate.core.run import has_checkpoint, locked, release_run, reserve_folder
 from striate.core.space import DEFAULT_SPACE, applied, by_knob, read_space, values_in
@@ -112,7 +112,7 @@ def _begin(folder: Path, wanted: Recipe, plan: dict[str, Any], data: Any) -> Ite
     """Settle what all trials share and what the space is, or compare with what was settled."""
     asked = to_yaml(set_knob(wanted, "data.source", lasting(wanted.data.source)))
     if (folder / "study.json").is_file():
-        known = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        known = _read(folder)
         if known["asked"] != asked or any(known[k] != v for k, v in plan.items()):
             raise RunError(
                 f"{folder} holds a search over other knobs or values",
@@ -125,8 +125,7 @@ def _begin(folder: Path, wanted: Recipe, plan: dict[str, Any], data: Any) -> Ite
     base = set_knob(base, "budget.minutes", None)
     for knob in _SAME_FOR_ALL:
         if knob not in plan["space"]:
-            group, _, name = knob.partition(".")
-            base = set_knob(base, knob, getattr(getattr(settled, group), name))
+            base = set_knob(base, knob, get_knob(settled, knob))
     space = read_space(plan["space"], settled)
     found = {
         **plan,
@@ -146,8 +145,12 @@ def _begin(folder: Path, wanted: Recipe, plan: dict[str, Any], data: Any) -> Ite
 def _read(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{folder} holds no search", "`striate search DATA` begins one.") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{folder} holds no search: {error}", "`striate search DATA`") from None
+        raise RunError(
+            f"{folder / 'study.json'} is damaged: {error}", "Begin a search in another folder."
+        ) from None
     return found
 
 
@@ -261,8 +264,7 @@ def _records(
         yield from stream(data, recipe=recipe, run=place, stop=stop)
         return
     yield from (record for record in Run(place).records() if isinstance(record, Epoch))
-    named = data is None or isinstance(data, str | Path)
-    yield from resume(place, data=None if named else data, stop=stop)
+    yield from continued(place, data, stop)
 
 
 def _score_test(folder: Path, data: Any) -> Iterator[Record]:
@@ -345,11 +347,17 @@ def importances(folder: str | Path) -> dict[str, float]:
 
 def described(values: Mapping[str, Any]) -> str:
     """`lr 0.11, l2 0.0015`."""
-    return ", ".join(
-        f"{knob.rpartition('.')[2].replace('_', ' ')} "
-        f"{format(value, '.3g') if isinstance(value, float) else value}"
-        for knob, value in values.items()
-    )
+    return ", ".join(f"{short(knob)} {shown(value)}" for knob, value in values.items())
+
+
+def short(knob: str) -> str:
+    """`loss.label_smoothing` → `label smoothing`."""
+    return knob.rpartition(".")[2].replace("_", " ")
+
+
+def shown(value: Any) -> str:
+    """Three figures of a number; anything else as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _optuna() -> Any:

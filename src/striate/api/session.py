@@ -172,6 +172,12 @@ def resume(
             yield from seen_by(log.write, story)
 
 
+def continued(run: Path, data: Any, stop: Stop) -> Iterator[Record]:
+    """`resume` for a caller that always has the data: only Python objects are taken from it."""
+    named = data is None or isinstance(data, str | Path)
+    return resume(run, data=None if named else data, stop=stop)
+
+
 def settle(source: Any, recipe: Recipe) -> Generator[Record, None, Recipe]:
     """The recipe as a training on this data would use it, every "auto" decided."""
     check_used(recipe)

@@ -68,13 +68,14 @@ def launch(argv: Sequence[str], procs: int, folder: Path) -> int:
     raise AssertionError("unreachable")
 
 
-def without_procs(argv: Sequence[str]) -> list[str]:
-    """The arguments without `--procs N`."""
+def without(argv: Sequence[str], *flags: str) -> list[str]:
+    """The arguments without these flags and their values, `--flag N` or `--flag=N`."""
     kept, skip = [], False
     for arg in argv:
-        if not skip and not arg.startswith("--procs="):
-            skip = arg == "--procs"
-            kept += [] if skip else [arg]
-        else:
+        if skip:
             skip = False
+        elif arg.partition("=")[0] in flags:
+            skip = arg in flags
+        else:
+            kept.append(arg)
     return kept

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from striate.cli.flags import parse_knobs
+from striate.cli.launch import without
 from striate.cli.view import program, show
 from striate.core.errors import RecipeError
 from striate.core.recipe import Recipe
@@ -100,7 +101,7 @@ def _others(
     """The other processes; each writes what it would show to a log in the folder. Cores are
     shared."""
     os.environ["LOCAL_WORLD_SIZE"] = str(flags.jobs)
-    kept = _without(argv, ("--jobs", "--study", "--json"))
+    kept = [arg for arg in without(argv, "--jobs", "--study") if arg != "--json"]
     command = [sys.executable, "-m", "striate", "search", *kept, "--study", str(folder)]
     started = []
     for number in range(2, flags.jobs + 1):
@@ -109,23 +110,9 @@ def _others(
     return started
 
 
-def _without(argv: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """The arguments without these flags and their values."""
-    kept, skip = [], False
-    for arg in argv:
-        name = arg.partition("=")[0]
-        if skip:
-            skip = False
-        elif name in flags:
-            skip = arg == name and name != "--json"
-        else:
-            kept.append(arg)
-    return kept
-
-
 def _table(folder: Path) -> None:
     """All trials in their order, the best ones marked."""
-    from striate.api.search import best_of, tried
+    from striate.api.search import best_of, short, shown, tried
 
     done = tried(folder)
     if not done:
@@ -135,7 +122,7 @@ def _table(folder: Path) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("trial", justify="right")
     for knob in knobs:
-        table.add_column(knob.rpartition(".")[2].replace("_", " "), justify="right")
+        table.add_column(short(knob), justify="right")
     for title in ("epochs", "validation"):
         table.add_column(title, justify="right")
     table.add_column("")
@@ -143,7 +130,7 @@ def _table(folder: Path) -> None:
         mark = " *" if trial == winner else ""
         table.add_row(
             str(trial.number),
-            *(_shown(trial.values.get(knob)) for knob in knobs),
+            *(shown(trial.values.get(knob)) for knob in knobs),
             str(trial.epochs),
             "–" if trial.score is None else f"{trial.score:.4f}{mark or '  '}",
             "" if trial.state == "finished" else trial.fault or trial.state,
@@ -152,20 +139,15 @@ def _table(folder: Path) -> None:
     Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _closing(folder: Path, found: dict[str, Any]) -> None:
-    from striate.api.search import described, importances
+    from striate.api.search import described, importances, short
 
     if not found:
         return
     weights = importances(folder)
     if weights:
-        ranked = ", ".join(f"{k.rpartition('.')[2].replace('_', ' ')} {v:.0%}"
-                           for k, v in sorted(weights.items(), key=lambda kv: -kv[1]))  # fmt: skip
-        print(f"What mattered: {ranked}")
+        ranked = sorted(weights.items(), key=lambda item: -item[1])
+        print("What mattered: " + ", ".join(f"{short(knob)} {w:.0%}" for knob, w in ranked))
     print(f"Best: trial {found['trial']} ({described(found['values'])})")
     for split in ("val", "test"):
         if found[split]:

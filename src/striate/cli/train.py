@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from striate.cli.flags import TrainFlags, parse, parse_train
-from striate.cli.launch import first, launch, launched, restarted, without_procs
+from striate.cli.launch import first, launch, launched, restarted, without
 from striate.cli.view import closing_table, program, show
 from striate.core.records import Finished, Record, to_json
 from striate.core.run import has_checkpoint, reserve_run
@@ -37,7 +37,7 @@ def _train_together(argv: Sequence[str], flags: TrainFlags) -> int:
     from striate.api.session import short_name
 
     folder = reserve_run(flags.run, short_name(flags.knobs.data.source))
-    command = ["train", *without_procs(argv)]
+    command = ["train", *without(argv, "--procs")]
     return launch(command if flags.run else [*command, "--run", str(folder)], flags.procs, folder)
 
 

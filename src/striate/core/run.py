@@ -99,7 +99,7 @@ def reserve_folder(path: str | Path | None, name: str) -> Path:
         return _make_unused(name)
     folder = Path(path)
     if (folder / "environment.json").is_file():
-        raise RunError(f"{folder} is a run, not a folder of runs", "Give --run another folder.")
+        raise RunError(f"{folder} is a run, not a folder of runs", "Give another folder.")
     with disk_faults_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
