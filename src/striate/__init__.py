@@ -15,8 +15,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from striate.api.diagnosing import diagnose as diagnose
     from striate.api.folds import Folds as Folds
     from striate.api.folds import cross_validate as cross_validate
+    from striate.api.preflight import preflight as preflight
     from striate.api.runs import Prediction as Prediction
     from striate.api.runs import Run as Run
     from striate.api.runs import resume as resume
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from striate.core.recipe import PRESETS as PRESETS
     from striate.core.recipe import Recipe as Recipe
     from striate.core.recipe_io import load_recipe as load_recipe
+    from striate.doctor.diagnosis import Diagnosis as Diagnosis
     from striate.training.evaluate import Evaluation as Evaluation
 
 __version__ = "0.1.0"
@@ -34,6 +37,8 @@ __version__ = "0.1.0"
 _FRONT_DOOR = {
     "Folds": "striate.api.folds:Folds",
     "cross_validate": "striate.api.folds:cross_validate",
+    "Diagnosis": "striate.doctor.diagnosis:Diagnosis",
+    "diagnose": "striate.api.diagnosing:diagnose",
     "Evaluation": "striate.training.evaluate:Evaluation",
     "PRESETS": "striate.core.recipe:PRESETS",
     "Prediction": "striate.api.runs:Prediction",
@@ -41,6 +46,7 @@ _FRONT_DOOR = {
     "Run": "striate.api.runs:Run",
     "StriateError": "striate.core.errors:StriateError",
     "load_recipe": "striate.core.recipe_io:load_recipe",
+    "preflight": "striate.api.preflight:preflight",
     "resume": "striate.api.runs:resume",
     "stream_search": "striate.api.search:stream_search",
     "stream": "striate.api.session:stream",

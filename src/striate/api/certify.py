@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from striate.api.session import IN_MEMORY, settled_recipe, stream
+from striate.api.preparing import IN_MEMORY
+from striate.api.session import settled_recipe, stream
 from striate.core import recipe_io
 from striate.core.errors import RunError, counted
 from striate.core.files import sha256, write_json

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from striate.api.preparing import settings, short_name
 from striate.api.runs import Run, graceful_stop
-from striate.api.session import MEASURED, continued, settings, short_name, stream
+from striate.api.session import MEASURED, continued, stream
 from striate.core.errors import RecipeError, RunError
 from striate.core.files import write_json
 from striate.core.recipe import Recipe

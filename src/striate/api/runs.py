@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from striate.api.session import IN_MEMORY, settled_recipe, stream
+from striate.api.preparing import IN_MEMORY
 from striate.api.session import resume as resume_stream
+from striate.api.session import settled_recipe, stream
 from striate.core.errors import DataError, RunError, listing, perhaps
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import set_knob

@@ -21,8 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from striate.api.preparing import IN_MEMORY, settings, settle, short_name
 from striate.api.runs import Run
-from striate.api.session import IN_MEMORY, continued, settings, settle, short_name, stream
+from striate.api.session import continued, stream
 from striate.core.errors import MissingExtraError, RecipeError, RunError, TrainingError
 from striate.core.files import write_atomically, write_json
 from striate.core.recipe import Recipe

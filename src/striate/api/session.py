@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,16 @@ from typing import Any
 import numpy as np
 
 from striate.api.keeping import EXCLUDED, write_scores, write_setup
+from striate.api.preparing import (
+    IN_MEMORY,
+    Ready,
+    Stop,
+    fresh,
+    job_of,
+    prepare_together,
+    settings,
+    short_name,
+)
 from striate.core import recipe_io
 from striate.core.errors import DataError, RecipeError, RunError
 from striate.core.files import write_json
@@ -21,51 +30,31 @@ from striate.core.group import Group, join
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
-from striate.core.runtime import Runtime, describe, keep_pages
+from striate.core.runtime import describe
 from striate.data.loader import SubStore
 from striate.data.sources import lasting
+from striate.doctor.diagnosis import Diagnosis
+from striate.doctor.live import Watch, watched_by
 from striate.models.fit import parameter_count
 from striate.training import checkpoints
 from striate.training.evaluate import Evaluation, evaluate
-from striate.training.log import Log, drained, seen_by
-from striate.training.loop import Job
+from striate.training.log import Log, seen_by
 from striate.training.loop import train as training_loop
 from striate.training.materials import (
     UNKNOWN,
     Materials,
-    fresh_state,
-    gather,
-    make_job,
-    settle_device,
-    settle_rest,
     task_of,
     threads_of,
 )
 from striate.training.resolve import (
     Decisions,
     check_used,
-    settle_augmentation,
-    settle_schedule,
 )
 from striate.training.state import State, load_weights, manifest_of
-from striate.training.timing import affordable_epochs, enough_threads, seconds_per_epoch, views_in
 
-Stop = Callable[[], bool]
 _TRAIN_SAMPLE = 5_000
 MEASURED = ("device.precision", "device.micro_batch")
 """Knobs whose "auto" is settled by a measurement, which may come out otherwise next time."""
-IN_MEMORY = "arrays in memory"
-"""The source that a recipe names where the data were Python objects."""
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A settled recipe with its data and device."""
-
-    recipe: Recipe
-    found: Materials
-    runtime: Runtime
-    strengths: dict[str, float]
 
 
 def stream(
@@ -101,7 +90,7 @@ def stream(
     early: list[Record] = [Started(str(folder), wanted.data.source)]
     try:
         yield early[0]
-        preparing = _prepare_together(group, wanted, source, began)
+        preparing = prepare_together(group, wanted, source, began)
         ready, at = yield from seen_by(early.append, preparing)
     except BaseException:
         if group.first:
@@ -113,7 +102,7 @@ def stream(
         with _log(directory, group, 0) as log:
             for record in early:
                 log.write(record)
-            state = _fresh(ready)
+            state = fresh(ready)
             story = _train_and_score(directory, ready, state, log, began, stop)
             yield from seen_by(log.write, story)
 
@@ -155,11 +144,11 @@ def resume(
             using = f"using step {checkpoint.step}" if checkpoint else "starting again"
             yield Note("warning", f"{fault}; {using}")
         given = recipe.data.source if data is None else data
-        ready, _ = yield from _prepare_together(group, recipe, given, began)
+        ready, _ = yield from prepare_together(group, recipe, given, began)
         _refuse_other_data(directory, ready.found)
         if epochs is not None and group.first:
             _write_extension(directory, epochs)
-        state, offset = _fresh(ready), 0
+        state, offset = fresh(ready), 0
         if checkpoint:
             state.restore(checkpoint.model(), checkpoint.state(), checkpoint.manifest)
             offset = checkpoint.manifest["records_bytes"]
@@ -178,14 +167,7 @@ def continued(run: Path, data: Any, stop: Stop) -> Iterator[Record]:
     return resume(run, data=None if named else data, stop=stop)
 
 
-def settle(source: Any, recipe: Recipe) -> Generator[Record, None, Recipe]:
-    """The recipe as a training on this data would use it, every "auto" decided."""
-    check_used(recipe)
-    ready, _ = yield from _prepare(recipe, source, time.perf_counter())
-    return ready.recipe
-
-
-def _begin(folder: Path, ready: _Ready, wanted: Recipe, at: Decisions) -> None:
+def _begin(folder: Path, ready: Ready, wanted: Recipe, at: Decisions) -> None:
     processes = ready.runtime.group.size
     directory = begin_run(folder, {**describe(), "processes": processes})
     write_setup(directory, ready.found, _repeatable(wanted, at), at.made)
@@ -240,62 +222,6 @@ def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
     return recipe_io.set_knob(recipe, "budget.minutes", None)
 
 
-def settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any]) -> Recipe:
-    """The recipe that data, a recipe or its file, and single knobs amount to."""
-    base = recipe_io.load_recipe(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
-    if data is not None:
-        named = isinstance(data, str | Path)
-        knobs = {"data.source": str(data) if named else IN_MEMORY, **knobs}
-    return recipe_io.with_overrides(base, knobs)
-
-
-def _prepare(
-    wanted: Recipe, source: Any, began: float, processes: int = 1
-) -> Generator[Record, None, tuple[_Ready, Decisions]]:
-    """Check the data, settle every "auto", try the network on shapes. Writes nothing."""
-    keep_pages()
-    at = Decisions(wanted)
-    found = yield from gather(at, source)
-    runtime = settle_device(at)
-    strengths = settle_rest(at, found, processes)
-    if at.recipe.budget.minutes is not None:
-        yield from _fit_time(at, _Ready(at.recipe, found, runtime, strengths), began)
-        strengths = settle_augmentation(at, lambda: (False, "settled before"))
-    ready = _Ready(at.recipe, found, runtime, strengths)
-    if at.recipe.data.workers == "auto":
-        job = _job(ready, lambda _: "", lambda: False)
-        at.decide("data.workers", *enough_threads(job, _fresh(ready)))
-        yield Note("info", at.made["data.workers"]["why"])
-        ready = replace(ready, recipe=at.recipe)
-    if at.made:
-        yield Note("info", _decided(at))
-    return ready, at
-
-
-def _prepare_together(
-    group: Group, wanted: Recipe, source: Any, began: float
-) -> Generator[Record, None, tuple[_Ready, Decisions]]:
-    """Rank 0 prepares and decides; the others then do the same with everything settled, and find
-    decoded images in the cache."""
-    if group.size == 1:
-        return (yield from _prepare(wanted, source, began))
-    if group.first:
-        try:
-            ready, at = yield from _prepare(wanted, source, began, group.size)
-        except BaseException:
-            group.tell_failure()
-            raise
-        group.decided(lambda: at.made)
-    else:
-        made: dict[str, Any] = group.decided(dict)
-        settled = recipe_io.with_overrides(
-            recipe_io.set_knob(wanted, "budget.minutes", None),
-            {k: v["value"] for k, v in made.items() if k != "device.device"},
-        )
-        ready, at = drained(_prepare(settled, source, began, group.size))
-    return replace(ready, runtime=replace(ready.runtime, group=group)), at
-
-
 def _log(directory: RunDirectory, group: Group, offset: int) -> Log:
     """The run's log; what processes other than the first write goes nowhere."""
     if group.first:
@@ -303,63 +229,13 @@ def _log(directory: RunDirectory, group: Group, offset: int) -> Log:
     return Log(Path(os.devnull))
 
 
-def _fit_time(at: Decisions, ready: _Ready, began: float) -> Generator[Record, None, None]:
-    """Choose the epochs that fit `budget.minutes`, by a few real steps on a throwaway network."""
-    minutes = at.recipe.budget.minutes
-    assert minutes is not None
-    trial = Decisions(at.recipe)
-    trial.decide("budget.epochs", 1, "")
-    settle_schedule(trial)
-    rehearsal = replace(ready, recipe=trial.recipe)
-    job = _job(rehearsal, lambda _: "", lambda: False)
-    epoch, validation = seconds_per_epoch(job, _fresh(rehearsal))
-    splits, views = ready.found.dataset.splits, at.recipe.augment.test_views
-    scored = (len(splits["val"]) + len(splits.get("test", ()))) / len(splits["val"])
-    closing = validation * (scored * views_in(views) + 1)
-    epochs = affordable_epochs(minutes, time.perf_counter() - began, epoch, closing)
-    why = f"{minutes:g} minutes at {epoch:.1f} s an epoch and {closing:.0f} s to score"
-    at.decide("budget.epochs", epochs, why)
-    at.recipe = replace(at.recipe, budget=replace(at.recipe.budget, minutes=None))
-    settle_schedule(at)
-    total = epochs * epoch + closing + time.perf_counter() - began
-    if total > 60 * minutes:
-        yield Note("warning", f"one epoch takes {epoch:.0f} s: more than {minutes:g} minutes allow")
-
-
-def _decided(at: Decisions) -> str:
-    shown = ("data.image_size", "augment.flip", "optim.lr", "optim.batch_size", "device.precision")
-    names = {"data.image_size": "image size", "augment.flip": "flips"}
-    parts = []
-    for knob in shown:
-        if knob in at.made:
-            value = at.made[knob]["value"]
-            value = (
-                {True: "yes", False: "no"}.get(value, value) if knob == "augment.flip" else value
-            )
-            why = f" ({at.made[knob]['why']})" if knob in names else ""
-            parts.append(
-                f"{names.get(knob, knob.rpartition('.')[2].replace('_', ' '))} {value}{why}"
-            )
-    return "decided: " + "; ".join(parts)
-
-
-def _fresh(ready: _Ready) -> State:
-    classes = len(ready.found.dataset.classes)
-    images = len(ready.found.dataset.splits["train"])
-    return fresh_state(ready.recipe, classes, ready.found.statistics, ready.runtime, images)
-
-
-def _job(ready: _Ready, save: Callable[[State], str], stop: Stop) -> Job:
-    return make_job(ready.recipe, ready.found, ready.strengths, ready.runtime, save, stop)
-
-
 def _train_and_score(
-    directory: RunDirectory, ready: _Ready, state: State, log: Log, began: float, stop: Stop
+    directory: RunDirectory, ready: Ready, state: State, log: Log, began: float, stop: Stop
 ) -> Generator[Record, None, None]:
     """The loop, then the scores of the best checkpoint; test is read here, once (D3)."""
     group, keep = ready.runtime.group, ready.recipe.checkpoints.keep
     save = partial(_save, directory, log, keep) if group.first else lambda _: ""
-    job = _job(ready, save, stop)
+    job = job_of(ready, save, stop)
     state.parallel = group.parallel(
         state.net, ready.runtime.device, sync_norm=ready.recipe.device.sync_norm
     )
@@ -373,10 +249,15 @@ def _train_and_score(
         score=job.task.main_score,
         epoch=at.epoch,
         step=at.step,
+        batch_size=-(-train_images // job.steps_per_epoch),
+        loss=ready.recipe.loss.name,
+        class_images=tuple(ready.found.dataset.counts("train")),
     )
-    reason = yield from training_loop(job, state)
+    watch = Watch(recipe_io.flat(ready.recipe), directory.records())
+    reason = yield from watched_by(watch, training_loop(job, state))
     if reason == "interrupted":
         return
+    yield from _judged(directory, group, watch.diagnosis())
     best = group.decided(lambda: _best_step(directory))
     chosen = checkpoints.verified(directory.checkpoints / f"step-{best:08d}")
     load_weights(state.net, chosen.model())
@@ -395,6 +276,14 @@ def _train_and_score(
     )
 
 
+def _judged(directory: RunDirectory, group: Group, found: Diagnosis) -> Iterator[Record]:
+    """Write what the doctor says at the end; a healthy run says so once."""
+    if group.first:
+        write_json(directory.path / "findings.json", found.to_json())
+    if found.verdict == "healthy":
+        yield Note("info", "the doctor finds nothing wrong with this training")
+
+
 def _best_step(directory: RunDirectory) -> int:
     chosen, _ = checkpoints.best(directory.checkpoints)
     if chosen is None:
@@ -402,7 +291,7 @@ def _best_step(directory: RunDirectory) -> int:
     return chosen.step
 
 
-def _evaluate(state: State, ready: _Ready, name: str) -> Evaluation:
+def _evaluate(state: State, ready: Ready, name: str) -> Evaluation:
     """Scores of a split; of training a sample in the single view, to compare with validation."""
     recipe, dataset, store = ready.recipe, ready.found.dataset, ready.found.stores[name]
     split, views = dataset.splits[name], recipe.augment.test_views
@@ -440,12 +329,3 @@ def _refuse_other_data(directory: RunDirectory, found: Materials) -> None:
                 f"the {name} images of {found.dataset.source} changed since {directory.path} began",
                 "Restore them, or train anew.",
             )
-
-
-def short_name(source: str) -> str:
-    """A folder-safe name: `../data/cats.zip#photo` → cats-photo."""
-    outer, _, inside = source.partition("#")
-    stem = Path(outer.removeprefix("torchvision:")).name.partition(".")[0]
-    text = "-".join(part for part in (stem, inside.strip("/").replace("/", "-")) if part)
-    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in text)
-    return safe[:40].strip("-") or "run"

@@ -17,6 +17,8 @@ VERBS = {
     "train": ("striate.cli.train:train", "train on images: a folder, an archive, IDX, CSV, digits"),
     "search": ("striate.cli.search:search", "try settings: rate, decay, augmentation, any knob"),
     "resume": ("striate.cli.train:resume", "continue a run that was stopped"),
+    "preflight": ("striate.cli.preflight:preflight", "checks before training: minutes, not hours"),
+    "doctor": ("striate.cli.doctor:doctor", "what is wrong with a training, why, what to do"),
     "evaluate": ("striate.cli.evaluate:evaluate", "score a run on its test split or other data"),
     "predict": ("striate.cli.predict:predict", "classify files, folders, archives with a run"),
     "certify": ("striate.cli.certify:certify", "what a run is made of; --verify repeats a part"),

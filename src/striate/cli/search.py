@@ -58,9 +58,9 @@ class SearchFlags:
 def search(argv: Sequence[str]) -> int:
     """Search and show it; 130 if interrupted."""
     flags: SearchFlags = parse_knobs(SearchFlags, "search", argv)
+    from striate.api.preparing import short_name
     from striate.api.runs import graceful_stop
     from striate.api.search import best, stream_search
-    from striate.api.session import short_name
 
     name = f"{short_name(flags.knobs.data.source)}-search"
     folder = reserve_folder(flags.study, name)

@@ -34,7 +34,7 @@ def train(argv: Sequence[str]) -> int:
 
 def _train_together(argv: Sequence[str], flags: TrainFlags) -> int:
     """Start the processes; each runs the same command."""
-    from striate.api.session import short_name
+    from striate.api.preparing import short_name
 
     folder = reserve_run(flags.run, short_name(flags.knobs.data.source))
     command = ["train", *without(argv, "--procs")]

@@ -105,6 +105,9 @@ def plain_lines(record: Record, progress: Progress, *, log: bool = True) -> list
             return [f"run {run}"] if run else []
         case Note(level=level, text=text):
             return [f"{'warning: ' if level == 'warning' else ''}{text}"]
+        case Finding():
+            tried = [f"    try {record.remedies[0]}"] if record.remedies else []
+            return [f"doctor: {record.rule.replace('_', ' ')}: {record.text}", *tried]
         case Planned():
             done = f", {record.step:,} done" if record.step else ""
             return [
@@ -226,6 +229,8 @@ def _name(score: str) -> str:
 
 
 def _style(record: Record) -> str:
+    if isinstance(record, Finding):
+        return "yellow"
     if isinstance(record, Note):
         return "yellow" if record.level == "warning" else "dim"
     return ""
@@ -233,6 +238,7 @@ def _style(record: Record) -> str:
 
 _MARKS = {
     "fail": ("✗", "bold red"),
+    "sick": ("✗", "bold red"),
     "warn": ("!", "yellow"),
     "undetermined": ("?", "cyan"),
     "note": ("·", "dim"),

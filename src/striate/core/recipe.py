@@ -288,6 +288,17 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Doctor:
+    """What is measured for the doctor while training (T5)."""
+
+    __pydantic_config__ = _KNOWN_KEYS_ONLY
+
+    measure: bool = True
+    """Measure losses in evaluation mode, gradients, updates and dead units on a fixed sample now
+    and then, for less than 3 % of the time; never changes the result."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Every knob of a training. Frozen: change it with `dataclasses.replace`."""
 
@@ -303,6 +314,7 @@ class Recipe:
     budget: Budget = field(default_factory=Budget)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     device: Device = field(default_factory=Device)
+    doctor: Doctor = field(default_factory=Doctor)
     seed: Whole = 0
     """Everything random follows from it."""
 

@@ -53,6 +53,11 @@ def get_knob(recipe: Recipe, dotted: str) -> Any:
     return node
 
 
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Every knob by its dotted name."""
+    return {name: get_knob(recipe, name) for name in knob_names()}
+
+
 def set_knob(recipe: Recipe, dotted: str, value: Any) -> Recipe:
     """A copy with one knob changed; not validated."""
     group, _, name = dotted.rpartition(".")

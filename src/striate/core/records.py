@@ -11,6 +11,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from striate.core.findings import Finding
+
 
 @dataclass(frozen=True)
 class Started:
@@ -32,6 +34,10 @@ class Planned:
     score: str
     epoch: int = 0
     step: int = 0
+    batch_size: int = 0
+    loss: str = ""
+    class_images: tuple[int, ...] = ()
+    """Training images of each class."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,54 @@ class Epoch:
     val_score: float
     seconds: float
     best: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the doctor's rules need, measured in evaluation mode on fixed images, at most once an
+    epoch. Losses are those of the task without smoothing; `…_error` is a standard error.
+
+    `norm_gap`: by how much the loss is higher than with batch norm's statistics of the batch, None
+    without batch norm. `contradicted`: share of the training sample that is called otherwise and
+    whose label is in the lower half of the other answers, as half of all random labels are.
+    `recall`: for groups of classes, the commonest first, (training images of a class, validation
+    images, share recognised). `layers`: name of a layer with weights → root mean squares of its
+    `weight`, its `gradient` and its last `update`; of an activation → share of its units that are
+    `dead` (never above 0) or outputs that are `saturated`.
+    """
+
+    step: int
+    epoch: int
+    train_loss: float
+    train_loss_error: float
+    train_score: float
+    val_loss: float
+    val_loss_error: float
+    val_score: float
+    train_images: int
+    val_images: int
+    contradicted: float | None
+    norm_gap: float | None
+    recall: tuple[tuple[float, int, float], ...]
+    layers: dict[str, dict[str, float]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A loss or gradient that is not finite ended the training; the weights were not changed.
+
+    `layer`: the first with an output that is not finite, "" if there is none; `images`: some of the
+    batch.
+    """
+
+    step: int
+    epoch: int
+    loss: float | None
+    gradient_norm: float | None
+    lr: float
+    layer: str
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,30 +144,43 @@ class Finished:
     test: dict[str, float]
 
 
-Record = Started | Planned | Step | Epoch | Saved | Note | Finished
+Record = Started | Planned | Step | Epoch | Measured | Saved | Note | Finding | Failed | Finished
 KINDS: dict[str, type[Record]] = {
     "started": Started,
     "planned": Planned,
     "step": Step,
     "epoch": Epoch,
+    "measured": Measured,
     "saved": Saved,
     "note": Note,
+    "finding": Finding,
+    "failed": Failed,
     "finished": Finished,
 }
 
 
 def to_json(record: Record) -> str:
     """One line of strict JSON; a non-finite number becomes null, which JSON can hold."""
-    return json.dumps({"kind": type(record).__name__.lower(), **_finite(asdict(record))})
+    return json.dumps({"kind": type(record).__name__.lower(), **finite(asdict(record))})
 
 
 def from_json(line: str) -> Record:
     """The record of one line. Raises ValueError, KeyError or TypeError if it is none."""
-    values = json.loads(line)
+    values = _frozen(json.loads(line))
     return KINDS[values.pop("kind")](**values)
 
 
-def _finite(value: Any) -> Any:
+def _frozen(value: Any) -> Any:
+    """JSON's lists as tuples, of which records are made."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _frozen(item) for key, item in value.items()}
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def finite(value: Any) -> Any:
+    """The value with null for numbers that are not finite, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(finite(item) for item in value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

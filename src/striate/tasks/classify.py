@@ -32,11 +32,14 @@ class SingleLabel:
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return LOSSES[self.loss_name](logits, targets, self.smoothing)
 
+    def plain_losses(self, logits: Outputs, targets: NDArray[Any]) -> Outputs:
+        return _plain_losses(self.loss_name, logits, targets)
+
     def scores(self, logits: Outputs, targets: NDArray[Any]) -> dict[str, float]:
         return {
             "accuracy": accuracy(targets, logits),
             "top5_error": top_k_error(targets, logits, 5),
-            "loss": _plain_loss(self.loss_name, logits, targets),
+            "loss": _mean(self.plain_losses(logits, targets)),
             "n": len(targets),
         }
 
@@ -62,11 +65,14 @@ class MultiLabel:
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return LOSSES[self.loss_name](logits, targets, 0.0)
 
+    def plain_losses(self, logits: Outputs, targets: NDArray[Any]) -> Outputs:
+        return _plain_losses(self.loss_name, logits, targets)
+
     def scores(self, logits: Outputs, targets: NDArray[Any]) -> dict[str, float]:
         return {
             "mean_average_precision": mean_average_precision(targets, logits),
             "exact_match": exact_match(targets, logits),
-            "loss": _plain_loss(self.loss_name, logits, targets),
+            "loss": _mean(self.plain_losses(logits, targets)),
             "n": len(targets),
         }
 
@@ -87,8 +93,12 @@ def make_task(loss_name: str, *, smoothing: float, multi_label: bool) -> Task:
     return MultiLabel(loss_name) if multi_label else SingleLabel(loss_name, smoothing)
 
 
-def _plain_loss(name: str, logits: Outputs, targets: NDArray[Any]) -> float:
+def _plain_losses(name: str, logits: Outputs, targets: NDArray[Any]) -> Outputs:
     if not len(targets):
-        return float("nan")
+        return np.zeros(0, dtype=np.float32)
     with torch.inference_mode():
-        return LOSSES[name](torch.from_numpy(logits), torch.from_numpy(targets), 0.0).mean().item()
+        return LOSSES[name](torch.from_numpy(logits), torch.from_numpy(targets), 0.0).numpy()
+
+
+def _mean(losses: Outputs) -> float:
+    return float(losses.mean()) if len(losses) else float("nan")

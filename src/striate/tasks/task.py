@@ -21,6 +21,9 @@ class Task(Protocol):
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Each image's loss (N,); training minimises their mean."""
 
+    def plain_losses(self, logits: Outputs, targets: NDArray[Any]) -> Outputs:
+        """Each image's loss (N,) without smoothing, as `scores` averages it."""
+
     def scores(self, logits: Outputs, targets: NDArray[Any]) -> dict[str, float]:
         """Scores of many outputs, `loss` (without smoothing) and `n` among them."""
 

@@ -43,7 +43,7 @@ def outputs(
     try:
         with torch.inference_mode():
             for images in loaded(store, even(mine, batch_size), threads):
-                each = [_forward(net, view, runtime) for view in views_of(images, views, size)]
+                each = [forward(net, view, runtime) for view in views_of(images, views, size)]
                 plain.append(each[0])
                 averaged.append(np.mean(each, axis=0))
     finally:
@@ -96,7 +96,8 @@ def evaluate(
     return ordered, task.probabilities(averaged)
 
 
-def _forward(net: nn.Module, images: Pixels, runtime: Runtime) -> Logits:
+def forward(net: nn.Module, images: Pixels, runtime: Runtime) -> Logits:
+    """uint8 (N, H, W, C) → float32 (N, classes), in the runtime's precision."""
     x = torch.from_numpy(np.ascontiguousarray(images)).to(runtime.device)
     with runtime.autocast():
         logits: Logits = net(x).cpu().numpy()

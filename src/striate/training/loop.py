@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from striate.core.errors import TrainingError, listing
-from striate.core.records import Epoch, Record, Saved, Step
+from striate.core.records import Epoch, Failed, Record, Saved, Step
 from striate.core.runtime import Runtime
 from striate.data.augment import Batch, Pipeline
 from striate.data.loader import Ids, Store, batches
 from striate.optim.schedules import Schedule
-from striate.tasks.task import Task
+from striate.tasks.task import Outputs, Task
+from striate.training.measure import Probe, moved, weights_of
 from striate.training.state import Position, State
 
 
@@ -28,10 +29,11 @@ class Job:
     """What a training consists of, as plain functions and values; nothing in it changes.
 
     plan(epoch, losses) → batches of image numbers, where `losses` are those that a sampler asked
-    for, else None; `threads` load and augment ahead; validate(net) → scores;
+    for, else None; `threads` load and augment ahead; validate(net) → (scores, logits);
     save(state) → path, at the end of each epoch and every `save_steps` and `save_seconds` (0: not);
     after_backward(net) → clips or adds penalties; after_step(net) → limits weights. A batch goes
     through the network in parts of `micro_batch` images (0: at once), whose gradients add up.
+    `probe` measures what the doctor needs; it changes nothing.
     """
 
     epochs: int
@@ -45,7 +47,7 @@ class Job:
     lr: float
     seed: int
     runtime: Runtime
-    validate: Callable[[nn.Module], dict[str, float]]
+    validate: Callable[[nn.Module], tuple[dict[str, float], Outputs]]
     save: Callable[[State], str]
     after_backward: Sequence[Callable[[nn.Module], None]] = ()
     after_step: Sequence[Callable[[nn.Module], None]] = ()
@@ -56,6 +58,7 @@ class Job:
     threads: int = 1
     steps_per_epoch: int = 1
     micro_batch: int = 0
+    probe: Probe | None = None
 
     def batches(self, epoch: int, start: int, losses: Any = None) -> Generator[Batch, None, None]:
         """The augmented batches of an epoch, from number `start` on."""
@@ -65,13 +68,18 @@ class Job:
             rank=self.runtime.group.rank, world=self.runtime.group.size,
         )  # fmt: skip
 
+    def watches(self, at: Position) -> bool:
+        """Whether the next update is looked at: the last of an epoch that is measured."""
+        due = self.probe is not None and self.probe.due(at.epoch, self.epochs)
+        return due and at.batch == self.steps_per_epoch - 1
+
 
 def train(job: Job, state: State) -> Generator[Record, None, str]:
     """Train from the state's position to the last epoch, yielding records.
 
     Returns why it ended: "planned", "patience" (early stopping) or "interrupted" (`job.stop()`).
     Closing the generator early saves a checkpoint silently, so that a complete run is left. Raises
-    TrainingError before an update with a non-finite loss or gradient (F14).
+    TrainingError before an update with a non-finite loss or gradient (F14), after a record of it.
     """
     at, saved = state.position, _Saves(state.position.step)
     try:
@@ -80,15 +88,25 @@ def train(job: Job, state: State) -> Generator[Record, None, str]:
                 return "patience"
             complete = yield from _batches(job, state, saved)
             if complete:
-                yield _close_epoch(job, state)
+                yield from _close_epoch(job, state)
             yield saved.save(job, state)
             if job.runtime.group.any(job.stop()):
                 return "interrupted"
-    except (GeneratorExit, TrainingError):  # both strike between updates: the state is sound
+    except (GeneratorExit, TrainingError) as end:  # both strike between updates: the state is sound
         if at.step > saved.step and not state.non_finite():
             job.save(state)
+        if isinstance(end, NotFiniteError):
+            yield end.record
         raise
     return "planned"
+
+
+class NotFiniteError(TrainingError):
+    """A loss or gradient is not finite; `record` says where."""
+
+    def __init__(self, message: str, hint: str, record: Failed) -> None:
+        super().__init__(message, hint)
+        self.record = record
 
 
 @dataclass
@@ -149,7 +167,10 @@ def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, floa
         raise fault
     for act in job.after_backward:
         act(net)
+    watched = weights_of(net) if job.watches(state.position) else None
     state.optimiser.step()
+    if watched:
+        state.moved = moved(net, watched)
     state.optimiser.zero_grad(set_to_none=True)
     for act in job.after_step:
         act(net)
@@ -205,10 +226,10 @@ def _advance(at: Position, loss: float, images: int, seconds: float) -> None:
     at.val_score = None  # a score belongs to the weights that it was measured on
 
 
-def _close_epoch(job: Job, state: State) -> Epoch:
-    """Validate, remember the best, move the position to the next epoch."""
+def _close_epoch(job: Job, state: State) -> Generator[Record, None, None]:
+    """Validate, remember the best, move the position to the next epoch, measure."""
     at, started = state.position, time.perf_counter()
-    scores = job.validate(state.deployed)
+    scores, logits = job.validate(state.deployed)
     score = scores[job.task.main_score]
     is_best = at.best_score is None or score > at.best_score
     seconds = time.perf_counter() - started
@@ -226,34 +247,46 @@ def _close_epoch(job: Job, state: State) -> Epoch:
     at.epochs_without_gain = 0 if is_best else at.epochs_without_gain + 1
     if state.losses is not None:
         state.losses[0] = state.losses[1]  # an epoch is planned once, also when it is resumed
+    measured = job.probe is not None and job.probe.due(at.epoch, job.epochs)
     at.epoch, at.batch, at.loss_sum, at.images, at.seconds = at.epoch + 1, 0, 0.0, 0, 0.0
-    return record
+    yield record
+    if job.probe is not None and measured:
+        yield job.probe.measure(state, logits)
 
 
 def _save(job: Job, state: State) -> Saved:
     started = time.perf_counter()
     if bad := state.non_finite():
-        raise TrainingError(
+        raise NotFiniteError(
             f"step {state.position.step}: {bad} is not finite after the update; it was not saved",
             "A lower learning rate usually helps (--lr), or --optim.clip-norm 1.",
+            Failed(state.position.step, state.position.epoch, None, None, _rate(state), bad),
         )
     path = job.save(state)
     at = state.position
     return Saved(at.step, at.epoch, path, round(time.perf_counter() - started, 3))
 
 
-def _not_finite(job: Job, state: State, batch: Batch, loss: float, norm: float) -> TrainingError:
+def _rate(state: State) -> float:
+    """The learning rate of the last update."""
+    return max(group["lr"] / group["share"] for group in state.optimiser.param_groups)
+
+
+def _not_finite(job: Job, state: State, batch: Batch, loss: float, norm: float) -> NotFiniteError:
     """Name the step, the first layer whose output is not finite, and the images of the batch."""
     what = f"loss {loss:g}" if not math.isfinite(loss) else f"gradient norm {norm:g}"
     parts = (job.runtime.on_device(part.images) for part in batch.parts(job.micro_batch))
     layer = next(filter(None, (first_bad_layer(state.net, images) for images in parts)), "")
     where = f"; the first layer with a non-finite output is {layer}" if layer else ""
     names = [job.name(int(i)) for i in batch.everyone]
-    return TrainingError(
+    at = state.position
+    record = Failed(at.step + 1, at.epoch, loss, norm, _rate(state), layer, tuple(names[:10]))
+    return NotFiniteError(
         f"step {state.position.step + 1}: {what}{where}. The weights were not changed. "
         f"Images of this batch:\n{listing(names, 10)}",
         "A lower learning rate usually helps (--lr), or --optim.clip-norm 1; "
         "--device.precision float32 tells whether rounding is to blame.",
+        record,
     )
 
 

@@ -29,6 +29,7 @@ from striate.data.loader import (
     UNIFORM_EPOCHS,
     Ids,
     Store,
+    SubStore,
     balanced_weights,
     epoch_plan,
     loaded,
@@ -51,8 +52,9 @@ from striate.optim.rules import find_rule, make_optimiser
 from striate.optim.schedules import make_schedule
 from striate.tasks.classify import make_task
 from striate.tasks.task import Task
-from striate.training.evaluate import outputs
+from striate.training.evaluate import Logits, outputs
 from striate.training.loop import Job
+from striate.training.measure import Probe, sample
 from striate.training.probe import flip_probe
 from striate.training.resolve import (
     Decisions,
@@ -355,9 +357,9 @@ def make_job(
     per_epoch = steps_per_epoch(len(train), batch)
     threads = threads_of(recipe)
 
-    def validate(net: nn.Module) -> dict[str, float]:
+    def validate(net: nn.Module) -> tuple[dict[str, float], Logits]:
         logits, _ = outputs(net, found.stores["val"], size=size, runtime=runtime, threads=threads)
-        return task.scores(logits, val.targets)
+        return task.scores(logits, val.targets), logits
 
     return Job(
         epochs=epochs,
@@ -389,6 +391,27 @@ def make_job(
         save_steps=recipe.checkpoints.every_steps,
         save_seconds=60 * recipe.checkpoints.every_minutes,
         stop=stop,
+        probe=_probe(recipe, found, task, runtime) if recipe.doctor.measure else None,
+    )
+
+
+def _probe(recipe: Recipe, found: Materials, task: Task, runtime: Runtime) -> Probe:
+    """What is measured for the doctor, on which images."""
+    train, size = found.dataset.splits["train"], recipe.data.image_size
+    assert size != "auto"
+    assert recipe.optim.batch_size != "auto"
+    ids, every = sample(len(train), recipe.seed)
+    return Probe(
+        store=SubStore(found.stores["train"], ids),
+        train=train.take(ids),
+        val=found.dataset.splits["val"],
+        task=task,
+        size=size,
+        runtime=runtime,
+        batch=recipe.optim.batch_size // runtime.group.size,
+        threads=threads_of(recipe),
+        every=every,
+        class_images=np.array(found.dataset.counts("train"), dtype=np.int64),
     )
 
 

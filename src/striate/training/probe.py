@@ -6,6 +6,7 @@ traffic sign changes its meaning, a frog does not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +37,13 @@ def flip_probe(
     task: Task,
     classes: int,
     seed: int,
+    turn: Callable[[Pixels], Pixels] = lambda images: images[:, :, ::-1],
 ) -> FlipVerdict:
     """Train a tiny network on upright images, compare its scores on upright and mirrored ones.
 
     train, val: (uint8 (N, H, W, C), targets). A third of the training sample joins validation; with
     few images each third has its turn, so that every image says something. Undecided (no skill
-    beyond chance) means no flips.
+    beyond chance) means no flips. `turn` may be another change than mirroring.
     """
     images, targets = _sample(*train, seed)
     more = _small(val[0][:_VAL]), val[1][:_VAL]
@@ -52,7 +54,7 @@ def flip_probe(
         net = _trained(images[rest], targets[rest], task, classes, seed)
         unseen = np.concatenate([images[held], more[0]])
         upright.append(_outputs(net, unseen))
-        mirrored.append(_outputs(net, unseen[:, :, ::-1]))
+        mirrored.append(_outputs(net, turn(unseen)))
         truth.append(np.concatenate([targets[held], more[1]]))
     return _verdict(np.concatenate(upright), np.concatenate(mirrored), np.concatenate(truth), task)
 

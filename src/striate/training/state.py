@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -41,6 +41,8 @@ class State:
     """(2, N) for a sampler that asks: each image's loss when the epoch was planned, and last."""
     parallel: nn.Module | None = None
     """The network as it runs in training with other processes."""
+    moved: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What the last watched update did to each layer; not kept in checkpoints."""
 
     @property
     def forward(self) -> nn.Module:

@@ -1,0 +1,47 @@
+"""Checks before hours are spent: every finding as it is made (T1, T3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from striate.api.preparing import fresh, job_of, prepare, settings
+from striate.core.errors import RecipeError
+from striate.core.findings import Finding
+from striate.core.recipe import Recipe
+from striate.core.records import Note, Record
+from striate.preflight.bench import Bench
+from striate.preflight.checks import CHECKS
+from striate.training.resolve import check_used
+
+
+def preflight(
+    data: Any = None, *, recipe: Recipe | str | Path | None = None, **knobs: Any
+) -> list[Finding]:
+    """Try a training before it costs hours; takes what `train` takes.
+
+    The findings' verdicts: "fail" (do not train so), "warn", "undetermined", "note", "pass".
+    Nothing is written. Raises DataError, RecipeError or ModelError where there is nothing to try.
+    """
+    stream = stream_preflight(data, recipe=recipe, **knobs)
+    return [record for record in stream if isinstance(record, Finding)]
+
+
+def stream_preflight(
+    data: Any = None, *, recipe: Recipe | str | Path | None = None, **knobs: Any
+) -> Iterator[Record]:
+    """`preflight` as records: notes on the way, then each finding as it is made."""
+    wanted = settings(data, recipe, knobs)
+    check_used(wanted)
+    if wanted.data.folds and not wanted.data.fold:
+        raise RecipeError("data.folds: several trainings", "Name one fold: --data.fold 1.")
+    source = wanted.data.source if data is None or isinstance(data, str | Path) else data
+    ready, at = yield from prepare(wanted, source, time.perf_counter())
+    job = job_of(ready, lambda _: "", lambda: False)
+    bench = Bench(ready.recipe, ready.found, job, lambda: fresh(ready), at.made)
+    for name, check in CHECKS.items():
+        yield Note("trying", name.replace("_", " "))
+        found = check(bench)
+        yield from found if isinstance(found, list) else [found]

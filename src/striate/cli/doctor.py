@@ -1,0 +1,81 @@
+"""`striate doctor RUN|CURVES`: what is wrong with a training, how sure, why, and what to do."""
+
+from __future__ import annotations
+
+import json as jsons
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+
+from striate.cli.flags import parse
+from striate.cli.view import sparkline
+from striate.core.findings import Finding
+from striate.doctor.diagnosis import Diagnosis
+
+_STYLES = {"sick": "bold red", "undetermined": "cyan", "healthy": "green"}
+
+
+def doctor(argv: Sequence[str]) -> int:
+    """Judge a run or anybody's curves."""
+    return int(parse(_doctor, "doctor", argv))
+
+
+def _doctor(
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|CURVES")],
+    json: bool = False,
+) -> int:
+    """Judge a training: healthy, sick or undetermined, with evidence and remedies.
+
+    Args:
+        source: a run directory, or a CSV or JSON of epoch, train_loss, val_loss, train_acc,
+            val_acc, lr
+        json: print one JSON object
+    """
+    from striate.api.diagnosing import diagnose
+
+    found = diagnose(source)
+    if json:
+        print(jsons.dumps(found.to_json()))
+    else:
+        _show(found)
+    return 0
+
+
+def _show(found: Diagnosis) -> None:
+    console = Console(highlight=False)
+    console.print(Text(found.verdict, style=_STYLES[found.verdict]))
+    for finding in found.findings:
+        _show_finding(console, finding)
+    for note in found.notes:
+        console.print(Text(f"note: {note}", style="dim"))
+    if found.not_judged:
+        by_reason: dict[str, list[str]] = {}
+        for rule, why in found.not_judged.items():
+            by_reason.setdefault(why, []).append(rule.replace("_", " "))
+        console.print(Text("not judged:", style="dim"))
+        for why, rules in by_reason.items():
+            console.print(Text(f"  {', '.join(rules)}: {why}", style="dim"))
+
+
+def _show_finding(console: Console, finding: Finding) -> None:
+    title = finding.rule.replace("_", " ")
+    console.print()
+    console.print(
+        Text(f"{title}  ", style=_STYLES[finding.verdict])
+        + Text(f"{finding.verdict}, confidence {finding.confidence:.0%}", style="dim")
+    )
+    console.print(Text(f"  {finding.text}"))
+    curves = finding.evidence.get("curves", {})
+    width = max((len(name) for name in curves), default=0)
+    for name, values in curves.items():
+        if values:
+            line = sparkline(list(values), max(8, min(40, console.width - width - 26)))
+            ends = f"{values[0]:.3g} → {values[-1]:.3g}"
+            console.print(Text(f"  {name:<{width}}  ") + Text(line, style="cyan") + f"  {ends}")
+    for remedy in finding.remedies:
+        console.print(Text("  try  ", style="dim") + Text(remedy))
+    console.print(Text(f"  {finding.source}", style="dim"))

@@ -1,0 +1,86 @@
+"""All rules over one history: a verdict, findings, and what could not be judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from striate.core.findings import Finding
+from striate.core.records import finite
+from striate.doctor.history import History
+from striate.doctor.reading import finite_epochs
+from striate.doctor.rules import RULES
+from striate.doctor.saying import Lacking, found, longer
+
+ENOUGH_STEPS, ENOUGH_EPOCHS = 20, 2
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """`findings`: rules that fired, the surest cause first; `not_judged`: rule → what it lacks."""
+
+    verdict: Literal["healthy", "sick", "undetermined"]
+    findings: tuple[Finding, ...]
+    not_judged: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: {"verdict", "findings": [{"rule", "verdict", "confidence", …}], …}."""
+        values: dict[str, Any] = finite(
+            {
+                "verdict": self.verdict,
+                "findings": [
+                    {
+                        "rule": f.rule,
+                        "verdict": f.verdict,
+                        "confidence": f.confidence,
+                        "text": f.text,
+                        "evidence": f.evidence,
+                        "remedies": list(f.remedies),
+                        "source": f.source,
+                    }
+                    for f in self.findings
+                ],
+                "not_judged": self.not_judged,
+                "notes": list(self.notes),
+            }
+        )
+        return values
+
+
+def diagnose(h: History) -> Diagnosis:
+    """Ask all rules. Healthy is only what is long enough to be judged and has no finding."""
+    answers = {name: rule(h) for name, rule in RULES.items()}
+    findings = [a for a in answers.values() if isinstance(a, Finding)]
+    lacking = {name: f"needs {a.why}" for name, a in answers.items() if isinstance(a, Lacking)}
+    if not findings and (short := _too_short(h)):
+        findings.append(
+            found("not_yet_decidable", short, 0.5, evidence={}, remedies=[longer(h)], source="T5")
+        )
+    findings = _explained(findings)
+    kinds = {f.verdict for f in findings}
+    verdict: Literal["healthy", "sick", "undetermined"] = (
+        "sick" if "sick" in kinds else "undetermined" if kinds else "healthy"
+    )
+    return Diagnosis(verdict, tuple(findings), lacking, h.faults)
+
+
+def _too_short(h: History) -> str:
+    """Why nothing can be said yet, or an empty string."""
+    epochs = finite_epochs(h)
+    if epochs < ENOUGH_EPOCHS and not (h.ended and len(h.steps) >= ENOUGH_STEPS):
+        return f"{epochs} epochs are too short to be judged"
+    if h.curve is None:
+        return "without training and validation losses little can be judged"
+    return ""
+
+
+def _explained(findings: list[Finding]) -> list[Finding]:
+    """Causes first, then by confidence; an effect that a cause explains comes after it."""
+    order = list(RULES)
+
+    def rank(f: Finding) -> tuple[bool, float, int]:
+        place = order.index(f.rule) if f.rule in order else len(order)
+        return (f.verdict != "sick", -round((f.confidence or 0.0) * 5), place)
+
+    return sorted(findings, key=rank)

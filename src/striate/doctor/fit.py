@@ -1,0 +1,341 @@
+"""Capacity, regularisation and length: over- and underfitting, too few epochs (T4, T5)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from striate.doctor.history import Curve, History
+from striate.doctor.reading import LITTLE, finite_epochs, late_fall, relative, turnover
+from striate.doctor.saying import (
+    Answer,
+    Lacking,
+    faster,
+    flag,
+    found,
+    longer,
+    of_chance,
+    picture,
+    sure,
+    times,
+)
+
+
+def overfitting(h: History) -> Answer:
+    """Validation loss is far above training loss, and it was lower before (T4, T5).
+
+    The lecture's rule, test ≫ train, alone would blame every network that learns its training
+    images well; so validation loss must have risen clearly above its own minimum, or the share of
+    right answers must be far below that on training images, while training went on. Confounders:
+    validation images of another kind (unlike_splits: then the gap is there from the first epoch),
+    wrong training labels (label_noise), overconfidence (validation loss rises while its accuracy
+    still grows: undetermined).
+    """
+    curve = h.curve
+    if curve is None or len(curve) < 2:
+        return Lacking("training and validation losses of two epochs")
+    train, val = float(curve.train[-1]), float(curve.val[-1])
+    if not (math.isfinite(train) and math.isfinite(val)) or val <= train:
+        return None
+    lowest, when, error = _lowest(h, curve)
+    rise = (val - lowest) / lowest
+    apart = _score_gap(curve)
+    gap = (val - train) / h.chance
+    significant = val - train > 3 * curve.gap_error[-1]
+    evidence = {
+        "training_loss": train,
+        "validation_loss": val,
+        "lowest_validation_loss": lowest,
+        "lowest_at_epoch": when,
+        "score_gap": apart,
+        "curves": _both(h, curve),
+    }
+    if not significant or train > 0.5 * val:
+        return None
+    rose = sure(rise, 0.1, 0.4) if val - lowest > 2 * error else 0.0
+    parted = sure(apart, 0.15, 0.35) if math.isfinite(apart) and gap > 0.1 else 0.0
+    confidence = max(rose, parted)
+    if not confidence:
+        return None
+    said = f", {apart:.0%} fewer right answers" if math.isfinite(apart) and apart > 0.02 else ""
+    text = f"validation loss {val:.3g} against {train:.3g} in training{said}" + (
+        f"; it was {lowest:.3g} after epoch {when:g}" if rise > 0.05 else ""
+    )
+    return found(
+        "overfitting",
+        text,
+        confidence,
+        evidence=evidence,
+        remedies=_against_overfitting(h, when),
+        source="T4, T5",
+    )
+
+
+def _lowest(h: History, curve: Curve) -> tuple[float, float, float]:
+    """(lowest validation loss, its epoch, standard error)."""
+    losses = h.epochs.val_loss if len(h.epochs) else curve.val
+    epochs = h.epochs.epoch if len(h.epochs) else curve.epoch
+    best = int(np.argmin(np.where(np.isfinite(losses), losses, math.inf)))
+    return float(losses[best]), float(epochs[best]), float(curve.val_error[-1])
+
+
+def _score_gap(curve: Curve) -> float:
+    return float(curve.train_score[-1] - curve.val_score[-1])
+
+
+def _both(h: History, curve: Curve) -> dict[str, tuple[float, ...]]:
+    return {
+        "training loss": picture(curve.train),
+        "validation loss": picture(h.epochs.val_loss if len(h.epochs) else curve.val),
+    }
+
+
+def _against_overfitting(h: History, when: float) -> list[str]:
+    """What the recipe does not do yet, the most helpful first (D2, T4)."""
+    remedies = []
+    if not h.knob("augment.affine") and not h.knob("augment.rotate"):
+        remedies.append(
+            f"{flag('augment.affine', 0.1)} {flag('augment.rotate', 10.0)} "
+            f"{flag('augment.crop', 'pad')}"
+        )
+    remedies.append(
+        times("regularise.l2", h, 4, 5e-4)
+        if h.knob("regularise.l2")
+        else flag("regularise.l2", 5e-4)
+    )
+    if not h.knob("regularise.dropout"):
+        remedies.append(flag("regularise.dropout", 0.3))
+    if when < 0.7 * h.planned:
+        remedies.append(flag("budget.epochs", max(1, round(when * 1.25))))
+    return [*remedies, "more training images"]
+
+
+def underfitting(h: History) -> Answer:
+    """Training loss stays high although the training had the time and the rate to lower it (T5).
+
+    Confounders: a rate too low or too high, gradients that vanish, dead units, wrong labels (each
+    has its own evidence, and the finding is undetermined where one of them is likely), too few
+    epochs (then the loss still falls), strong regularisation.
+    """
+    curve, now = h.curve, relative(h)
+    if curve is None or math.isnan(now):
+        return Lacking("training and validation losses")
+    if not h.ended and finite_epochs(h) < 10:
+        return Lacking("the end of the training")
+    train, val = float(curve.train[-1]), float(curve.val[-1])
+    gap = (val - train) / h.chance
+    score = float(curve.train_score[-1])
+    high = sure(now, 0.15, 0.45)
+    if math.isfinite(score):
+        high = min(high, sure(1 - score, 0.1, 0.3))
+    if high < 0.5 or gap > 0.15 or gap > 0.5 * now:
+        return None
+    if _still_falls(h):
+        return None
+    change = turnover(h)
+    if not math.isnan(change) and change < LITTLE:
+        return None
+    text = (
+        f"training loss {train:.3g} is {of_chance(now)} and no longer falls, "
+        f"and validation ({val:.3g}) is no worse"
+    )
+    evidence = {
+        "training_loss": train,
+        "validation_loss": val,
+        "share_of_chance": now,
+        "training_score": score,
+        "curves": _both(h, curve),
+    }
+    return found(
+        "underfitting",
+        text,
+        high,
+        evidence=evidence,
+        remedies=_against_underfitting(h),
+        source="T5",
+        anew=True,
+    )
+
+
+def _against_underfitting(h: History) -> list[str]:
+    if _restrained(h):
+        return [_release(h), flag("model.name", "fastnet"), longer(h)]
+    name = h.knob("model.name", "")
+    larger = times("model.width", h, 2, 1.0) if name == "fastnet" else flag("model.name", "fastnet")
+    return [larger, longer(h), faster(h, 3)]
+
+
+def _restrained(h: History) -> bool:
+    """Whether regularisation is far above its usual strength."""
+    l2, usual = h.knob("regularise.l2", 0.0), 0.05 if h.knob("optim.rule") == "adamw" else 5e-4
+    return bool(
+        (isinstance(l2, float) and l2 > 20 * usual)
+        or h.knob("regularise.dropout", 0.0) > 0.7
+        or h.knob("regularise.l1", 0.0) > 1e-3
+        or (
+            isinstance(h.knob("loss.label_smoothing"), float)
+            and h.knob("loss.label_smoothing") > 0.5
+        )
+        or 0 < h.knob("regularise.max_norm", 0.0) < 0.3
+    )
+
+
+def _release(h: History) -> str:
+    """The strongest restraint back to its usual value."""
+    knobs = {
+        "regularise.dropout": (0.7, 0.2),
+        "regularise.l2": (0.01, 5e-4),
+        "regularise.l1": (1e-3, 0.0),
+        "loss.label_smoothing": (0.5, 0.1),
+    }
+    flags = [
+        flag(knob, usual)
+        for knob, (limit, usual) in knobs.items()
+        if isinstance(h.knob(knob), float) and h.knob(knob) > limit
+    ]
+    if 0 < h.knob("regularise.max_norm", 0.0) < 0.3:
+        flags.append(flag("regularise.max_norm", 3.0))
+    return " ".join(flags) or times("regularise.l2", h, 0.1, 5e-4)
+
+
+def regularisation_too_strong(h: History) -> Answer:
+    """What keeps the network from learning by heart keeps it from learning (T4).
+
+    Signs: training loss stays high and equal to validation's, while the weights of the layers
+    shrink to a fraction (weight decay), or the loss that training sees, with dropout, mixing and
+    augmentation, is far above the loss on the same images without. Confounder: underfitting without
+    any restraint has neither sign.
+    """
+    curve, now = h.curve, relative(h)
+    if curve is None or not curve.exact:
+        return Lacking("training losses in evaluation mode")
+    if not h.ended and finite_epochs(h) < 10:
+        return Lacking("the end of the training")
+    gap = float(curve.val[-1] - curve.train[-1]) / h.chance
+    if now < 0.25 or gap > 0.15:
+        return None
+    shrunk, eased = _shrinkage(h), _eased(h, curve)
+    if shrunk > 0.3 and eased < 0.25 * h.chance and not _restrained(h):
+        return None
+    confidence = max(
+        sure(-math.log10(max(shrunk, 1e-9)), 0.4, 1.0), sure(eased / h.chance, 0.2, 0.5)
+    )
+    if _restrained(h):
+        confidence = max(confidence, 0.8)
+    if confidence < 0.5:
+        return None
+    text = (
+        f"the training loss stays at {of_chance(now)}"
+        + (f"; weights have shrunk to {shrunk:.0%} of their size" if shrunk < 0.5 else "")
+        + (f"; without dropout and augmentation it is lower by {eased:.2g}" if eased > 0.1 else "")
+    )
+    evidence = {
+        "weights_left": shrunk,
+        "loss_without": float(curve.train[-1]),
+        "loss_with": float(h.epochs.train_loss[-1]),
+        "curves": _both(h, curve),
+    }
+    return found(
+        "regularisation_too_strong",
+        text,
+        confidence,
+        evidence=evidence,
+        remedies=[_release(h), longer(h)],
+        source="T4, T5",
+        anew=True,
+    )
+
+
+def _shrinkage(h: History) -> float:
+    """Size of the layers' weights now as a share of their largest size so far: the median layer."""
+    if len(h.measured) < 2:
+        return math.nan
+    now = h.measured[-1].layers
+    shares = [
+        layer["weight"] / max(m.layers[name]["weight"] for m in h.measured if name in m.layers)
+        for name, layer in now.items()
+        if layer.get("weight")
+    ]
+    return float(np.median(shares)) if shares else math.nan
+
+
+def _eased(h: History, curve: Curve) -> float:
+    """By how much the loss that training saw in the last epoch is above that in evaluation mode."""
+    seen = h.epochs.train_loss[-1] if len(h.epochs) else math.nan
+    floor = _smoothing_floor(h)
+    return float(seen - floor - curve.train[-1]) if math.isfinite(seen) else 0.0
+
+
+def _smoothing_floor(h: History) -> float:
+    """The least loss with smoothed labels: their entropy."""
+    share, classes = h.knob("loss.label_smoothing", 0.0), h.classes
+    if not isinstance(share, float) or not share or classes < 2:
+        return 0.0
+    rest = share / classes
+    top = 1 - share + rest
+    return -(top * math.log(top) + (classes - 1) * rest * math.log(rest))
+
+
+def _still_falls(h: History) -> bool:
+    """Whether the training loss fell by a tenth or more over the last third."""
+    return late_fall(h) > 0.1
+
+
+def too_few_epochs(h: History) -> Answer:
+    """The training ended while both losses still fell fast and together (T5).
+
+    Confounder: every schedule that ends at a low rate ends with a fall; so the loss must also be
+    far from its floor, and validation no worse than training.
+    """
+    curve, now = h.curve, relative(h)
+    if curve is None or not h.ended:
+        return Lacking("the end of the training")
+    gap = float(curve.val[-1] - curve.train[-1])
+    if now < 0.25 or gap > 0.1 * h.chance:
+        return None
+    change = turnover(h)
+    if not math.isnan(change) and change < LITTLE:
+        return None  # more epochs of nothing
+    few = h.plan is not None and 0 < h.plan.steps < 150
+    if not few and late_fall(h) < 0.15:
+        return None
+    fall = late_fall(h)
+    text = (
+        f"training ended after {h.planned} epochs"
+        + (f" of {h.plan.steps // max(1, h.plan.epochs)} steps" if h.plan else "")
+        + f" with {of_chance(now)} left"
+        + (f", which fell by {fall:.0%} in the last third" if math.isfinite(fall) else "")
+    )
+    confidence = sure(now, 0.2, 0.5) if few or fall > 0.25 else 0.55
+    return found(
+        "too_few_epochs",
+        text,
+        confidence,
+        evidence={"late_fall": fall, "curves": _both(h, curve)},
+        remedies=[longer(h, 4), longer(h, 2)],
+        source="T5",
+    )
+
+
+def plateau(h: History) -> Answer:
+    """The training loss has not fallen for half of the training, and nothing else explains it.
+
+    Says only that it is so: undetermined.
+    """
+    losses = h.epochs.train_loss[np.isfinite(h.epochs.train_loss)]
+    if len(losses) < 6:
+        return Lacking("six epochs")
+    half = len(losses) // 2
+    now = relative(h)
+    if now < 0.2 or losses[half:].min() < 0.97 * losses[:half].min():
+        return None
+    text = f"the training loss has not fallen since epoch {int(np.argmin(losses[:half])) + 1}"
+    return found(
+        "plateau",
+        text,
+        0.55,
+        evidence={"curves": {"training loss": picture(losses)}},
+        remedies=[faster(h, 3), "`striate doctor RUN --try` compares remedies"],
+        source="T5",
+    )

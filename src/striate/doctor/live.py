@@ -1,0 +1,58 @@
+"""Judging while it trains: findings join the stream of records as they fire."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any, TypeVar
+
+from striate.core.findings import Finding
+from striate.core.records import Epoch, Failed, Record, Saved
+from striate.doctor.diagnosis import Diagnosis, diagnose
+from striate.doctor.history import Book
+
+T = TypeVar("T")
+_SURE = 0.75
+"""A live finding must be surer than one at the end: the training may still recover."""
+
+
+class Watch:
+    """Reads along; `past` are the records of a run that is resumed."""
+
+    def __init__(self, knobs: Mapping[str, Any], past: Iterable[Record] = ()) -> None:
+        self._book, self._said, self._new = Book(knobs), set[str](), False
+        for record in past:
+            self._book.put(record)
+            if isinstance(record, Finding):
+                self._said.add(record.rule)
+
+    def see(self, record: Record) -> list[Finding]:
+        """Findings that fire now, each rule's once: at the end of an epoch, or of everything."""
+        self._book.put(record)
+        self._new |= isinstance(record, Epoch)
+        if not (isinstance(record, Failed) or (isinstance(record, Saved) and self._new)):
+            return []
+        self._new = False
+        fired = [
+            f
+            for f in self.diagnosis().findings
+            if f.verdict == "sick" and (f.confidence or 0) >= _SURE and f.rule not in self._said
+        ]
+        self._said |= {f.rule for f in fired}
+        return fired
+
+    def diagnosis(self) -> Diagnosis:
+        return diagnose(self._book.history())
+
+
+def watched_by(watch: Watch, records: Generator[Record, None, T]) -> Generator[Record, None, T]:
+    """Pass records on, and findings right after the record that made them fire."""
+    with contextlib.closing(records):
+        while True:
+            try:
+                record = next(records)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            yield record
+            yield from watch.see(record)

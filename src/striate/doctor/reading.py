@@ -1,0 +1,96 @@
+"""Quantities that several rules read off a history."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from striate.doctor.history import Column, History
+
+LITTLE = 5e-4
+"""Change of weights a step, as a share of their size, below which hardly anything is learnt."""
+
+
+def relative(h: History) -> float:
+    """Training loss now as a share of that of knowing nothing; NaN if it is not known."""
+    curve = h.curve
+    if curve is not None and len(curve) and math.isfinite(curve.train[-1]):
+        return float(curve.train[-1] / h.chance)
+    recent = h.steps.loss[-20:] if len(h.steps) else h.epochs.train_loss[-1:]
+    known = recent[np.isfinite(recent)]
+    return float(known.mean() / h.chance) if len(known) else math.nan
+
+
+def finite_epochs(h: History) -> int:
+    """Epochs with a training loss."""
+    return int(np.isfinite(h.epochs.train_loss).sum())
+
+
+def turnover(h: History) -> float:
+    """The largest change of a layer's weights in a step at the peak rate, as a share of their size:
+    the median over measurements. NaN if it was not measured."""
+    each = [max(shares.values(), default=math.nan) for shares in turnovers(h)]
+    known = [x for x in each if math.isfinite(x)]
+    return float(np.median(known)) if known else math.nan
+
+
+def turnovers(h: History) -> list[dict[str, float]]:
+    """Of each measurement: layer → change of its weights in a step, scaled to the peak rate.
+
+    Updates are proportional to the rate; the last steps of a schedule have nearly none, and what
+    rounding leaves of them is not scaled up.
+    """
+    peak = h.rate()
+    rates = dict(zip(h.steps.step.tolist(), h.steps.lr.tolist(), strict=True))
+    found = []
+    for m in h.measured:
+        lr = rates.get(float(m.step), math.nan)
+        if not lr > 1e-4 * peak:
+            continue
+        found.append(
+            {
+                name: layer["update"] / layer["weight"] * peak / lr
+                for name, layer in m.layers.items()
+                if layer.get("weight") and layer.get("update") is not None
+            }
+        )
+    return found
+
+
+def grew_before_the_end(h: History) -> bool:
+    """A loss or gradient that was not finite, after losses or gradients that grew."""
+    losses = h.steps.loss if len(h.steps) else h.epochs.train_loss
+    finite = np.isfinite(losses)
+    broken = h.failed is not None or bool(np.isinf(losses).any())
+    if not broken:
+        return False
+    before = losses[finite]
+    if not len(before):
+        return True  # at once: nothing else is known
+    if not len(h.steps):
+        return True
+    slopes = h.steps.gradient[np.isfinite(h.steps.gradient)]
+    usual = float(np.median(slopes)) if len(slopes) else math.nan
+    jumped = before[-20:].max() > 2 * min(h.chance, before.min() * 3)
+    return bool(jumped or (len(slopes) and slopes[-1] > 30 * usual) or len(before) < 5)
+
+
+def falls_steadily(values: Column) -> bool:
+    """Whether a curve falls all the way, in its last half not much slower than in its first."""
+    known = values[np.isfinite(values)]
+    if len(known) < 4:
+        return False
+    middle = len(known) // 2
+    first, last = known[0] - known[middle], known[middle] - known[-1]
+    return bool(first > 0 and last > 0.4 * first and (np.diff(known) < 0).mean() > 0.7)
+
+
+def late_fall(h: History) -> float:
+    """By how much the training loss fell over the last third of the epochs, as a share of its value
+    before."""
+    known = h.epochs.train_loss[np.isfinite(h.epochs.train_loss)]
+    if len(known) < 3:
+        return math.inf
+    third = max(1, len(known) // 3)
+    return float((known[-third - 1] - known[-1]) / known[-third - 1])

@@ -1,0 +1,121 @@
+"""How rules speak: findings with a confidence, or what they lack to judge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from striate.core.findings import Finding
+from striate.core.recipe_io import knob_names
+from striate.doctor.history import Column, History
+from striate.optim.rules import UPDATE_RULES, default_rate
+
+SURE = 0.6
+"""Below this confidence a finding is undetermined."""
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """A rule could not judge: `why` says what it lacks."""
+
+    why: str
+
+
+Answer = Finding | Lacking | None
+Rule = Callable[[History], Answer]
+
+
+def found(
+    rule: str,
+    text: str,
+    confidence: float,
+    *,
+    evidence: dict[str, Any],
+    remedies: Sequence[str],
+    source: str,
+    anew: bool = False,
+) -> Finding:
+    """A finding: `sick` if its confidence is at least SURE, else `undetermined`."""
+    verdict: Literal["sick", "undetermined"] = "sick" if confidence >= SURE else "undetermined"
+    return Finding(
+        rule,
+        verdict,
+        text,
+        evidence,
+        confidence=round(min(0.99, confidence), 2),
+        remedies=tuple(remedies),
+        anew=anew,
+        source=source,
+    )
+
+
+def sure(value: float, doubtful: float, certain: float) -> float:
+    """Confidence of a measured value: 0.5 where it is doubtful, 0.95 where it is certain."""
+    share = (value - doubtful) / (certain - doubtful)
+    return float(np.clip(0.5 + 0.45 * share, 0.0, 0.97))
+
+
+def flag(knob: str, value: Any) -> str:
+    """A recipe change as it is typed: `--optim.lr 0.02`."""
+    assert knob in knob_names(), knob
+    name = knob.replace("_", "-")
+    if isinstance(value, bool):
+        group, _, last = name.rpartition(".")
+        return f"--{name}" if value else f"--{group}.no-{last}"
+    return f"--{name} {value:.3g}" if isinstance(value, float) else f"--{name} {value}"
+
+
+def times(knob: str, history: History, factor: float, usual: float) -> str:
+    """The knob multiplied: its value in the recipe or, where that is not known, a usual one."""
+    value = history.knob(knob)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return flag(knob, float(f"{(value if known else usual) * factor:.2g}"))
+
+
+def slower(history: History, factor: float) -> str:
+    """A learning rate divided by `factor`; the usual one if even that is lower."""
+    lr = history.rate()
+    if math.isnan(lr):
+        return f"a learning rate {factor:g} times lower"
+    return flag("optim.lr", float(f"{min(lr / factor, usual_rate(history) or math.inf):.2g}"))
+
+
+def faster(history: History, factor: float) -> str:
+    """A learning rate multiplied by `factor`; the usual one if even that is higher."""
+    lr = history.rate()
+    if math.isnan(lr):
+        return f"a learning rate {factor:g} times higher"
+    return flag("optim.lr", float(f"{max(lr * factor, usual_rate(history) or 0.0):.2g}"))
+
+
+def usual_rate(history: History) -> float | None:
+    """What suits the rule, the batch size and the kind of network; None if they are not known."""
+    rule, plan = history.knob("optim.rule"), history.plan
+    if rule not in UPDATE_RULES or plan is None or not plan.batch_size:
+        return None
+    normalised = any(m.norm_gap is not None for m in history.measured)
+    return default_rate(rule, plan.batch_size, normalised=normalised)
+
+
+def of_chance(share: float) -> str:
+    """`62 % of the loss of knowing nothing`; a loss above it as a multiple."""
+    times = f"{share:.0%} of" if share < 1.5 else f"{share:.3g} times"
+    return f"{times} the loss of knowing nothing"
+
+
+def longer(history: History, factor: float = 2.0) -> str:
+    """More epochs."""
+    return flag("budget.epochs", math.ceil(max(1, history.planned) * factor))
+
+
+def picture(values: Column, points: int = 40) -> tuple[float, ...]:
+    """A curve in few numbers, for a small picture: means of equal stretches."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return ()
+    parts = np.array_split(known, min(points, len(known)))
+    return tuple(float(f"{part.mean():.4g}") for part in parts)

@@ -1,0 +1,52 @@
+"""How long and how much memory: measured on a few steps."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+from striate.core.findings import Finding
+from striate.models.fit import bytes_per_image
+from striate.preflight.bench import Bench
+from striate.training.timing import seconds_per_epoch, views_in
+
+
+def estimate(bench: Bench) -> Finding:
+    """Wall time of all epochs and of scoring, and the memory of a step."""
+    recipe, splits = bench.recipe, bench.found.dataset.splits
+    epochs, micro, batch = recipe.budget.epochs, recipe.device.micro_batch, recipe.optim.batch_size
+    size, channels = recipe.data.image_size, recipe.data.channels
+    assert epochs != "auto" and size != "auto" and channels != "auto"  # noqa: PT018
+    assert batch != "auto"
+    epoch, validation = seconds_per_epoch(bench.job, bench.fresh())
+    scored = (len(splits["val"]) + len(splits.get("test", ()))) / len(splits["val"])
+    closing = validation * (scored * views_in(recipe.augment.test_views) + 1)
+    seconds = epochs * epoch + closing
+    parameters = sum(p.numel() for p in bench.fresh().net.parameters())
+    at_once = micro if isinstance(micro, int) and micro else batch
+    step = 16 * parameters + at_once * bytes_per_image(bench.fresh().net.backbone, channels, size)  # type: ignore[arg-type]
+    peak = _peak_bytes()
+    evidence = {
+        "seconds": seconds,
+        "seconds_per_epoch": epoch,
+        "epochs": epochs,
+        "step_mb": step / 2**20,
+        "peak_mb": peak / 2**20,
+    }
+    text = (
+        f"about {clock(seconds)} for {epochs} epochs ({epoch:.1f} s each) and the scores; "
+        f"{peak / 2**20:,.0f} MB so far, of which a step needs {step / 2**20:,.0f}"
+    )
+    return Finding("estimate", "note", text, evidence)
+
+
+def clock(seconds: float) -> str:
+    """`42 s`, `3.1 min`, `2.2 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
