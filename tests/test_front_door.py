@@ -9,8 +9,9 @@ import pytest
 import striate
 
 FRONT_DOOR = [
-    "Evaluation", "Folds", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
-    "cross_validate", "load_recipe", "resume", "stream", "stream_search", "train",
+    "Diagnosis", "Evaluation", "Folds", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
+    "cross_validate", "diagnose", "find_rate", "load_recipe", "preflight", "resume", "stream",
+    "stream_search", "train",
 ]  # fmt: skip
 
 

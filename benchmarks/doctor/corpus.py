@@ -239,9 +239,9 @@ def _of_rates(data: str, net: str) -> Iterator[Case]:
     for factor in (100, 300, 1000):
         yield Case(data, net, "low rate", f"/{factor}", ("learning_rate_too_low",),
                    {"lr": lr / factor})  # fmt: skip
+    early = {"schedule.name": "step", "schedule.step_epochs": 0.3, "schedule.gamma": 0.1}
     yield Case(data, net, "early decay", "0.3 epochs",
-               ("decayed_too_early", "learning_rate_too_low"),
-               {"schedule.name": "step", "schedule.step_epochs": 0.3, "schedule.gamma": 0.1})  # fmt: skip
+               ("decayed_too_early", "learning_rate_too_low"), early)  # fmt: skip
     yield Case(data, net, "few epochs", "1", ("too_few_epochs",), {"epochs": 1, "lr": lr / 3})
     yield Case(data, net, "large batch", "all", ("batch_too_large", "too_few_epochs"),
                {"batch_size": 1000, "epochs": 4, "lr": lr})  # fmt: skip
@@ -281,9 +281,8 @@ TINY = {
 
 
 def _of_layers(data: str) -> Iterator[Case]:
-    for variant, model in TINY.items():
-        if data == "digits":
-            model = model.replace("4 stride 4", "4").replace("pool 4,", "pool 2,")
+    for variant, tiny in TINY.items():
+        model = tiny.replace("pool 4,", "pool 2,") if data == "digits" else tiny
         yield Case(data, "plain", "underfit", variant, ("underfitting",),
                    {"model.name": model, "epochs": 20})  # fmt: skip
     for variant, model in {"lenet": "lenet", "decknet": "decknet", "plain": NETS["plain"]}.items():

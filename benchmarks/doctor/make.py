@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import striate
 from corpus import Case, healthy, sick
+
+import striate
 from striate.core.errors import TrainingError
 from striate.core.records import Epoch, Failed, Finished, Measured, Planned, Record, Step, to_json
 
@@ -45,9 +46,9 @@ def main(arguments: list[str]) -> int:
 def rows() -> Iterator[dict[str, Any]]:
     """All cases that were trained."""
     for path in sorted(CURVES.glob("*.jsonl*")):
-        opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with opened as file:
-            yield from (json.loads(line) for line in file)
+        raw = path.read_bytes()
+        text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        yield from map(json.loads, text.decode().splitlines())
 
 
 def trained(case: Case, extra: dict[str, Any] | None = None) -> dict[str, Any]:

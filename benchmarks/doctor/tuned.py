@@ -1,15 +1,15 @@
-"""Networks that start from weights learnt on other images: the healthy fine-tuning of the corpus."""
+"""Networks that start from weights learnt on other images, for healthy fine-tuning."""
 
 from __future__ import annotations
 
 from functools import cache
 
-import striate
 import torch
 from corpus import BASE, NETS, splits
-from striate.core.records import Finished
-from striate.models.zoo import build
 from torch import nn
+
+import striate
+from striate.models.zoo import build
 
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
 
@@ -21,11 +21,8 @@ def _learnt(net: str, data: str) -> dict[str, torch.Tensor]:
 
     with tempfile.TemporaryDirectory() as place:
         knobs = {**BASE, "model.name": NETS[net], "epochs": 6}
-        last = None
-        for last in striate.stream(splits(data), run=f"{place}/run", **knobs):
-            pass
-        assert isinstance(last, Finished)
-        weights = striate.Run(last.run).network.state_dict()
+        run = striate.train(splits(data), run=f"{place}/run", **knobs)
+        weights = run.network.state_dict()
     own = {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
     head = max(int(k.partition(".")[0]) for k in own)
     return {k: v for k, v in own.items() if not k.startswith(f"{head}.")}

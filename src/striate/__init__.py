@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from striate.api.folds import Folds as Folds
     from striate.api.folds import cross_validate as cross_validate
     from striate.api.preflight import preflight as preflight
+    from striate.api.rate import find_rate as find_rate
     from striate.api.runs import Prediction as Prediction
     from striate.api.runs import Run as Run
     from striate.api.runs import resume as resume
@@ -45,6 +46,7 @@ _FRONT_DOOR = {
     "Recipe": "striate.core.recipe:Recipe",
     "Run": "striate.api.runs:Run",
     "StriateError": "striate.core.errors:StriateError",
+    "find_rate": "striate.api.rate:find_rate",
     "load_recipe": "striate.core.recipe_io:load_recipe",
     "preflight": "striate.api.preflight:preflight",
     "resume": "striate.api.runs:resume",

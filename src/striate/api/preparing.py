@@ -13,6 +13,7 @@ from striate.core.group import Group
 from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
 from striate.core.runtime import Runtime, keep_pages
+from striate.optim.schedules import make_schedule
 from striate.training.log import drained
 from striate.training.loop import Job
 from striate.training.materials import (
@@ -23,6 +24,8 @@ from striate.training.materials import (
     settle_device,
     settle_rest,
 )
+from striate.training.rate_test import RateTest, Tried, trial_steps
+from striate.training.rate_test import search as search_rate
 from striate.training.resolve import (
     Decisions,
     check_used,
@@ -68,7 +71,8 @@ def prepare(
 ) -> Generator[Record, None, tuple[Ready, Decisions]]:
     """Check the data, settle every "auto", try the network on shapes. Writes nothing."""
     keep_pages()
-    at = Decisions(wanted)
+    finding = wanted.optim.lr == "find"
+    at = Decisions(recipe_io.set_knob(wanted, "optim.lr", "auto") if finding else wanted)
     found = yield from gather(at, source)
     runtime = settle_device(at)
     strengths = settle_rest(at, found, processes)
@@ -80,6 +84,10 @@ def prepare(
         job = job_of(ready, lambda _: "", lambda: False)
         at.decide("data.workers", *enough_threads(job, fresh(ready)))
         yield Note("info", at.made["data.workers"]["why"])
+        ready = replace(ready, recipe=at.recipe)
+    if finding:
+        rate = yield from rate_for(ready)
+        at.decide("optim.lr", rate.lr, rate.why)
         ready = replace(ready, recipe=at.recipe)
     if at.made:
         yield Note("info", _decided(at))
@@ -131,6 +139,35 @@ def _fit_time(at: Decisions, ready: Ready, began: float) -> Generator[Record, No
     total = epochs * epoch + closing + time.perf_counter() - began
     if total > 60 * minutes:
         yield Note("warning", f"one epoch takes {epoch:.0f} s: more than {minutes:g} minutes allow")
+
+
+def rate_for(ready: Ready) -> Generator[Record, None, RateTest]:
+    """Measure which learning rate suits; `ready` has the usual one."""
+    recipe, job = ready.recipe, job_of(ready, lambda _: "", lambda: False)
+    usual, warmup = recipe.optim.lr, recipe.schedule.warmup
+    assert isinstance(usual, float)
+    assert warmup != "auto"
+
+    def shorter(steps: int) -> Callable[[int], float]:
+        return make_schedule(
+            recipe.schedule.name,
+            total=steps,
+            per_epoch=steps / job.epochs,
+            warmup=warmup,
+            gamma=recipe.schedule.gamma,
+            step_epochs=recipe.schedule.step_epochs,
+        )
+
+    def seeded(repeat: int) -> State:
+        return fresh(replace(ready, recipe=replace(recipe, seed=recipe.seed + repeat)))
+
+    steps = trial_steps(job.epochs * job.steps_per_epoch)
+    for found in search_rate(job, seeded, usual, shorter, steps):
+        if isinstance(found, RateTest):
+            return found
+        if isinstance(found, Tried):
+            yield Note("info", f"rate {found.lr:<8.2g} {job.task.main_score} {found.score:.4f}")
+    raise AssertionError("unreachable")
 
 
 def _decided(at: Decisions) -> str:

@@ -212,7 +212,8 @@ def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
     Other "auto" knobs follow from the data, so they stay open for other data and models.
     """
     recipe = wanted
-    for knob in (*MEASURED, "budget.epochs" if wanted.budget.minutes else ""):
+    asked = {"budget.epochs": wanted.budget.minutes, "optim.lr": wanted.optim.lr == "find"}
+    for knob in (*MEASURED, *(name for name, measured in asked.items() if measured)):
         if knob in at.made:
             recipe = recipe_io.set_knob(recipe, knob, at.made[knob]["value"])
     recipe = recipe_io.set_knob(recipe, "data.source", lasting(wanted.data.source))

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json as jsons
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from striate.cli.flags import parse
 from striate.cli.view import sparkline
 from striate.core.findings import Finding
+from striate.core.records import Note, finite
 from striate.doctor.diagnosis import Diagnosis
+
+if TYPE_CHECKING:
+    from striate.api.remedies import Tested
 
 _STYLES = {"sick": "bold red", "undetermined": "cyan", "healthy": "green"}
 
@@ -27,6 +33,9 @@ def doctor(argv: Sequence[str]) -> int:
 def _doctor(
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|CURVES")],
     json: bool = False,
+    attempt: Annotated[bool, tyro.conf.arg(name="try")] = False,
+    top: int = 3,
+    epochs: int | None = None,
 ) -> int:
     """Judge a training: healthy, sick or undetermined, with evidence and remedies.
 
@@ -34,15 +43,54 @@ def _doctor(
         source: a run directory, or a CSV or JSON of epoch, train_loss, val_loss, train_acc,
             val_acc, lr
         json: print one JSON object
+        attempt: train briefly with each of the first remedies, and say which one helps
+        top: how many remedies to try
+        epochs: of each short training, a quarter of the run's by default
     """
     from striate.api.diagnosing import diagnose
 
     found = diagnose(source)
-    if json:
-        print(jsons.dumps(found.to_json()))
-    else:
+    if not json:
         _show(found)
+    tested = _tried(source, top, epochs, quiet=json) if attempt else []
+    if json:
+        also = {"tried": [{**asdict(t), "verdict": t.verdict} for t in tested]} if attempt else {}
+        print(jsons.dumps(finite({**found.to_json(), **also})))
     return 0
+
+
+def _tried(source: Path, top: int, epochs: int | None, *, quiet: bool) -> list[Tested]:
+    from striate.api.remedies import Tested, try_remedies
+
+    tested = []
+    if not quiet:
+        print()
+    for record in try_remedies(str(source), top=top, epochs=epochs):
+        if isinstance(record, Tested):
+            tested.append(record)
+        elif isinstance(record, Note) and not quiet:
+            print(record.text, flush=True)
+    if not quiet:
+        Console(highlight=False).print(_table(tested))
+    return tested
+
+
+def _table(tested: list[Tested]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("remedy", "with", "without", "difference", "95 % interval", ""):
+        right = column in ("with", "without", "difference")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for t in tested:
+        interval = t.fault or f"{t.low:+.3f} to {t.high:+.3f}"
+        figures = (
+            f"{t.score:.3f}",
+            f"{t.without:.3f}",
+            f"{t.difference:+.3f}",
+            interval,
+            t.verdict,
+        )
+        table.add_row(Text(t.remedy), *figures)
+    return table
 
 
 def _show(found: Diagnosis) -> None:

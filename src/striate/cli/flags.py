@@ -53,7 +53,7 @@ def parse_train(argv: Sequence[str]) -> TrainFlags:
 
 def parse_knobs(kind: type[Any], verb: str, argv: Sequence[str]) -> Any:
     """Flags of a verb whose dataclass has a `source` and the recipe as `knobs`."""
-    args = [_long(arg) for arg in argv]
+    args = _measured_rate([_long(arg) for arg in argv])
     names = {arg[2:].partition("=")[0].replace("-", "_") for arg in args if arg[:2] == "--"}
     base = recipe_io.open_budget(_base(args), names)
     flags = tyro.cli(
@@ -68,6 +68,13 @@ def parse_knobs(kind: type[Any], verb: str, argv: Sequence[str]) -> Any:
         given["data"]["source"] = flags.source
     knobs = recipe_io.from_dict(given, "command line")
     return replace(flags, knobs=knobs)
+
+
+def _measured_rate(args: list[str]) -> list[str]:
+    """Who types `--lr auto` wants it measured: a rate left out is auto anyway."""
+    joined = [a.replace("--optim.lr=auto", "--optim.lr=find") for a in args]
+    after = [False, *(a == "--optim.lr" for a in joined)]
+    return ["find" if rate and a == "auto" else a for a, rate in zip(joined, after, strict=False)]
 
 
 def _long(arg: str) -> str:

@@ -18,6 +18,7 @@ VERBS = {
     "search": ("striate.cli.search:search", "try settings: rate, decay, augmentation, any knob"),
     "resume": ("striate.cli.train:resume", "continue a run that was stopped"),
     "preflight": ("striate.cli.preflight:preflight", "checks before training: minutes, not hours"),
+    "lr": ("striate.cli.lr:lr", "find the learning rate, with evidence"),
     "doctor": ("striate.cli.doctor:doctor", "what is wrong with a training, why, what to do"),
     "evaluate": ("striate.cli.evaluate:evaluate", "score a run on its test split or other data"),
     "predict": ("striate.cli.predict:predict", "classify files, folders, archives with a run"),

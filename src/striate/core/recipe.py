@@ -187,8 +187,9 @@ class Optim:
     rule: str = "auto"
     """sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw, muon; auto: muon for fastnet, else
     nesterov."""
-    lr: Positive | Auto = "auto"
-    """Peak learning rate; auto: a value that suits the rule and the batch size."""
+    lr: Positive | Literal["auto", "find"] = "auto"
+    """Peak learning rate; auto: a value that suits the rule and the batch size; find: by range
+    tests and short trainings (`striate lr`), as --lr auto does."""
     batch_size: Count | Auto = "auto"
     """Images a step; auto: 256, fewer for small sets so that an epoch has at least 16 steps."""
     momentum: Share | Auto = "auto"

@@ -10,7 +10,7 @@ from striate.core.records import finite
 from striate.doctor.history import History
 from striate.doctor.reading import finite_epochs
 from striate.doctor.rules import RULES
-from striate.doctor.saying import Lacking, found, longer
+from striate.doctor.saying import Lacking, longer
 
 ENOUGH_STEPS, ENOUGH_EPOCHS = 20, 2
 
@@ -55,7 +55,14 @@ def diagnose(h: History) -> Diagnosis:
     lacking = {name: f"needs {a.why}" for name, a in answers.items() if isinstance(a, Lacking)}
     if not findings and (short := _too_short(h)):
         findings.append(
-            found("not_yet_decidable", short, 0.5, evidence={}, remedies=[longer(h)], source="T5")
+            Finding(
+                "not_yet_decidable",
+                "undetermined",
+                short,
+                confidence=0.5,
+                remedies=(longer(h),),
+                source="T5",
+            )
         )
     findings = _explained(findings)
     kinds = {f.verdict for f in findings}
@@ -78,6 +85,8 @@ def _too_short(h: History) -> str:
 def _explained(findings: list[Finding]) -> list[Finding]:
     """Causes first, then by confidence; an effect that a cause explains comes after it."""
     order = list(RULES)
+    if any(f.verdict == "sick" for f in findings):
+        findings = [f for f in findings if f.rule != "plateau"]
 
     def rank(f: Finding) -> tuple[bool, float, int]:
         place = order.index(f.rule) if f.rule in order else len(order)

@@ -7,7 +7,14 @@ import math
 import numpy as np
 
 from striate.doctor.history import Curve, History
-from striate.doctor.reading import LITTLE, finite_epochs, late_fall, relative, turnover
+from striate.doctor.reading import (
+    LITTLE,
+    falls_steadily,
+    finite_epochs,
+    late_fall,
+    relative,
+    turnover,
+)
 from striate.doctor.saying import (
     Answer,
     Lacking,
@@ -56,8 +63,6 @@ def overfitting(h: History) -> Answer:
     rose = sure(rise, 0.1, 0.4) if val - lowest > 2 * error else 0.0
     parted = sure(apart, 0.15, 0.35) if math.isfinite(apart) and gap > 0.1 else 0.0
     confidence = max(rose, parted)
-    if not confidence:
-        return None
     said = f", {apart:.0%} fewer right answers" if math.isfinite(apart) and apart > 0.02 else ""
     text = f"validation loss {val:.3g} against {train:.3g} in training{said}" + (
         f"; it was {lowest:.3g} after epoch {when:g}" if rise > 0.05 else ""
@@ -129,7 +134,7 @@ def underfitting(h: History) -> Answer:
     high = sure(now, 0.15, 0.45)
     if math.isfinite(score):
         high = min(high, sure(1 - score, 0.1, 0.3))
-    if high < 0.5 or gap > 0.15 or gap > 0.5 * now:
+    if gap > 0.15 or gap > 0.5 * now:
         return None
     if _still_falls(h):
         return None
@@ -223,8 +228,6 @@ def regularisation_too_strong(h: History) -> Answer:
     )
     if _restrained(h):
         confidence = max(confidence, 0.8)
-    if confidence < 0.5:
-        return None
     text = (
         f"the training loss stays at {of_chance(now)}"
         + (f"; weights have shrunk to {shrunk:.0%} of their size" if shrunk < 0.5 else "")
@@ -278,8 +281,8 @@ def _smoothing_floor(h: History) -> float:
 
 
 def _still_falls(h: History) -> bool:
-    """Whether the training loss fell by a tenth or more over the last third."""
-    return late_fall(h) > 0.1
+    """Whether the training loss fell by a tenth or more over the last third, or all the time."""
+    return late_fall(h) > 0.1 or falls_steadily(h.epochs.train_loss)
 
 
 def too_few_epochs(h: History) -> Answer:

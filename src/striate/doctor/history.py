@@ -101,9 +101,9 @@ class History:
         """Loss of a network that knows nothing: by the classes, else the largest early loss."""
         if self.plan and self.plan.loss in LOSSES and self.classes > 1:
             return chance_loss(self.plan.loss, self.classes)
-        early = np.concatenate([self.steps.loss[:3], self.epochs.train_loss[:2]])
+        early = self.steps.loss[:3] if len(self.steps) else self.epochs.train_loss[:1]
         known = early[np.isfinite(early)]
-        return float(known.max()) if len(known) else math.nan
+        return float(known.mean()) if len(known) else math.nan
 
     @property
     def planned(self) -> int:

@@ -147,8 +147,6 @@ def dead_units(h: History) -> Answer:
     worst = max(shares, key=lambda n: shares[n])
     mean = float(np.mean(list(shares.values())))
     confidence = max(sure(shares[worst], 0.5, 0.95), sure(mean, 0.35, 0.7))
-    if confidence < 0.5:
-        return None
     text = f"{shares[worst]:.0%} of the units of {worst} are 0 for every image ({mean:.0%} of all)"
     bias = h.knob("model.bias")
     remedies = [flag("model.bias", 0.0)] if isinstance(bias, float) and bias < 0 else []

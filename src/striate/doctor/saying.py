@@ -14,8 +14,8 @@ from striate.core.recipe_io import knob_names
 from striate.doctor.history import Column, History
 from striate.optim.rules import UPDATE_RULES, default_rate
 
-SURE = 0.6
-"""Below this confidence a finding is undetermined."""
+SURE, DOUBTFUL = 0.6, 0.5
+"""Below the first confidence a finding is undetermined, below the second there is none."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,11 @@ def found(
     remedies: Sequence[str],
     source: str,
     anew: bool = False,
-) -> Finding:
-    """A finding: `sick` if its confidence is at least SURE, else `undetermined`."""
+) -> Finding | None:
+    """A finding: `sick` if its confidence is at least SURE, else `undetermined`; below DOUBTFUL
+    nothing is said."""
+    if confidence < DOUBTFUL:
+        return None
     verdict: Literal["sick", "undetermined"] = "sick" if confidence >= SURE else "undetermined"
     return Finding(
         rule,

@@ -93,9 +93,12 @@ def of_rows(rows: Any, where: str = "the table") -> History:
         columns[name] = _shares(columns[name], names.get(name, name), where)
     if (columns["lr"] < 0).any():
         raise DataError(f"{where}: {names['lr']} is negative")
+    faults = [f"no column for {n}" for n in NAMES if n not in names and n != "epoch"]
+    if not {"train_loss", "val_loss"} & names.keys():
+        faults.append("without losses, shares of wrong answers are read instead")
+        columns |= {f"{part}_loss": 1 - columns[f"{part}_score"] for part in ("train", "val")}
     epoch = np.array(sorted(merged), dtype=np.float64)
     none = np.zeros(0)
-    faults = [f"no column for {n}" for n in NAMES if n not in names and n != "epoch"]
     gaps = np.diff(epoch)
     if len(gaps) and gaps.max() > 1.5 * gaps.min():
         faults.append("epochs are missing")

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from striate.core.recipe import Recipe
 from striate.core.runtime import Runtime
-from striate.data.augment import Batch, centre
+from striate.data.augment import centre
 from striate.data.decode import Pixels
 from striate.tasks.task import Task
-from striate.training.loop import Job, seeded, update
+from striate.training.loop import Job, endless, seeded, update
 from striate.training.materials import Materials
 from striate.training.state import State
 
@@ -55,10 +55,6 @@ class Bench:
     @property
     def classes(self) -> int:
         return len(self.found.dataset.classes)
-
-    def batches(self) -> Iterator[Batch]:
-        """The recipe's augmented batches, epoch after epoch."""
-        return itertools.chain.from_iterable(self.job.batches(e, 0) for e in itertools.count())
 
     def images(self, split: str, count: int, *, balanced: bool = False) -> Sample:
         """(images without augmentation, targets) of so many from all over a split."""
@@ -154,7 +150,7 @@ def learn(
 
 def recipe_steps(bench: Bench, state: State, count: int) -> Iterator[tuple[float, float, float]]:
     """(loss, gradient norm, seconds) of the first steps of the recipe, unchanged."""
-    for step, batch in enumerate(itertools.islice(bench.batches(), count)):
+    for step, batch in enumerate(itertools.islice(endless(bench.job, state), count)):
         began = time.perf_counter()
         loss, norm = update(bench.job, state, batch, bench.job.lr * bench.job.rate(step))
         state.position.step += 1

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from striate.core.errors import TrainingError
@@ -219,7 +220,8 @@ def _blank(
 def _score(bench: Bench, state: State, sample: Sample) -> float:
     (images, targets), net = sample, state.net.eval()
     starts = range(0, len(images), 256)
-    logits = np.concatenate([forward(net, images[i : i + 256], bench.runtime) for i in starts])
+    with torch.inference_mode():
+        logits = np.concatenate([forward(net, images[i : i + 256], bench.runtime) for i in starts])
     return bench.task.scores(logits, targets)[bench.task.main_score]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -145,6 +146,16 @@ def _batches(job: Job, state: State, saved: _Saves) -> Generator[Record, None, b
                 yield saved.save(job, state)
             started = time.perf_counter()
     return True
+
+
+def endless(job: Job, state: State, epoch: int = 0) -> Iterator[Batch]:
+    """Batches of one epoch after the other, for trials that end by themselves."""
+    for number in itertools.count(epoch):
+        hard = state.losses[0].numpy() if state.losses is not None else None
+        with contextlib.closing(job.batches(number, 0, hard)) as batches_of_epoch:
+            yield from batches_of_epoch
+        if state.losses is not None:
+            state.losses[0] = state.losses[1]
 
 
 def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, float]:

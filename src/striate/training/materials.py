@@ -298,7 +298,7 @@ def fresh_state(
             whiten_first(net.backbone, patch_covariance(recipe.data.prepare, statistics))
     placed = _laid_out(net, recipe).to(runtime.device)
     knobs = {k: getattr(recipe.optim, k) for k in find_rule(recipe.optim.rule).knobs}
-    assert recipe.optim.lr != "auto"
+    assert isinstance(recipe.optim.lr, float)
     assert recipe.regularise.l2 != "auto"
     optimiser = make_optimiser(
         placed,
@@ -351,7 +351,7 @@ def make_job(
     epochs, batch, lr = recipe.budget.epochs, recipe.optim.batch_size, recipe.optim.lr
     size, warmup = recipe.data.image_size, recipe.schedule.warmup
     micro = recipe.device.micro_batch
-    assert epochs != "auto" and batch != "auto" and lr != "auto"  # noqa: PT018
+    assert epochs != "auto" and batch != "auto" and isinstance(lr, float)  # noqa: PT018
     assert size != "auto" and warmup != "auto"  # noqa: PT018
     task = task_of(recipe, multi_label=found.dataset.multi_label)
     per_epoch = steps_per_epoch(len(train), batch)

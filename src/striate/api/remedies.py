@@ -1,0 +1,172 @@
+"""`striate doctor RUN --try`: which remedy really helps, by short trainings side by side."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from striate.api.diagnosing import diagnose
+from striate.api.preparing import IN_MEMORY, Ready, fresh, job_of, prepare
+from striate.api.session import settled_recipe
+from striate.core import recipe_io
+from striate.core.errors import RunError, StriateError, TrainingError
+from striate.core.findings import Finding
+from striate.core.recipe import SHORT_FLAGS, Recipe
+from striate.core.records import Note, Record
+from striate.core.run import RunDirectory
+from striate.training import checkpoints
+from striate.training.evaluate import outputs
+from striate.training.log import drained
+from striate.training.loop import train
+from striate.training.state import load_weights
+
+TOP, _SHARE, _RESAMPLES = 3, 0.25, 400
+_MUST_START_ANEW = ("model.", "loss.", "data.")
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A remedy after a short training, compared with one without it on the same validation images:
+    difference of the score with its 95 % interval. `anew`: from the first step, else from the last
+    checkpoint. `fault`: why it could not be trained."""
+
+    remedy: str
+    rule: str
+    anew: bool
+    score: float
+    without: float
+    difference: float
+    low: float
+    high: float
+    fault: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.fault:
+            return "failed"
+        return "helps" if self.low > 0 else "harms" if self.high < 0 else "undetermined"
+
+
+def try_remedies(
+    run: str | RunDirectory, *, data: Any = None, top: int = TOP, epochs: int | None = None
+) -> Iterator[Record | Tested]:
+    """Train briefly with each of the first `top` remedies, and without, and compare.
+
+    epochs: of each short training, a quarter of the run's by default. Nothing is written. Raises
+    RunError where there is no remedy to try or no checkpoint to branch from.
+    """
+    directory = run if isinstance(run, RunDirectory) else RunDirectory(run)
+    recipe = settled_recipe(directory)
+    source = recipe.data.source if data is None else data
+    if data is None and recipe.data.source == IN_MEMORY:
+        raise RunError(
+            f"{directory.path} was trained on Python objects, which a run cannot keep",
+            "Try it in Python: striate.try_remedies(run, data=...).",
+        )
+    wanted = remedies_of(diagnose(directory).findings, top)
+    if not wanted:
+        raise RunError(f"{directory.path}: the doctor knows no recipe change to try")
+    assert recipe.budget.epochs != "auto"
+    count = epochs or max(1, round(_SHARE * recipe.budget.epochs))
+    base = _shortened(recipe, count)
+    controls: dict[bool, NDArray[Any]] = {}
+    for remedy, finding in wanted:
+        anew = finding.anew or any(k.startswith(_MUST_START_ANEW) for k in knobs_of(remedy))
+        start = None if anew else directory
+        if anew not in controls:
+            yield Note("info", f"without: {count} epochs {_from(anew)}")
+            controls[anew] = _trained(base, source, start)
+        yield Note("info", f"with {remedy}: {count} epochs {_from(anew)}")
+        try:
+            changed = recipe_io.with_overrides(base, knobs_of(remedy))
+            if "budget.epochs" in knobs_of(remedy):  # more epochs: as many times more here
+                longer = knobs_of(remedy)["budget.epochs"] / recipe.budget.epochs
+                changed = _shortened(changed, max(1, round(count * longer)))
+            right = _trained(changed, source, start)
+        except StriateError as error:
+            yield Tested(remedy, finding.rule, anew, 0.0, float(controls[anew].mean()),
+                         0.0, 0.0, 0.0, error.message)  # fmt: skip
+            continue
+        yield compared(remedy, finding.rule, anew, right, controls[anew])
+
+
+def remedies_of(findings: Sequence[Finding], top: int) -> list[tuple[str, Finding]]:
+    """The first remedies that are recipe changes: the first of each finding, then the second …"""
+    ranked = [
+        (place, number, remedy, finding)
+        for number, finding in enumerate(findings)
+        for place, remedy in enumerate(r for r in finding.remedies if r.startswith("--"))
+    ]
+    ranked.sort(key=lambda row: row[:2])
+    chosen: dict[str, Finding] = {}
+    for _, _, remedy, finding in ranked:
+        chosen.setdefault(remedy, finding)
+    return list(chosen.items())[:top]
+
+
+def knobs_of(remedy: str) -> dict[str, Any]:
+    """`--optim.lr 0.02 --model.small-stem True` → {"optim.lr": 0.02, "model.small_stem": True}."""
+    words = shlex.split(remedy)
+    names = [w.removeprefix("--").replace("-", "_") for w in words[::2]]
+    values = [yaml.safe_load(w) for w in words[1::2]]
+    return {SHORT_FLAGS.get(n, n): v for n, v in zip(names, values, strict=True)}
+
+
+def compared(
+    remedy: str, rule: str, anew: bool, ours: NDArray[Any], theirs: NDArray[Any]
+) -> Tested:
+    """The paired difference of the images' scores, with a bootstrap interval."""
+    apart = ours.astype(np.float64) - theirs
+    rng = np.random.default_rng(0)
+    picks = rng.integers(0, len(apart), (_RESAMPLES, len(apart)))
+    low, high = np.percentile(apart[picks].mean(axis=1), (2.5, 97.5))
+    return Tested(remedy, rule, anew, float(ours.mean()), float(theirs.mean()),
+                  float(apart.mean()), float(low), float(high))  # fmt: skip
+
+
+def _shortened(recipe: Recipe, epochs: int) -> Recipe:
+    changed = recipe_io.set_knob(recipe, "budget.epochs", epochs)
+    return recipe_io.set_knob(changed, "doctor.measure", False)
+
+
+def _trained(recipe: Recipe, source: Any, start: RunDirectory | None) -> NDArray[Any]:
+    """Which validation images a short training gets right (N,); for several labels, how much of
+    each image's labels."""
+    ready, _ = drained(prepare(recipe, source, time.perf_counter()))
+    state = fresh(ready)
+    if start is not None:
+        found, _ = checkpoints.latest(start.checkpoints)
+        if found is None:
+            raise RunError(f"{start.path} has no sound checkpoint to branch from")
+        load_weights(state.net, found.model())
+        load_weights(state.deployed, found.model())
+    job = replace(job_of(ready, lambda _: "", lambda: False), probe=None)
+    try:
+        for _ in train(job, state):
+            pass
+    except TrainingError:
+        return np.zeros(len(ready.found.dataset.splits["val"]))
+    return _right(ready, state.deployed)
+
+
+def _right(ready: Ready, net: Any) -> NDArray[Any]:
+    size = ready.recipe.data.image_size
+    assert size != "auto"
+    logits, _ = outputs(net, ready.found.stores["val"], size=size, runtime=ready.runtime)
+    targets = ready.found.dataset.splits["val"].targets
+    if targets.ndim == 2:
+        agree: NDArray[Any] = ((logits > 0) == (targets > 0.5)).mean(axis=1)
+        return agree
+    right: NDArray[Any] = logits.argmax(axis=1) == targets
+    return right
+
+
+def _from(anew: bool) -> str:
+    return "from the first step" if anew else "from the last checkpoint"

@@ -1,0 +1,1 @@
+"""Floor 5: pictures and pages of what is known."""

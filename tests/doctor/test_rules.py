@@ -1,0 +1,223 @@
+"""Laws of the doctor's rules: each fires on a history with its fault, and none on healthy ones."""
+
+import math
+
+import numpy as np
+import pytest
+
+import striate
+from striate.core.records import Epoch, Failed, Finished, Measured, Planned, Step
+from striate.doctor.diagnosis import diagnose
+from striate.doctor.history import of_records
+from striate.doctor.rules import RULES
+
+CHANCE = math.log(10)
+LAYERS = {
+    "0 Conv2d": {"weight": 0.2, "gradient": 0.01, "update": 4e-4},
+    "3 Conv2d": {"weight": 0.1, "gradient": 0.008, "update": 2e-4},
+    "6 Linear": {"weight": 0.1, "gradient": 0.02, "update": 3e-4},
+    "1 ReLU": {"dead": 0.02},
+    "4 ReLU": {"dead": 0.05},
+}
+
+
+def fall(start, end, count, speed=4.0):
+    """An exponential fall, as losses have it."""
+    x = np.linspace(0, 1, count)
+    return end + (start - end) * (np.exp(-speed * x) - np.exp(-speed)) / (1 - np.exp(-speed))
+
+
+def told(train, val, *, measured=None, lr=None, steps=30, more=(), **changes):
+    """Records of a training with these losses at the ends of its epochs.
+
+    measured: training losses in evaluation mode, the same as `train` by default. changes: of the
+    plan, or of all measurements; lists have a value for each.
+    """
+    count = len(train)
+    rates = np.full(count, 0.1) if lr is None else np.asarray(lr)
+    own = train if measured is None else measured
+    plan = {
+        "epochs": count, "steps": count * steps, "images": 2000, "model": "net",
+        "parameters": 1000, "score": "accuracy", "batch_size": 64, "loss": "cross_entropy",
+        "class_images": (200,) * 10,
+    }  # fmt: skip
+    changed = {k: v for k, v in changes.items() if k in plan}
+    each = {k: v for k, v in changes.items() if k not in plan}
+    records = [Planned(**{**plan, **changed})]
+    previous, number = CHANCE, 0
+    for e in range(count):
+        for i in range(steps):
+            number += 1
+            loss = previous + (train[e] - previous) * (i + 1) / steps
+            records.append(Step(number, e, float(loss), float(rates[e]), 1.0, 1000.0))
+        previous = train[e]
+        score = float(np.clip(1 - val[e] / CHANCE, 0.1, 1))
+        records.append(Epoch(e + 1, number, float(train[e]), float(val[e]), score, 1.0, False))
+        values = {
+            "train_loss": float(own[e]), "train_loss_error": 0.02,
+            "train_score": float(np.clip(1 - own[e] / CHANCE, 0.1, 1)),
+            "val_loss": float(val[e]), "val_loss_error": 0.02, "val_score": score,
+            "train_images": 500, "val_images": 500, "contradicted": 0.01, "norm_gap": None,
+            "recall": (), "layers": LAYERS, "seconds": 0.01,
+        }  # fmt: skip
+        picked = {k: v[e] if isinstance(v, list) else v for k, v in each.items()}
+        records.append(Measured(step=number, epoch=e + 1, **{**values, **picked}))
+    return [*records, *(more or [Finished("run", count, 1.0, "planned", {}, {}, {})])]
+
+
+def rules_of(records, knobs=None):
+    return {f.rule for f in diagnose(of_records(records, knobs)).findings}
+
+
+def layers(**changes):
+    """LAYERS with values of all its layers changed, or with one layer's."""
+    return {n: {**x, **{k: v for k, v in changes.items() if k in x}} for n, x in LAYERS.items()}
+
+
+GOOD, FLAT = fall(2.2, 0.1, 12), np.full(12, 1.9)
+SICK = {
+    "not_finite": told(GOOD[:3], GOOD[:3], more=[Failed(91, 3, None, 5.0, 0.1, "0 Conv2d")]),
+    "learning_rate_too_high": told([9.0, 30.0, 12.0, 2.4, 2.3, 2.3], [8.0, 20, 9, 2.4, 2.3, 2.3]),
+    "learning_rate_too_low": told(
+        np.linspace(2.3, 2.1, 12), np.linspace(2.3, 2.1, 12), layers=layers(update=1e-6)
+    ),
+    "decayed_too_early": told(
+        [2.0, 1.6, *np.linspace(1.58, 1.55, 10)], [2.0, 1.6, *np.linspace(1.58, 1.55, 10)],
+        lr=[0.1, 0.1, *[0.001] * 10],
+    ),
+    "decayed_too_late": told(
+        [1.5, 1.0, 0.8, *[0.7] * 9],
+        [1.5, 1.1, 0.9, 0.8, 1.0, 0.75, 1.0, 0.8, 1.1, 0.8, 1.05, 0.8],
+    ),
+    "overfitting": told(
+        fall(2.2, 0.02, 12), [1.9, 1.5, 1.3, 1.2, 1.2, 1.3, *np.linspace(1.4, 2, 6)]
+    ),
+    "underfitting": told(fall(2.2, 1.9, 12, 12), fall(2.2, 1.92, 12, 12)),
+    "regularisation_too_strong": told(
+        fall(2.29, 2.2, 12, 12), fall(2.29, 2.2, 12, 12),
+        layers=[layers(weight=0.2 * 0.6**e, update=1e-3 * 0.6**e) for e in range(12)],
+    ),
+    "too_few_epochs": told([2.2, 1.6], [2.0, 1.4], steps=25),
+    "plateau": told([1.9] * 12, fall(2.2, 2.4, 12)),
+    "bad_split": told(fall(2.2, 1.0, 12), fall(1.6, 0.5, 12)),
+    "unlike_splits": told(fall(1.8, 0.3, 12), [2.6] * 12),
+    "label_noise": told(fall(2.2, 1.0, 12), fall(2.2, 1.1, 12), contradicted=0.2),
+    "class_imbalance": told(
+        GOOD, fall(2.2, 0.8, 12), recall=((400.0, 100, 0.95), (150.0, 100, 0.8), (10.0, 100, 0.2)),
+        class_images=(400, 10, 150),
+    ),
+    "vanishing_gradient": told(FLAT, FLAT, layers={
+        **LAYERS, "0 Conv2d": {"weight": 0.2, "gradient": 1e-7, "update": 1e-7},
+    }),
+    "exploding_gradient": [
+        *told(FLAT, FLAT), Step(1, 0, 80.0, 0.1, 900.0, 1.0), Step(2, 0, 70.0, 0.1, 800.0, 1.0),
+    ],
+    "dead_units": told(FLAT, FLAT, layers=layers(dead=0.95)),
+    "saturated_units": told(FLAT, FLAT, layers={**LAYERS, "7 Sigmoid": {"saturated": 0.9}}),
+    "unequal_layers": told(FLAT, FLAT, layers={
+        **LAYERS, "0 Conv2d": {"weight": 0.2, "gradient": 0.01, "update": 1e-7},
+    }),
+    "norm_mismatch": told(FLAT, FLAT, norm_gap=1.2),
+    "batch_too_small": told(FLAT, FLAT, batch_size=2, norm_gap=0.0),
+    "batch_too_large": told([2.2, 2.0, 1.9], [2.2, 2.0, 1.9], steps=2, batch_size=1000),
+}  # fmt: skip
+HEALTHY = {
+    "quick": told(GOOD, GOOD + 0.05),
+    "some gap": told(fall(2.2, 0.05, 12), fall(2.0, 0.25, 12)),
+    "dropout": told(fall(2.2, 0.8, 12), fall(2.0, 0.25, 12), measured=fall(2.0, 0.2, 12)),
+    "noisy validation": told(GOOD, GOOD + 0.05 * np.array([1, 3, 0, 2, 1, 3, 1, 2, 0, 2, 1, 2])),
+    "one cycle": told(
+        GOOD, GOOD + 0.03, lr=[*np.linspace(0.03, 0.1, 4), *np.linspace(0.09, 1e-4, 8)]
+    ),
+    "some idle units": told(GOOD, GOOD + 0.05, layers=layers(dead=0.3)),
+    "two epochs": told([0.6, 0.15], [0.3, 0.12], steps=200),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_fires_on_its_fault(rule):
+    found = RULES[rule](of_records(SICK[rule], {"schedule.name": "step", "optim.rule": "nesterov"}))
+    assert found is not None
+    assert found.rule == rule
+    assert 0.5 <= found.confidence < 1
+    assert found.remedies
+    assert found.text
+    assert found.source
+
+
+@pytest.mark.parametrize("kind", HEALTHY)
+def test_no_rule_fires_on_a_healthy_history(kind):
+    found = diagnose(of_records(HEALTHY[kind]))
+    assert (found.verdict, found.findings) == ("healthy", ())
+
+
+def test_every_rule_states_its_confounders_or_what_it_says():
+    for name, rule in RULES.items():
+        assert rule.__doc__, name
+        assert len(rule.__doc__) > 80, name
+
+
+def test_remedies_are_flags_that_the_recipe_takes():
+    from striate.cli.flags import parse_train
+
+    for rule, records in SICK.items():
+        found = RULES[rule](of_records(records, {"optim.rule": "nesterov", "regularise.l2": 5e-4}))
+        for remedy in found.remedies:
+            if remedy.startswith("--") and "'" not in remedy:
+                assert parse_train(["digits", *remedy.split()])
+
+
+def test_a_recipe_that_is_known_gives_remedies_with_its_numbers():
+    found = RULES["learning_rate_too_high"](
+        of_records(SICK["learning_rate_too_high"], {"optim.rule": "nesterov"})
+    )
+    assert found.remedies[0] == "--optim.lr 0.01"
+
+
+def test_dropout_is_no_bad_split_but_the_measured_loss_decides():
+    """T5 corrected: training loss above validation loss under dropout says nothing."""
+    train, val = fall(2.2, 0.8, 12), fall(2.0, 0.25, 12)
+    assert "bad_split" not in rules_of(told(train, val, measured=fall(2.0, 0.2, 12)))
+    assert "bad_split" in rules_of(told(train, val, measured=fall(2.0, 0.8, 12)))
+
+
+def test_label_noise_in_training_is_not_called_a_bad_split():
+    records = told(fall(2.2, 1.4, 12), fall(2.0, 0.5, 12), contradicted=0.2)
+    assert "label_noise" in rules_of(records)
+    assert "bad_split" not in rules_of(records)
+
+
+def test_a_cause_comes_before_its_effects():
+    found = diagnose(of_records(SICK["learning_rate_too_high"]))
+    assert found.findings[0].rule == "learning_rate_too_high"
+
+
+def test_too_short_is_undetermined():
+    found = diagnose(
+        of_records(told([2.2], [2.1], more=[Step(31, 1, 2.0, 0.1, 1.0, 1.0)], epochs=9))
+    )
+    assert found.verdict == "undetermined"
+    assert found.findings[0].rule == "not_yet_decidable"
+
+
+def test_holes_and_repeats():
+    records = told(GOOD, GOOD + 0.05)
+    gone = [r for r in records if not (isinstance(r, Step) and 40 <= r.step < 60)]
+    found = diagnose(of_records(gone))
+    assert found.notes == ("20 steps are missing",)
+    assert found.verdict == "healthy"
+    assert diagnose(of_records([*records[:-1], *records[-40:]])).verdict == "healthy"
+
+
+def test_many_steps_are_thinned_not_forgotten():
+    from striate.doctor import history
+
+    many = [Step(n, 0, 1.0, 0.1, 1.0, 1.0) for n in range(1, history._MOST_STEPS * 3)]
+    found = of_records(many)
+    assert history._MOST_STEPS / 4 < len(found.steps) <= history._MOST_STEPS
+    assert not found.faults
+
+
+def test_the_front_door_takes_records_and_columns():
+    assert striate.diagnose(told(GOOD, GOOD + 0.05)).verdict == "healthy"
+    assert striate.diagnose(iter(SICK["overfitting"])).verdict == "sick"
