@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from corpus import Case, healthy, sick
+from corpus import DATASETS, Case, healthy, sick
 
 import striate
 from striate.core.errors import TrainingError
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     part, of = map(int, arguments or ("0", "1"))
     CURVES.mkdir(exist_ok=True)
     done = {row["name"] for row in rows()}
-    cases = [*sick(), *healthy()][part::of]
+    cases = sorted((*sick(), *healthy()), key=lambda c: DATASETS.index(c.data))[part::of]
     with (CURVES / f"{part}.jsonl").open("a", encoding="utf-8", buffering=1) as file:
         for number, case in enumerate(cases, start=1):
             if case.name in done:

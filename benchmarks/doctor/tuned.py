@@ -20,7 +20,7 @@ def _learnt(net: str, data: str) -> dict[str, torch.Tensor]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as place:
-        knobs = {**BASE, "model.name": NETS[net], "epochs": 6}
+        knobs = {**BASE, "model.name": NETS[net], "epochs": 6, "data.channels": 3}
         run = striate.train(splits(data), run=f"{place}/run", **knobs)
         weights = run.network.state_dict()
     own = {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}

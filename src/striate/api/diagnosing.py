@@ -54,7 +54,7 @@ def history_of(source: Any) -> History:
     items = iter(source)
     first = next(items, None)
     if first is None:
-        raise DataError("nothing to diagnose: no records")
+        raise DataError("nothing to diagnose: it has no rows and no records")
     whole = chain([first], items)
     return of_records(whole) if is_dataclass(first) else of_rows(list(whole))
 

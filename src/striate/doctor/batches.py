@@ -23,7 +23,7 @@ def batch_too_small(h: History) -> Answer:
     if not norm or h.plan.batch_size >= 8:
         return None
     now = relative(h)
-    if now < 0.2:
+    if now < 0.1:
         return None
     text = f"batch norm sees {h.plan.batch_size} images a step; the loss is {now:.0%} of chance's"
     return found(

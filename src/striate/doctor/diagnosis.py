@@ -15,6 +15,23 @@ from striate.doctor.saying import Lacking, longer
 ENOUGH_STEPS, ENOUGH_EPOCHS = 20, 2
 
 
+_STOPS_LEARNING = {
+    "not_finite", "exploding_gradient", "learning_rate_too_high", "learning_rate_too_low",
+    "vanishing_gradient", "saturated_units", "dead_units",
+}  # fmt: skip
+EXPLAINED_BY: dict[str, set[str]] = {
+    "plateau": set(RULES),
+    "underfitting": {*_STOPS_LEARNING, "label_noise", "regularisation_too_strong"},
+    "too_few_epochs": {*_STOPS_LEARNING, "decayed_too_early", "regularisation_too_strong"},
+    "batch_too_large": {*_STOPS_LEARNING},
+    "unequal_layers": {*_STOPS_LEARNING},
+    "regularisation_too_strong": {"not_finite"},
+    "bad_split": {"label_noise"},
+    "overfitting": {"unlike_splits"},
+}
+"""Effects and the causes beside which they are not named: what is left to do follows from these."""
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """`findings`: rules that fired, the surest cause first; `not_judged`: rule → what it lacks."""
@@ -85,8 +102,8 @@ def _too_short(h: History) -> str:
 def _explained(findings: list[Finding]) -> list[Finding]:
     """Causes first, then by confidence; an effect that a cause explains comes after it."""
     order = list(RULES)
-    if any(f.verdict == "sick" for f in findings):
-        findings = [f for f in findings if f.rule != "plateau"]
+    causes = {f.rule for f in findings if f.verdict == "sick"}
+    findings = [f for f in findings if not causes & (EXPLAINED_BY.get(f.rule, set()) - {f.rule})]
 
     def rank(f: Finding) -> tuple[bool, float, int]:
         place = order.index(f.rule) if f.rule in order else len(order)

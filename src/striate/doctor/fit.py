@@ -11,8 +11,10 @@ from striate.doctor.reading import (
     LITTLE,
     falls_steadily,
     finite_epochs,
+    gradient_spike,
     late_fall,
     relative,
+    shrinkage,
     turnover,
 )
 from striate.doctor.saying import (
@@ -58,10 +60,14 @@ def overfitting(h: History) -> Answer:
         "score_gap": apart,
         "curves": _both(h, curve),
     }
-    if not significant or train > 0.5 * val:
+    if not significant or train > 0.7 * val:
         return None
-    rose = sure(rise, 0.1, 0.4) if val - lowest > 2 * error else 0.0
-    parted = sure(apart, 0.15, 0.35) if math.isfinite(apart) and gap > 0.1 else 0.0
+    rose = sure(rise, 0.1, 0.4) if val - lowest > 2 * error and train < 0.5 * val else 0.0
+    parted = 0.0
+    if gap > 0.05 and train < 0.2 * val:  # learnt by heart
+        parted = sure(apart, 0.03, 0.2) if math.isfinite(apart) else sure(gap, 0.1, 0.3)
+    elif gap > 0.1 and math.isfinite(apart):
+        parted = sure(apart, 0.1, 0.25)
     confidence = max(rose, parted)
     said = f", {apart:.0%} fewer right answers" if math.isfinite(apart) and apart > 0.02 else ""
     text = f"validation loss {val:.3g} against {train:.3g} in training{said}" + (
@@ -133,7 +139,7 @@ def underfitting(h: History) -> Answer:
     score = float(curve.train_score[-1])
     high = sure(now, 0.15, 0.45)
     if math.isfinite(score):
-        high = min(high, sure(1 - score, 0.1, 0.3))
+        high = min(high, sure(1 - score, 0.05, 0.2))
     if gap > 0.15 or gap > 0.5 * now:
         return None
     if _still_falls(h):
@@ -220,14 +226,11 @@ def regularisation_too_strong(h: History) -> Answer:
     gap = float(curve.val[-1] - curve.train[-1]) / h.chance
     if now < 0.25 or gap > 0.15:
         return None
-    shrunk, eased = _shrinkage(h), _eased(h, curve)
+    shrunk, eased = shrinkage(h), _eased(h, curve)
     if shrunk > 0.3 and eased < 0.25 * h.chance and not _restrained(h):
         return None
-    confidence = max(
-        sure(-math.log10(max(shrunk, 1e-9)), 0.4, 1.0), sure(eased / h.chance, 0.2, 0.5)
-    )
-    if _restrained(h):
-        confidence = max(confidence, 0.8)
+    left = sure(-math.log10(max(shrunk, 1e-9)), 0.4, 1.0) if gradient_spike(h) < 20 else 0.0
+    confidence = max(left, sure(eased / h.chance, 0.2, 0.5), 0.9 if _restrained(h) else 0.0)
     text = (
         f"the training loss stays at {of_chance(now)}"
         + (f"; weights have shrunk to {shrunk:.0%} of their size" if shrunk < 0.5 else "")
@@ -250,19 +253,6 @@ def regularisation_too_strong(h: History) -> Answer:
     )
 
 
-def _shrinkage(h: History) -> float:
-    """Size of the layers' weights now as a share of their largest size so far: the median layer."""
-    if len(h.measured) < 2:
-        return math.nan
-    now = h.measured[-1].layers
-    shares = [
-        layer["weight"] / max(m.layers[name]["weight"] for m in h.measured if name in m.layers)
-        for name, layer in now.items()
-        if layer.get("weight")
-    ]
-    return float(np.median(shares)) if shares else math.nan
-
-
 def _eased(h: History, curve: Curve) -> float:
     """By how much the loss that training saw in the last epoch is above that in evaluation mode."""
     seen = h.epochs.train_loss[-1] if len(h.epochs) else math.nan
@@ -282,7 +272,8 @@ def _smoothing_floor(h: History) -> float:
 
 def _still_falls(h: History) -> bool:
     """Whether the training loss fell by a tenth or more over the last third, or all the time."""
-    return late_fall(h) > 0.1 or falls_steadily(h.epochs.train_loss)
+    slowly = math.isnan(turnover(h)) and falls_steadily(h.epochs.train_loss)
+    return slowly or late_fall(h) > 0.1
 
 
 def too_few_epochs(h: History) -> Answer:

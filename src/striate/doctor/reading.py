@@ -8,7 +8,7 @@ import numpy as np
 
 from striate.doctor.history import Column, History
 
-LITTLE = 5e-4
+LITTLE = 3e-3
 """Change of weights a step, as a share of their size, below which hardly anything is learnt."""
 
 
@@ -56,6 +56,28 @@ def turnovers(h: History) -> list[dict[str, float]]:
             }
         )
     return found
+
+
+def shrinkage(h: History) -> float:
+    """Size of the layers' weights now as a share of their largest measured size: the median layer.
+    NaN if it was not measured twice."""
+    if len(h.measured) < 2:
+        return math.nan
+    now = h.measured[-1].layers
+    shares = [
+        layer["weight"] / max(m.layers[name]["weight"] for m in h.measured if name in m.layers)
+        for name, layer in now.items()
+        if layer.get("weight")
+    ]
+    return float(np.median(shares)) if shares else math.nan
+
+
+def gradient_spike(h: History) -> float:
+    """The largest gradient norm in terms of the first few; 1 where steps are not known."""
+    slopes = h.steps.gradient[np.isfinite(h.steps.gradient)]
+    if len(slopes) < 20:
+        return 1.0
+    return float(slopes.max() / max(float(np.median(slopes[:5])), 1e-12))
 
 
 def grew_before_the_end(h: History) -> bool:
