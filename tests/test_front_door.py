@@ -10,7 +10,7 @@ import striate
 
 FRONT_DOOR = [
     "Diagnosis", "Evaluation", "Folds", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
-    "cross_validate", "diagnose", "find_rate", "load_recipe", "preflight", "resume", "stream",
+    "cross_validate", "diagnose", "find_rate", "load_recipe", "resume", "run_preflight", "stream",
     "stream_search", "train",
 ]  # fmt: skip
 

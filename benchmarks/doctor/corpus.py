@@ -352,4 +352,4 @@ def healthy() -> Iterator[Case]:
             if data in ("mnist", "fashion-mnist") and net != "fastnet":
                 yield Case(data, net, "healthy", "fine-tuned", (),
                            {"model.name": f"tuned:{net}_of_{data.replace('-', '_')}",
-                            "lr": RATES[net] / 10, "epochs": 8})  # fmt: skip
+                            "lr": RATES[net] / 3, "epochs": 8})  # fmt: skip

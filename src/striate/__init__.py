@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from striate.api.diagnosing import diagnose as diagnose
     from striate.api.folds import Folds as Folds
     from striate.api.folds import cross_validate as cross_validate
-    from striate.api.preflight import preflight as preflight
+    from striate.api.preflight import run_preflight as run_preflight
     from striate.api.rate import find_rate as find_rate
     from striate.api.runs import Prediction as Prediction
     from striate.api.runs import Run as Run
@@ -48,7 +48,7 @@ _FRONT_DOOR = {
     "StriateError": "striate.core.errors:StriateError",
     "find_rate": "striate.api.rate:find_rate",
     "load_recipe": "striate.core.recipe_io:load_recipe",
-    "preflight": "striate.api.preflight:preflight",
+    "run_preflight": "striate.api.preflight:run_preflight",
     "resume": "striate.api.runs:resume",
     "stream_search": "striate.api.search:stream_search",
     "stream": "striate.api.session:stream",

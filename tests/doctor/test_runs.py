@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 
 import striate
-from striate.api.remedies import Tested, compared, knobs_of, try_remedies
+from striate.api.remedies import Attempt, compared, knobs_of, try_remedies
 from striate.core.errors import RunError, TrainingError
 from striate.core.findings import Finding
 from striate.core.records import Epoch, Failed, Measured, Note
@@ -16,8 +16,8 @@ from striate.core.run import RunDirectory
 from striate.training.measure import batch_statistics, contradicted, recall_by_count, watched
 
 PLAIN = "conv 3x3 8 pad 1, relu, pool 2, conv 3x3 16 pad 1, relu, fc 32, relu, fc classes"
-KNOBS = {"model": PLAIN, "epochs": 8, "augment.flip": False, "device.precision": "float32",
-         "data.workers": 1}  # fmt: skip
+KNOBS = {"model": PLAIN, "epochs": 8, "lr": 0.05, "augment.flip": False,
+         "device.precision": "float32", "data.workers": 1}  # fmt: skip
 
 
 def records(run, kind):
@@ -34,7 +34,7 @@ def healthy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slow") / "run"
-    striate.train("digits", run=folder, lr=1e-5, **KNOBS)
+    striate.train("digits", run=folder, **{**KNOBS, "lr": 1e-5})
     return folder
 
 
@@ -77,7 +77,7 @@ def test_a_rate_too_low_is_found_live_and_afterwards(slow):
 
 def test_a_failure_is_recorded_with_its_place(tmp_path, striate_cli):
     with pytest.raises(TrainingError):
-        striate.train("digits", run=tmp_path / "run", lr=1e6, **KNOBS)
+        striate.train("digits", run=tmp_path / "run", **{**KNOBS, "lr": 1e6})
     (failed,) = records(tmp_path / "run", Failed)
     assert failed.lr > 0
     code, out, _ = striate_cli("doctor", tmp_path / "run", "--json")
@@ -104,7 +104,7 @@ def test_the_text_for_people(slow, striate_cli):
 
 
 def test_remedies_are_tried_side_by_side(slow):
-    tested = [t for t in try_remedies(str(slow), top=1, epochs=4) if isinstance(t, Tested)]
+    tested = [t for t in try_remedies(str(slow), top=1, epochs=4) if isinstance(t, Attempt)]
     assert len(tested) == 1
     assert tested[0].verdict == "helps"
     assert tested[0].low <= tested[0].difference <= tested[0].high

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -89,7 +88,7 @@ class Blind(nn.Module):
         self.bias = nn.Linear(1, num_classes)
 
     def forward(self, x):
-        return self.bias(torch.zeros(len(x), 1))
+        return self.bias(x.new_zeros(len(x), 1))
 
 
 class Stuck(nn.Module):
@@ -212,4 +211,4 @@ def test_the_verb_and_its_exit_code(striate_cli):
 
 def test_bad_input_is_told_before_anything_is_tried():
     with pytest.raises(DataError, match="no data at"):
-        striate.preflight("nothing-here")
+        striate.run_preflight("nothing-here")

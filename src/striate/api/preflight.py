@@ -17,7 +17,7 @@ from striate.preflight.checks import CHECKS
 from striate.training.resolve import check_used
 
 
-def preflight(
+def run_preflight(
     data: Any = None, *, recipe: Recipe | str | Path | None = None, **knobs: Any
 ) -> list[Finding]:
     """Try a training before it costs hours; takes what `train` takes.
@@ -32,7 +32,7 @@ def preflight(
 def stream_preflight(
     data: Any = None, *, recipe: Recipe | str | Path | None = None, **knobs: Any
 ) -> Iterator[Record]:
-    """`preflight` as records: notes on the way, then each finding as it is made."""
+    """`run_preflight` as records: notes on the way, then each finding as it is made."""
     wanted = settings(data, recipe, knobs)
     check_used(wanted)
     if wanted.data.folds and not wanted.data.fold:

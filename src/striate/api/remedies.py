@@ -32,7 +32,7 @@ _MUST_START_ANEW = ("model.", "loss.", "data.")
 
 
 @dataclass(frozen=True)
-class Tested:
+class Attempt:
     """A remedy after a short training, compared with one without it on the same validation images:
     difference of the score with its 95 % interval. `anew`: from the first step, else from the last
     checkpoint. `fault`: why it could not be trained."""
@@ -56,7 +56,7 @@ class Tested:
 
 def try_remedies(
     run: str | RunDirectory, *, data: Any = None, top: int = TOP, epochs: int | None = None
-) -> Iterator[Record | Tested]:
+) -> Iterator[Record | Attempt]:
     """Train briefly with each of the first `top` remedies, and without, and compare.
 
     epochs: of each short training, a quarter of the run's by default. Nothing is written. Raises
@@ -91,7 +91,7 @@ def try_remedies(
                 changed = _shortened(changed, max(1, round(count * longer)))
             right = _trained(changed, source, start)
         except StriateError as error:
-            yield Tested(remedy, finding.rule, anew, 0.0, float(controls[anew].mean()),
+            yield Attempt(remedy, finding.rule, anew, 0.0, float(controls[anew].mean()),
                          0.0, 0.0, 0.0, error.message)  # fmt: skip
             continue
         yield compared(remedy, finding.rule, anew, right, controls[anew])
@@ -121,13 +121,13 @@ def knobs_of(remedy: str) -> dict[str, Any]:
 
 def compared(
     remedy: str, rule: str, anew: bool, ours: NDArray[Any], theirs: NDArray[Any]
-) -> Tested:
+) -> Attempt:
     """The paired difference of the images' scores, with a bootstrap interval."""
     apart = ours.astype(np.float64) - theirs
     rng = np.random.default_rng(0)
     picks = rng.integers(0, len(apart), (_RESAMPLES, len(apart)))
     low, high = np.percentile(apart[picks].mean(axis=1), (2.5, 97.5))
-    return Tested(remedy, rule, anew, float(ours.mean()), float(theirs.mean()),
+    return Attempt(remedy, rule, anew, float(ours.mean()), float(theirs.mean()),
                   float(apart.mean()), float(low), float(high))  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from striate.core.records import Note, finite
 from striate.doctor.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
-    from striate.api.remedies import Tested
+    from striate.api.remedies import Attempt
 
 _STYLES = {"sick": "bold red", "undetermined": "cyan", "healthy": "green"}
 
@@ -59,14 +59,14 @@ def _doctor(
     return 0
 
 
-def _tried(source: Path, top: int, epochs: int | None, *, quiet: bool) -> list[Tested]:
-    from striate.api.remedies import Tested, try_remedies
+def _tried(source: Path, top: int, epochs: int | None, *, quiet: bool) -> list[Attempt]:
+    from striate.api.remedies import Attempt, try_remedies
 
     tested = []
     if not quiet:
         print()
     for record in try_remedies(str(source), top=top, epochs=epochs):
-        if isinstance(record, Tested):
+        if isinstance(record, Attempt):
             tested.append(record)
         elif isinstance(record, Note) and not quiet:
             print(record.text, flush=True)
@@ -75,7 +75,7 @@ def _tried(source: Path, top: int, epochs: int | None, *, quiet: bool) -> list[T
     return tested
 
 
-def _table(tested: list[Tested]) -> Table:
+def _table(tested: list[Attempt]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("remedy", "with", "without", "difference", "95 % interval", ""):
         right = column in ("with", "without", "difference")

@@ -30,6 +30,9 @@ from striate.doctor.saying import (
     times,
 )
 
+_ENOUGH = 6
+"""Epochs from which a curve has a beginning, a middle and an end."""
+
 
 def overfitting(h: History) -> Answer:
     """Validation loss is far above training loss, and it was lower before (T4, T5).
@@ -65,7 +68,7 @@ def overfitting(h: History) -> Answer:
     rose = sure(rise, 0.1, 0.4) if val - lowest > 2 * error and train < 0.5 * val else 0.0
     parted = 0.0
     if gap > 0.05 and train < 0.2 * val:  # learnt by heart
-        parted = sure(apart, 0.03, 0.2) if math.isfinite(apart) else sure(gap, 0.1, 0.3)
+        parted = sure(apart, 0.06, 0.22) if math.isfinite(apart) else sure(gap, 0.1, 0.3)
     elif gap > 0.1 and math.isfinite(apart):
         parted = sure(apart, 0.1, 0.25)
     confidence = max(rose, parted)
@@ -142,11 +145,10 @@ def underfitting(h: History) -> Answer:
         high = min(high, sure(1 - score, 0.05, 0.2))
     if gap > 0.15 or gap > 0.5 * now:
         return None
-    if _still_falls(h):
-        return None
     change = turnover(h)
     if not math.isnan(change) and change < LITTLE:
         return None
+    high = min(high, sure(_flatness(h), 0.0, 0.5))
     text = (
         f"training loss {train:.3g} is {of_chance(now)} and no longer falls, "
         f"and validation ({val:.3g}) is no worse"
@@ -270,10 +272,20 @@ def _smoothing_floor(h: History) -> float:
     return -(top * math.log(top) + (classes - 1) * rest * math.log(rest))
 
 
-def _still_falls(h: History) -> bool:
-    """Whether the training loss fell by a tenth or more over the last third, or all the time."""
-    slowly = math.isnan(turnover(h)) and falls_steadily(h.epochs.train_loss)
-    return slowly or late_fall(h) > 0.1
+def _flatness(h: History) -> float:
+    """How flat the training loss was in the middle of the training, while the rate was high: 1 if
+    it did not fall at all, 0 where it fell as that of a network that still learns (the more is
+    left, the more may fall)."""
+    if math.isnan(turnover(h)) and falls_steadily(h.epochs.train_loss):
+        return 0.0
+    if late_fall(h) > 0.1:
+        return 0.0
+    loss = h.epochs.train_loss[np.isfinite(h.epochs.train_loss)]
+    if len(loss) < _ENOUGH:
+        return 1.0
+    first, last = loss[len(loss) // 3], loss[2 * len(loss) // 3]
+    fall = (first - last) / max(first - _smoothing_floor(h), 1e-9)
+    return float(1 - fall / (0.06 + 0.16 * relative(h)))
 
 
 def too_few_epochs(h: History) -> Answer:

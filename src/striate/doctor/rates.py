@@ -126,7 +126,7 @@ def _bounced(h: History, losses: Column) -> _Sign:
         swing = max(swing, swings(losses))
     if not now > 0.1:
         return None
-    return f"the loss swings by {swing:.0%} from epoch to epoch", sure(swing, 0.2, 0.6)
+    return f"the loss swings by {swing:.0%} from epoch to epoch", sure(swing, 0.3, 0.8)
 
 
 def swings(values: Column) -> float:

@@ -57,7 +57,10 @@ def found(
 
 
 def sure(value: float, doubtful: float, certain: float) -> float:
-    """Confidence of a measured value: 0.5 where it is doubtful, 0.95 where it is certain."""
+    """Confidence of a measured value: 0.5 where it is doubtful, 0.95 where it is certain; 0 where
+    it is not known."""
+    if math.isnan(value):
+        return 0.0
     share = (value - doubtful) / (certain - doubtful)
     return float(np.clip(0.5 + 0.45 * share, 0.0, 0.97))
 

@@ -108,17 +108,14 @@ def stem(bench: Bench) -> Finding:
     images, _ = bench.images("train", 2)
     with torch.no_grad():
         bench.forward(net, np.concatenate([images, images]))
-    sides = [shape[-1] for name, shape in trail if len(shape) == 4]
-    early = sides[:4]
-    text = (
-        f"{size}-pixel images: the first layers' maps are " + ", ".join(map(str, early)) + " wide"
-    )
+    sides = [shape[-1] for name, shape in trail if name.endswith("(Conv2d)")]
+    text = f"{size}-pixel images: the convolutions get maps of " + ", ".join(map(str, sides[:4]))
     evidence = {"sides": sides, "image_size": size}
-    if early and size < _SMALL and min(early) * _SHRINKS <= size and size > 16:
+    if len(sides) > 1 and 16 < size < _SMALL and sides[1] * _SHRINKS <= size:
         return Finding(
             "stem",
             "warn",
-            f"{text}: three quarters of the resolution are lost at once",
+            f"{text} pixels: three quarters of the resolution are lost at once",
             evidence,
             "--model.small-stem True, a larger --image-size, or fastnet.",
         )
