@@ -10,12 +10,12 @@ from striate.core.records import Measured
 from striate.doctor.history import Column, History
 from striate.doctor.saying import Answer, Lacking, flag, found, picture, sure
 
-_RANDOM = 0.13
+_RANDOM = 0.09
 """Share of the mistakes on training images whose label ranks low: half where labels are random and
 nothing is learnt by heart yet, next to nothing where images are hard."""
 _FEW = 500
 """Fewer training images than this may be known by heart as soon as anything is learnt."""
-_SKILL = 0.4
+_SKILL = 0.35
 """Share of the way from guessing to perfect from which a network's mistakes say something."""
 
 
@@ -81,7 +81,7 @@ def unlike_splits(h: History) -> Answer:
     """
     seen = _while_new(h)
     if seen is None:
-        return Lacking("training and validation losses of the first epochs")
+        return Lacking("losses of the first epochs in which something is learnt")
     epochs, train, val = seen
     gaps = (val - train) / h.chance
     score = h.epochs.val_score
@@ -169,7 +169,7 @@ def label_noise(h: History) -> Answer:
     return found(
         "label_noise",
         text,
-        sure(share, 0.05, 0.15),
+        sure(share, 0.02, 0.1),
         evidence=evidence,
         remedies=remedies,
         source="Arpit et al. 2017; Northcutt et al. 2021",

@@ -13,6 +13,8 @@ from striate.doctor.rules import RULES
 from striate.doctor.saying import Lacking, longer
 
 ENOUGH_STEPS, ENOUGH_EPOCHS = 20, 2
+_SURE = 0.75
+"""Of findings that are at least so sure, causes come before effects."""
 
 
 _STOPS_LEARNING = {
@@ -21,11 +23,19 @@ _STOPS_LEARNING = {
 }  # fmt: skip
 EXPLAINED_BY: dict[str, set[str]] = {
     "plateau": set(RULES),
+    "learning_rate_too_low": {"vanishing_gradient", "saturated_units", "dead_units"},
     "underfitting": {*_STOPS_LEARNING, "label_noise", "regularisation_too_strong"},
     "too_few_epochs": {*_STOPS_LEARNING, "decayed_too_early", "regularisation_too_strong"},
     "batch_too_large": {*_STOPS_LEARNING},
     "unequal_layers": {*_STOPS_LEARNING},
     "regularisation_too_strong": {"not_finite"},
+    "label_noise": {
+        "learning_rate_too_low",
+        "decayed_too_early",
+        "class_imbalance",
+        "dead_units",
+        "learning_rate_too_high",
+    },
     "bad_split": {"label_noise"},
     "overfitting": {"unlike_splits"},
 }
@@ -100,13 +110,13 @@ def _too_short(h: History) -> str:
 
 
 def _explained(findings: list[Finding]) -> list[Finding]:
-    """Causes first, then by confidence; an effect that a cause explains comes after it."""
+    """The sure ones first, causes before effects; vague effects of a cause are left out."""
     order = list(RULES)
     causes = {f.rule for f in findings if f.verdict == "sick"}
     findings = [f for f in findings if not causes & (EXPLAINED_BY.get(f.rule, set()) - {f.rule})]
 
-    def rank(f: Finding) -> tuple[bool, float, int]:
+    def rank(f: Finding) -> tuple[bool, bool, int]:
         place = order.index(f.rule) if f.rule in order else len(order)
-        return (f.verdict != "sick", -round((f.confidence or 0.0) * 5), place)
+        return (f.verdict != "sick", (f.confidence or 0.0) < _SURE, place)
 
     return sorted(findings, key=rank)

@@ -14,6 +14,7 @@ from striate.doctor.reading import (
     gradient_spike,
     late_fall,
     relative,
+    restrained,
     shrinkage,
     turnover,
 )
@@ -30,6 +31,8 @@ from striate.doctor.saying import (
     times,
 )
 
+_STRONG_DECAY = 5e-3
+_FEW = 300
 _ENOUGH = 6
 """Epochs from which a curve has a beginning, a middle and an end."""
 
@@ -67,8 +70,9 @@ def overfitting(h: History) -> Answer:
         return None
     rose = sure(rise, 0.1, 0.4) if val - lowest > 2 * error and train < 0.5 * val else 0.0
     parted = 0.0
-    if gap > 0.05 and train < 0.2 * val:  # learnt by heart
-        parted = sure(apart, 0.06, 0.22) if math.isfinite(apart) else sure(gap, 0.1, 0.3)
+    if gap > 0.05 and train < 0.2 * val:  # learnt by heart; of few images less is expected
+        least = 0.04 if h.plan is not None and h.plan.images < _FEW else 0.1
+        parted = sure(apart, least, least + 0.15) if math.isfinite(apart) else sure(gap, 0.1, 0.3)
     elif gap > 0.1 and math.isfinite(apart):
         parted = sure(apart, 0.1, 0.25)
     confidence = max(rose, parted)
@@ -172,26 +176,11 @@ def underfitting(h: History) -> Answer:
 
 
 def _against_underfitting(h: History) -> list[str]:
-    if _restrained(h):
+    if restrained(h):
         return [_release(h), flag("model.name", "fastnet"), longer(h)]
     name = h.knob("model.name", "")
     larger = times("model.width", h, 2, 1.0) if name == "fastnet" else flag("model.name", "fastnet")
     return [larger, longer(h), faster(h, 3)]
-
-
-def _restrained(h: History) -> bool:
-    """Whether regularisation is far above its usual strength."""
-    l2, usual = h.knob("regularise.l2", 0.0), 0.05 if h.knob("optim.rule") == "adamw" else 5e-4
-    return bool(
-        (isinstance(l2, float) and l2 > 20 * usual)
-        or h.knob("regularise.dropout", 0.0) > 0.7
-        or h.knob("regularise.l1", 0.0) > 1e-3
-        or (
-            isinstance(h.knob("loss.label_smoothing"), float)
-            and h.knob("loss.label_smoothing") > 0.5
-        )
-        or 0 < h.knob("regularise.max_norm", 0.0) < 0.3
-    )
 
 
 def _release(h: History) -> str:
@@ -229,10 +218,12 @@ def regularisation_too_strong(h: History) -> Answer:
     if now < 0.25 or gap > 0.15:
         return None
     shrunk, eased = shrinkage(h), _eased(h, curve)
-    if shrunk > 0.3 and eased < 0.25 * h.chance and not _restrained(h):
+    if shrunk > 0.3 and eased < 0.25 * h.chance and not restrained(h):
         return None
-    left = sure(-math.log10(max(shrunk, 1e-9)), 0.4, 1.0) if gradient_spike(h) < 20 else 0.0
-    confidence = max(left, sure(eased / h.chance, 0.2, 0.5), 0.9 if _restrained(h) else 0.0)
+    usual = 0 < h.knob("regularise.l2", 1.0) < _STRONG_DECAY  # then something else shrank them
+    shaken = usual or gradient_spike(h) > 20
+    left = 0.0 if shaken else sure(-math.log10(max(shrunk, 1e-9)), 0.4, 1.0)
+    confidence = max(left, sure(eased / h.chance, 0.2, 0.5), 0.9 if restrained(h) else 0.0)
     text = (
         f"the training loss stays at {of_chance(now)}"
         + (f"; weights have shrunk to {shrunk:.0%} of their size" if shrunk < 0.5 else "")

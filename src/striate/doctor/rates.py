@@ -15,7 +15,7 @@ from striate.doctor.reading import (
     grew_before_the_end,
     late_fall,
     relative,
-    shrinkage,
+    restrained,
     turnover,
 )
 from striate.doctor.saying import (
@@ -113,7 +113,7 @@ def _spiked(h: History, _: Column) -> _Sign:
 
 def _churned(h: History, _: Column) -> _Sign:
     now, change = relative(h), turnover(h)
-    if not now > 0.3 or shrinkage(h) < 0.5:  # small weights change by much of their size
+    if not now > 0.3 or restrained(h):  # weights that are kept small change by much of their size
         return None
     text = f"each step changed the weights of a layer by {change:.0%}, and {of_chance(now)} is left"
     turns = h.knob("optim.rule") == "muon"  # its steps are large by design

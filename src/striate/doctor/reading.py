@@ -116,3 +116,18 @@ def late_fall(h: History) -> float:
         return math.inf
     third = max(1, len(known) // 3)
     return float((known[-third - 1] - known[-1]) / known[-third - 1])
+
+
+def restrained(h: History) -> bool:
+    """Whether regularisation is far above its usual strength."""
+    l2, usual = h.knob("regularise.l2", 0.0), 0.05 if h.knob("optim.rule") == "adamw" else 5e-4
+    return bool(
+        (isinstance(l2, float) and l2 > 20 * usual)
+        or h.knob("regularise.dropout", 0.0) > 0.7
+        or h.knob("regularise.l1", 0.0) > 1e-3
+        or (
+            isinstance(h.knob("loss.label_smoothing"), float)
+            and h.knob("loss.label_smoothing") > 0.5
+        )
+        or 0 < h.knob("regularise.max_norm", 0.0) < 0.3
+    )

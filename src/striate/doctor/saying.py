@@ -50,7 +50,7 @@ def found(
         text,
         evidence,
         confidence=round(min(0.99, confidence), 2),
-        remedies=tuple(remedies),
+        remedies=tuple(dict.fromkeys(remedies)),
         anew=anew,
         source=source,
     )
