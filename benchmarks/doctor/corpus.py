@@ -338,12 +338,12 @@ HEALTHY: dict[str, dict[str, Any]] = {
 def healthy() -> Iterator[Case]:
     """Trainings as a careful person would set them up."""
     for data in DATASETS:
-        for net in NETS:
+        for net, model in NETS.items():
             for variant, knobs in HEALTHY.items():
                 settings = dict(knobs)
                 if "regularise.dropout" in settings and net != "fastnet":
-                    model = NETS[net].replace("fc classes", "dropout 0.5, fc classes")
-                    settings = {"model.name": model}
+                    dropping = model.replace("fc classes", "dropout 0.5, fc classes")
+                    settings = {"model.name": dropping}
                 factor = settings.pop("FACTOR", None)
                 if factor:
                     settings["lr"] = RATES[net] * factor

@@ -11,6 +11,7 @@ import numpy as np
 
 from striate.core.findings import Finding
 from striate.core.recipe_io import knob_names
+from striate.core.records import finite
 from striate.doctor.history import Column, History
 from striate.optim.rules import UPDATE_RULES, default_rate
 
@@ -48,7 +49,7 @@ def found(
         rule,
         verdict,
         text,
-        evidence,
+        finite(evidence),
         confidence=round(min(0.99, confidence), 2),
         remedies=tuple(dict.fromkeys(remedies)),
         anew=anew,
