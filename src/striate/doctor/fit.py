@@ -41,8 +41,9 @@ def overfitting(h: History) -> Answer:
     """Validation loss is far above training loss, and it was lower before (T4, T5).
 
     The lecture's rule, test ≫ train, alone would blame every network that learns its training
-    images well; so validation loss must have risen clearly above its own minimum, or the share of
-    right answers must be far below that on training images, while training went on. Confounders:
+    images well; so validation loss must have risen clearly above its own minimum while training
+    loss went down, or training images must be known by heart, with far fewer right answers on
+    others. A gap at which validation only stands still is undetermined. Confounders:
     validation images of another kind (unlike_splits: then the gap is there from the first epoch),
     wrong training labels (label_noise), overconfidence (validation loss rises while its accuracy
     still grows: undetermined).
@@ -68,14 +69,13 @@ def overfitting(h: History) -> Answer:
     }
     if not significant or train > 0.7 * val:
         return None
-    rose = sure(rise, 0.1, 0.4) if val - lowest > 2 * error and train < 0.5 * val else 0.0
-    parted = 0.0
-    if gap > 0.05 and train < 0.2 * val:  # learnt by heart; of few images less is expected
+    rose = sure(rise, 0.05, 0.25) if val - lowest > 2 * error and train < 0.5 * val else 0.0
+    known = 0.0
+    if gap > 0.05 and train < 0.1 * val:  # by heart; of few images a smaller gap tells
         least = 0.04 if h.plan is not None and h.plan.images < _FEW else 0.1
-        parted = sure(apart, least, least + 0.15) if math.isfinite(apart) else sure(gap, 0.1, 0.3)
-    elif gap > 0.1 and math.isfinite(apart):
-        parted = sure(apart, 0.1, 0.25)
-    confidence = max(rose, parted)
+        known = sure(apart, least, least + 0.15) if math.isfinite(apart) else sure(gap, 0.1, 0.3)
+    stalled = 0.55 if min(gap, apart) > 0.15 and _validation_stalls(h) else 0.0
+    confidence = max(rose, known, stalled)
     said = f", {apart:.0%} fewer right answers" if math.isfinite(apart) and apart > 0.02 else ""
     text = f"validation loss {val:.3g} against {train:.3g} in training{said}" + (
         f"; it was {lowest:.3g} after epoch {when:g}" if rise > 0.05 else ""
@@ -96,6 +96,13 @@ def _lowest(h: History, curve: Curve) -> tuple[float, float, float]:
     epochs = h.epochs.epoch if len(h.epochs) else curve.epoch
     best = int(np.argmin(np.where(np.isfinite(losses), losses, math.inf)))
     return float(losses[best]), float(epochs[best]), float(curve.val_error[-1])
+
+
+def _validation_stalls(h: History) -> bool:
+    """Whether validation loss stood still over the last third while training loss fell."""
+    val = h.epochs.val_loss[np.isfinite(h.epochs.val_loss)]
+    third = max(1, len(val) // 3)
+    return len(val) >= _ENOUGH and late_fall(h) > 0.1 and bool(val[-1] > 0.98 * val[-third - 1])
 
 
 def _score_gap(curve: Curve) -> float:
@@ -152,7 +159,7 @@ def underfitting(h: History) -> Answer:
     change = turnover(h)
     if not math.isnan(change) and change < LITTLE:
         return None
-    high = min(high, sure(_flatness(h), 0.0, 0.5))
+    high = min(high, sure(_flatness(h), 0.0, 0.4))
     text = (
         f"training loss {train:.3g} is {of_chance(now)} and no longer falls, "
         f"and validation ({val:.3g}) is no worse"
@@ -264,19 +271,19 @@ def _smoothing_floor(h: History) -> float:
 
 
 def _flatness(h: History) -> float:
-    """How flat the training loss was in the middle of the training, while the rate was high: 1 if
-    it did not fall at all, 0 where it fell as that of a network that still learns (the more is
-    left, the more may fall)."""
+    """How flat the training loss is: 1 if it does not fall at all, 0 where it falls as that of a
+    network that still learns (the more is left, the more may fall). The middle of the training
+    counts too, where the rate was high: schedules that end near 0 end flat.
+    """
     if math.isnan(turnover(h)) and falls_steadily(h.epochs.train_loss):
-        return 0.0
-    if late_fall(h) > 0.1:
         return 0.0
     loss = h.epochs.train_loss[np.isfinite(h.epochs.train_loss)]
     if len(loss) < _ENOUGH:
-        return 1.0
+        return 0.0 if late_fall(h) > 0.1 else 1.0
     first, last = loss[len(loss) // 3], loss[2 * len(loss) // 3]
-    fall = (first - last) / max(first - _smoothing_floor(h), 1e-9)
-    return float(1 - fall / (0.06 + 0.16 * relative(h)))
+    middle = (first - last) / max(first - _smoothing_floor(h), 1e-9)
+    fall = max(middle, 0.0) + 2 * max(late_fall(h), 0.0)
+    return float(1 - fall / (0.09 + 0.13 * relative(h)))
 
 
 def too_few_epochs(h: History) -> Answer:
