@@ -424,3 +424,11 @@ def test_skip_bad_and_allow_elsewhere(striate_cli, trained, tmp_path):
         "no images of 1 of 3 classes: blue"
         in striate_cli("evaluate", trained[0], other, "--skip-bad")[2]
     )
+
+
+@pytest.mark.parametrize("command", [("train", "--procs"), ("search", "--jobs")])
+def test_no_processes(striate_cli, command):
+    verb, flag = command
+    code, _, err = striate_cli(verb, "digits", flag, "0")
+    assert code == 2
+    assert f"{flag} 0" in err

@@ -98,6 +98,13 @@ def _base(args: Sequence[str]) -> Recipe:
     return recipe_io.preset(preset or "quick")
 
 
+def refuse_below_one(**counts: int) -> None:
+    """Raise RecipeError for `--jobs 0` and the like."""
+    for name, count in counts.items():
+        if count < 1:
+            raise RecipeError(f"--{name} {count}", "One or more.")
+
+
 def _value(args: Sequence[str], flag: str) -> str | None:
     for position, arg in enumerate(args):
         if arg == flag and position + 1 < len(args):

@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from striate.cli.flags import parse_knobs
+from striate.cli.flags import parse_knobs, refuse_below_one
 from striate.cli.launch import without
 from striate.cli.view import program, show
 from striate.core.errors import RecipeError
@@ -58,6 +58,7 @@ class SearchFlags:
 def search(argv: Sequence[str]) -> int:
     """Search and show it; 130 if interrupted."""
     flags: SearchFlags = parse_knobs(SearchFlags, "search", argv)
+    refuse_below_one(jobs=flags.jobs)
     from striate.api.preparing import short_name
     from striate.api.runs import graceful_stop
     from striate.api.search import best, stream_search

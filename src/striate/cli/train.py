@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from striate.cli.flags import TrainFlags, parse, parse_train
+from striate.cli.flags import TrainFlags, parse, parse_train, refuse_below_one
 from striate.cli.launch import first, launch, launched, restarted, without
 from striate.cli.view import closing_table, program, show
 from striate.core.records import Finished, Record, to_json
@@ -19,6 +19,7 @@ from striate.core.run import has_checkpoint, reserve_run
 def train(argv: Sequence[str]) -> int:
     """Train and show it; 130 if interrupted."""
     flags = parse_train(argv)
+    refuse_below_one(procs=flags.procs)
     from striate.api.runs import graceful_stop
     from striate.api.session import stream
 

@@ -49,10 +49,12 @@ class Tried:
 
 @dataclass(frozen=True)
 class RateTest:
-    """`lr` is the choice, `low` and `high` bound the rates that did as well within their errors;
-    `steepest` and `explodes` are what the range tests say, with their spread."""
+    """`lr` is the choice, `usual` what suits the rule and batch size; `low` and `high` bound the
+    rates that did as well within their errors; `steepest` and `explodes` are what the range tests
+    say, one each."""
 
     lr: float
+    usual: float
     low: float
     high: float
     steepest: tuple[float, ...]
@@ -185,7 +187,7 @@ def search(
         f"({best.score:.1%} ± {best.error:.1%} at {best.lr:.2g})"
     )
     ordered = tuple(tried[key] for key in sorted(tried))
-    yield RateTest(lr, low, high, steepest, explodes, tuple(sweeps), ordered, why)
+    yield RateTest(lr, usual, low, high, steepest, explodes, tuple(sweeps), ordered, why)
 
 
 def _refined(tried: dict[float, Tried], attempt: Callable[[float], Tried]) -> Iterator[Tried]:
