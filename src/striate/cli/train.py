@@ -88,6 +88,17 @@ def _resume(
         return _watch(resumed(run, epochs=epochs, stop=stop), as_json=json)
 
 
+def _doctor(run: Path) -> dict[str, object]:
+    """What the doctor said at the end: its verdict, and the rules that fired."""
+    path = run / "findings.json"
+    if not path.exists():
+        return {}
+    said = json.loads(path.read_text(encoding="utf-8"))
+    keys = ("rule", "verdict", "confidence", "remedies")
+    findings = [{k: f[k] for k in keys} for f in said["findings"]]
+    return {"doctor": {"verdict": said["verdict"], "findings": findings}}
+
+
 def _watch(records: Iterator[Record], *, as_json: bool) -> int:
     if not first():  # of several processes the first speaks
         for _ in records:
@@ -99,7 +110,6 @@ def _watch(records: Iterator[Record], *, as_json: bool) -> int:
     closing_table(last)
     if as_json:
         values = json.loads(to_json(last))
-        print(
-            json.dumps({k: values[k] for k in ("run", "epochs", "seconds", "train", "val", "test")})
-        )
+        shown = ("run", "epochs", "seconds", "train", "val", "test")
+        print(json.dumps({**{k: values[k] for k in shown}, **_doctor(Path(last.run))}))
     return 0

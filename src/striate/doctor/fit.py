@@ -30,9 +30,12 @@ from striate.doctor.saying import (
     sure,
     times,
 )
+from striate.models.spec import is_spec
 
 _STRONG_DECAY = 5e-3
+"""Weight decay that alone can shrink the weights until nothing is learnt."""
 _FEW = 300
+"""Training images that most networks know by heart."""
 _ENOUGH = 6
 """Epochs from which a curve has a beginning, a middle and an end."""
 
@@ -70,6 +73,8 @@ def overfitting(h: History) -> Answer:
     if not significant or train > 0.7 * val:
         return None
     rose = sure(rise, 0.05, 0.25) if val - lowest > 2 * error and train < 0.5 * val else 0.0
+    if _score_since(h, when) > 0.01:  # overconfident, but not worse
+        rose = min(rose, 0.55)
     known = 0.0
     if gap > 0.05 and train < 0.1 * val:  # by heart; of few images a smaller gap tells
         least = 0.04 if h.plan is not None and h.plan.images < _FEW else 0.1
@@ -105,6 +110,12 @@ def _validation_stalls(h: History) -> bool:
     return len(val) >= _ENOUGH and late_fall(h) > 0.1 and bool(val[-1] > 0.98 * val[-third - 1])
 
 
+def _score_since(h: History, epoch: float) -> float:
+    """By how much the validation score rose since an epoch; NaN if it is not known."""
+    then = h.epochs.val_score[h.epochs.epoch == epoch]
+    return float(h.epochs.val_score[-1] - then[0]) if len(then) else math.nan
+
+
 def _score_gap(curve: Curve) -> float:
     return float(curve.train_score[-1] - curve.val_score[-1])
 
@@ -129,7 +140,7 @@ def _against_overfitting(h: History, when: float) -> list[str]:
         if h.knob("regularise.l2")
         else flag("regularise.l2", 5e-4)
     )
-    if not h.knob("regularise.dropout"):
+    if not h.knob("regularise.dropout") and not is_spec(str(h.knob("model.name", ""))):
         remedies.append(flag("regularise.dropout", 0.3))
     if when < 0.7 * h.planned:
         remedies.append(flag("budget.epochs", max(1, round(when * 1.25))))
