@@ -26,6 +26,8 @@ EXPLODED = 2.0
 """Times the first loss at which a range test stops."""
 GRID = math.sqrt(10)
 LEAST_STEPS, MOST_STEPS = 120, 400
+_BEYOND = 4
+"""At most so many trials beyond the grid."""
 Floats = NDArray[np.float64]
 
 
@@ -119,10 +121,19 @@ def choose(tried: Sequence[Tried]) -> tuple[float, float, float]:
             "`striate preflight` looks at the network and its start.",
         )
     best = max(alive, key=lambda t: (t.score, -t.loss))
-    good = [t for t in alive if t.score >= best.score - best.error and t.loss < 1.25 * best.loss]
-    around = _connected(sorted(t.lr for t in alive), {t.lr for t in good}, best.lr)
+    around = _connected(sorted(t.lr for t in alive), {t.lr for t in as_good(alive)}, best.lr)
     low, high = around[0], around[-1]
     return float(f"{math.sqrt(low * high):.2g}"), low, high
+
+
+def as_good(tried: Sequence[Tried]) -> list[Tried]:
+    """Those whose score is within a standard error of the best, and whose loss is not much above
+    its."""
+    alive = [t for t in tried if math.isfinite(t.loss)]
+    best = max(alive, key=lambda t: (t.score, -t.loss), default=None)
+    if best is None:
+        return []
+    return [t for t in alive if t.score >= best.score - best.error and t.loss < 1.25 * best.loss]
 
 
 def _connected(rates: list[float], good: set[float], best: float) -> list[float]:
@@ -191,15 +202,13 @@ def search(
 
 
 def _refined(tried: dict[float, Tried], attempt: Callable[[float], Tried]) -> Iterator[Tried]:
-    """While the best rate is at an end of the grid, go on beyond it."""
-    for _ in range(4):
+    """While a rate at an end of the grid is as good as the best, go on beyond it."""
+    for _ in range(_BEYOND):
         rates = sorted(tried)
-        best = max(tried.values(), key=lambda t: (t.score, -t.loss)).lr
-        if best == rates[0]:
-            further = best / GRID
-        elif best == rates[-1] and math.isfinite(tried[best].loss):
-            further = best * GRID
-        else:
+        good = {t.lr for t in as_good(list(tried.values()))}
+        ends = ((rates[-1], GRID), (rates[0], 1 / GRID))
+        further = next((end * step for end, step in ends if end in good), None)
+        if further is None:
             return
         lr = float(f"{further:.2g}")
         tried[lr] = attempt(lr)
