@@ -262,7 +262,7 @@ def _close_epoch(job: Job, state: State) -> Generator[Record, None, None]:
     at.epoch, at.batch, at.loss_sum, at.images, at.seconds = at.epoch + 1, 0, 0.0, 0, 0.0
     yield record
     if job.probe is not None and measured:
-        yield job.probe.measure(state, logits)
+        yield job.probe.measure(state, logits, last=at.epoch == job.epochs)
 
 
 def _save(job: Job, state: State) -> Saved:

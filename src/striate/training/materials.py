@@ -29,7 +29,6 @@ from striate.data.loader import (
     UNIFORM_EPOCHS,
     Ids,
     Store,
-    SubStore,
     balanced_weights,
     epoch_plan,
     loaded,
@@ -400,16 +399,18 @@ def _probe(recipe: Recipe, found: Materials, task: Task, runtime: Runtime) -> Pr
     train, size = found.dataset.splits["train"], recipe.data.image_size
     assert size != "auto"
     assert recipe.optim.batch_size != "auto"
-    ids, every = sample(len(train), recipe.seed)
+    ids, last_ids, every = sample(len(train), recipe.seed)
     return Probe(
-        store=SubStore(found.stores["train"], ids),
-        train=train.take(ids),
+        store=found.stores["train"],
+        train=train,
         val=found.dataset.splits["val"],
         task=task,
         size=size,
         runtime=runtime,
         batch=recipe.optim.batch_size // runtime.group.size,
         threads=threads_of(recipe),
+        ids=ids,
+        last_ids=last_ids,
         every=every,
         class_images=np.array(found.dataset.counts("train"), dtype=np.int64),
     )

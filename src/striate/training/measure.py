@@ -23,14 +23,15 @@ from striate.core.records import Measured
 from striate.core.runtime import Runtime
 from striate.data.augment import centre
 from striate.data.dataset import Split
-from striate.data.loader import Ids, Store
+from striate.data.loader import Ids, Store, SubStore
 from striate.tasks.task import Outputs, Task
 from striate.training.evaluate import forward, outputs
 from striate.training.state import State
 
 COST = 0.025
 """Share of a training's time that measuring may take."""
-_SAMPLE, _LEAST, _SHARE = 500, 128, 8
+_SAMPLE, _LEAST, _SHARE, _LAST = 500, 128, 8, 4
+"""At most so many images, at least so many, otherwise this part; times so many at the end."""
 _WATCHED, _BATCHES = 128, 16
 """Images on which activations and batch statistics are looked at, in at most so many batches."""
 _GROUPS = 10
@@ -45,9 +46,9 @@ Moved = dict[str, dict[str, float]]
 class Probe:
     """Fixed samples and what is asked of them.
 
-    `store` and `train`: the training sample; `val`: what the validation pass holds. A measurement
-    each `every` epochs. `batch`: images that batch norm sees at once in training; `class_images`:
-    training images of each class.
+    `store` and `train`: all training images; `val`: what the validation pass holds. A measurement
+    of `ids` each `every` epochs, of `last_ids` at the end. `batch`: images that batch norm sees at
+    once in training; `class_images`: training images of each class.
     """
 
     store: Store
@@ -58,6 +59,8 @@ class Probe:
     runtime: Runtime
     batch: int
     threads: int
+    ids: Ids
+    last_ids: Ids
     every: int
     class_images: NDArray[np.int64]
 
@@ -65,28 +68,28 @@ class Probe:
         """Whether the epoch of this number (0 is the first) ends with a measurement."""
         return epoch % self.every == 0 or epoch == epochs - 1
 
-    def measure(self, state: State, val_logits: Outputs) -> Measured:
-        """Look at the network that would be deployed, after an epoch."""
+    def measure(self, state: State, val_logits: Outputs, *, last: bool = False) -> Measured:
+        """Look at the network that would be deployed, after an epoch, or after the last one."""
         began, net, task = time.perf_counter(), state.deployed, self.task
-        logits, _ = outputs(
-            net, self.store, size=self.size, runtime=self.runtime, threads=self.threads
-        )
-        ours = task.plain_losses(logits, self.train.targets)
+        ids = self.last_ids if last else self.ids
+        store, targets = SubStore(self.store, ids), self.train.targets[ids]
+        logits, _ = outputs(net, store, size=self.size, runtime=self.runtime, threads=self.threads)
+        ours = task.plain_losses(logits, targets)
         theirs = task.plain_losses(val_logits, self.val.targets)
         seen, gap = self._watch(net)
-        single = self.train.targets.ndim == 1
+        single = targets.ndim == 1
         return Measured(
             step=state.position.step,
             epoch=state.position.epoch,
             train_loss=float(ours.mean()),
             train_loss_error=_error(ours),
-            train_score=task.scores(logits, self.train.targets)[task.main_score],
+            train_score=task.scores(logits, targets)[task.main_score],
             val_loss=float(theirs.mean()),
             val_loss_error=_error(theirs),
             val_score=task.scores(val_logits, self.val.targets)[task.main_score],
             train_images=len(ours),
             val_images=len(theirs),
-            contradicted=contradicted(logits, self.train.targets) if single else None,
+            contradicted=contradicted(logits, targets) if single else None,
             norm_gap=gap,
             recall=recall_by_count(val_logits, self.val.targets, self.class_images)
             if single
@@ -97,7 +100,7 @@ class Probe:
 
     def _watch(self, net: nn.Module) -> tuple[Moved, float | None]:
         """(activations, loss with running averages minus loss with batch statistics)."""
-        ids = np.arange(min(_WATCHED, len(self.store)), dtype=np.int64)
+        ids = self.ids[:: max(1, len(self.ids) // _WATCHED)][:_WATCHED]  # from all classes
         images, targets = centre(self.store.load(ids), self.size), self.train.targets[ids]
         was = net.training
         net.eval()
@@ -119,13 +122,14 @@ class Probe:
         return seen(), float(running.mean() - batch.mean())
 
 
-def sample(count: int, seed: int) -> tuple[Ids, int]:
-    """(images to measure on, every how many epochs) of so many training images, so that measuring
-    keeps to `COST`: a forward pass is a third of a step."""
+def sample(count: int, seed: int) -> tuple[Ids, Ids, int]:
+    """(images to measure on, those of the last measurement, every how many epochs) of so many
+    training images, so that measuring keeps to `COST`: a forward pass is a third of a step."""
     wanted = min(count, _SAMPLE, max(_LEAST, count // _SHARE))
-    ids = np.sort(permutation(seed, 0, "measured", count)[:wanted])
+    order = permutation(seed, 0, "measured", count)
     cost = (wanted + 2 * min(_WATCHED, wanted)) / 3
-    return ids, math.ceil(cost / (COST * count))
+    last = np.sort(order[: _LAST * wanted])
+    return np.sort(order[:wanted]), last, math.ceil(cost / (COST * count))
 
 
 def contradicted(logits: Outputs, targets: NDArray[Any]) -> float | None:
