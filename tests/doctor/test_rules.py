@@ -174,6 +174,12 @@ def test_a_recipe_that_is_known_gives_remedies_with_its_numbers():
     assert found.remedies[0] == "--optim.lr 0.01"
 
 
+def test_another_start_takes_the_deviation_of_the_old_one_away():
+    knobs = {"model.initialiser": "gaussian", "model.init_std": 1.0}
+    found = RULES["exploding_gradient"](of_records(SICK["exploding_gradient"], knobs))
+    assert found.remedies[0] == "--model.initialiser he --model.init-std auto"
+
+
 def test_dropout_is_no_bad_split_but_the_measured_loss_decides():
     """T5 corrected: training loss above validation loss under dropout says nothing."""
     train, val = fall(2.2, 0.8, 12), fall(2.0, 0.25, 12)

@@ -8,7 +8,17 @@ import numpy as np
 
 from striate.doctor.history import History
 from striate.doctor.reading import grew_before_the_end, relative, turnovers
-from striate.doctor.saying import Answer, Lacking, flag, found, of_chance, picture, slower, sure
+from striate.doctor.saying import (
+    Answer,
+    Lacking,
+    flag,
+    found,
+    of_chance,
+    picture,
+    slower,
+    started_by,
+    sure,
+)
 
 
 def not_finite(h: History) -> Answer:
@@ -71,7 +81,7 @@ def exploding_gradient(h: History) -> Answer:
             "first_loss": loss,
             "curves": {"gradient norm": picture(h.steps.gradient)},
         },
-        remedies=[flag("model.initialiser", "he"), flag("optim.clip_norm", 1.0), slower(h, 10)],
+        remedies=[started_by(h, "he"), flag("optim.clip_norm", 1.0), slower(h, 10)],
         source="L14, T2; Glorot and Bengio 2010",
         anew=True,
     )
@@ -128,7 +138,7 @@ def _against_vanishing(h: History) -> list[str]:
         remedies.append(f"--model '{better}'")
     return [
         *remedies,
-        flag("model.initialiser", "he"),
+        started_by(h, "he"),
         "norm layers or residual paths: --model resnet18",
     ]
 
@@ -150,7 +160,7 @@ def dead_units(h: History) -> Answer:
     text = f"{shares[worst]:.0%} of the units of {worst} are 0 for every image ({mean:.0%} of all)"
     bias = h.knob("model.bias")
     remedies = [flag("model.bias", 0.0)] if isinstance(bias, float) and bias < 0 else []
-    remedies += [slower(h, 10), flag("model.initialiser", "he"), "leaky ReLU or norm layers"]
+    remedies += [slower(h, 10), started_by(h, "he"), "leaky ReLU or norm layers"]
     return found(
         "dead_units",
         text,
@@ -182,7 +192,7 @@ def saturated_units(h: History) -> Answer:
         text,
         sure(shares[worst], 0.4, 0.8),
         evidence={"saturated": shares},
-        remedies=[flag("model.initialiser", "xavier"), slower(h, 10)],
+        remedies=[started_by(h, "xavier"), slower(h, 10)],
         source="L10, L14, T2; Glorot and Bengio 2010",
         anew=True,
     )
@@ -214,7 +224,7 @@ def unequal_layers(h: History) -> Answer:
         text,
         sure(-math.log10(max(change[slowest], 1e-30) / usual), 2.0, 3.0),
         evidence={"change_of_weights_a_step": change},
-        remedies=[flag("model.initialiser", "he"), flag("optim.rule", "adamw")],
+        remedies=[started_by(h, "he"), flag("optim.rule", "adamw")],
         source="L14",
         anew=True,
     )

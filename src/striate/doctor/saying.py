@@ -99,6 +99,13 @@ def faster(history: History, factor: float) -> str:
     return flag("optim.lr", float(f"{max(lr * factor, usual_rate(history) or 0.0):.2g}"))
 
 
+def started_by(history: History, initialiser: str) -> str:
+    """Other first weights; the deviation that only the gaussian ones use goes with them."""
+    chosen = flag("model.initialiser", initialiser)
+    wide = history.knob("model.init_std", "auto") != "auto"
+    return f"{chosen} {flag('model.init_std', 'auto')}" if wide else chosen
+
+
 def usual_rate(history: History) -> float | None:
     """What suits the rule, the batch size and the kind of network; None if they are not known."""
     rule, plan = history.knob("optim.rule"), history.plan
