@@ -11,6 +11,7 @@ hurt (test score within three points of the healthy training beside it) are left
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -81,8 +82,6 @@ def judged() -> list[Judged]:
 
 
 def records_of(row: dict[str, Any]) -> Iterable[Record]:
-    import json
-
     told = [from_json(json.dumps(r)) for r in row["records"]]
     yield from (r for r in told if isinstance(r, KINDS["planned"]))
     plan = next((r for r in told if isinstance(r, KINDS["planned"])), None)

@@ -21,6 +21,7 @@ from corpus import DATASETS, Case, healthy, sick
 
 import striate
 from striate.core.errors import TrainingError
+from striate.core.recipe_io import flat
 from striate.core.records import Epoch, Failed, Finished, Measured, Planned, Record, Step, to_json
 
 HERE = Path(__file__).parent
@@ -65,7 +66,7 @@ def trained(case: Case, extra: dict[str, Any] | None = None) -> dict[str, Any]:
                 kept.append(record)
         except TrainingError:
             pass
-        knobs = flat(striate.Run(run).recipe)
+        knobs = {k: v for k, v in flat(striate.Run(run).recipe).items() if told(k)}
     last = kept[-1]
     score = last.test["accuracy"] if isinstance(last, Finished) else 0.1
     return {
@@ -82,15 +83,9 @@ def trained(case: Case, extra: dict[str, Any] | None = None) -> dict[str, Any]:
     }
 
 
-def flat(recipe: Any) -> dict[str, Any]:
-    """The knobs that rules and remedies look at."""
-    from striate.core.recipe_io import get_knob, knob_names
-
-    return {
-        name: get_knob(recipe, name)
-        for name in knob_names()
-        if name.partition(".")[0] not in ("data", "device", "checkpoints") and name != "seed"
-    }
+def told(knob: str) -> bool:
+    """Whether rules and remedies may look at a knob."""
+    return knob.partition(".")[0] not in ("data", "device", "checkpoints", "seed")
 
 
 def columns(steps: list[Step]) -> dict[str, list[float]]:

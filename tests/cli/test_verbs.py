@@ -24,7 +24,8 @@ def test_train_prints_json_last(striate_cli, tree):
     code, out, _ = striate_cli("train", tree, *FLAGS, "--run", "run", "--json")
     assert code == 0
     said = last_json(out)
-    assert list(said) == ["run", "epochs", "seconds", "train", "val", "test"]
+    assert list(said) == ["run", "epochs", "seconds", "train", "val", "test", "doctor"]
+    assert said["doctor"]["verdict"] in ("healthy", "sick", "undetermined")
     assert (said["run"], said["epochs"]) == ("run", 2)
     assert list(said["test"]) == ["accuracy", "plain_accuracy", "top5_error", "loss", "n"]
     assert said["test"]["n"] == 12

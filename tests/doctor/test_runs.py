@@ -46,11 +46,11 @@ def test_a_healthy_run_says_so_once(healthy):
     assert not records(healthy, Finding)
 
 
-def test_measuring_is_cheap_and_regular(healthy):
+def test_measuring_is_regular(healthy):
     measured, epochs = records(healthy, Measured), records(healthy, Epoch)
     assert measured[0].epoch == 1
     assert measured[-1].epoch == epochs[-1].epoch == 12
-    assert sum(m.seconds for m in measured) < 0.05 * sum(e.seconds for e in epochs)
+    assert all(m.seconds > 0 for m in measured)  # how cheap: benchmarks/main_job.py
     last = measured[-1]
     assert last.train_loss < 0.5
     assert last.layers["0 Conv2d"].keys() == {"weight", "gradient", "update"}

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from striate.api.preparing import fresh, job_of, prepare, settings
+from striate.api.preparing import fresh, job_of, prepare, settings, source_of
 from striate.core.errors import RecipeError
 from striate.core.findings import Finding
 from striate.core.recipe import Recipe
-from striate.core.records import Note, Record
+from striate.core.records import Record
 from striate.preflight.bench import Bench
 from striate.preflight.checks import CHECKS
 from striate.training.resolve import check_used
@@ -32,16 +32,15 @@ def run_preflight(
 def stream_preflight(
     data: Any = None, *, recipe: Recipe | str | Path | None = None, **knobs: Any
 ) -> Iterator[Record]:
-    """`run_preflight` as records: notes on the way, then each finding as it is made."""
+    """`run_preflight` as records: what preparing says, then each finding as it is made."""
     wanted = settings(data, recipe, knobs)
     check_used(wanted)
     if wanted.data.folds and not wanted.data.fold:
         raise RecipeError("data.folds: several trainings", "Name one fold: --data.fold 1.")
-    source = wanted.data.source if data is None or isinstance(data, str | Path) else data
+    source = source_of(data, wanted)
     ready, at = yield from prepare(wanted, source, time.perf_counter())
     job = job_of(ready, lambda _: "", lambda: False)
     bench = Bench(ready.recipe, ready.found, job, lambda: fresh(ready), at.made)
-    for name, check in CHECKS.items():
-        yield Note("trying", name.replace("_", " "))
+    for check in CHECKS.values():
         found = check(bench)
         yield from found if isinstance(found, list) else [found]

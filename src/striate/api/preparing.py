@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from striate.core import recipe_io
+from striate.core.errors import DataError
 from striate.core.group import Group
 from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
 from striate.core.runtime import Runtime, keep_pages
-from striate.optim.schedules import make_schedule
+from striate.optim.schedules import Schedule
 from striate.training.log import drained
 from striate.training.loop import Job
 from striate.training.materials import (
@@ -21,6 +22,7 @@ from striate.training.materials import (
     fresh_state,
     gather,
     make_job,
+    schedule_of,
     settle_device,
     settle_rest,
 )
@@ -33,7 +35,12 @@ from striate.training.resolve import (
     settle_schedule,
 )
 from striate.training.state import State
-from striate.training.timing import affordable_epochs, enough_threads, seconds_per_epoch, views_in
+from striate.training.timing import (
+    affordable_epochs,
+    closing_seconds,
+    enough_threads,
+    seconds_per_epoch,
+)
 
 Stop = Callable[[], bool]
 IN_MEMORY = "arrays in memory"
@@ -57,6 +64,14 @@ def settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any
         named = isinstance(data, str | Path)
         knobs = {"data.source": str(data) if named else IN_MEMORY, **knobs}
     return recipe_io.with_overrides(base, knobs)
+
+
+def source_of(data: Any, recipe: Recipe) -> Any:
+    """What to open: the Python objects that were given, else what the recipe names. Raises
+    DataError where it names objects that it was used on once."""
+    if data is None and recipe.data.source == IN_MEMORY:
+        raise DataError("this recipe was used on Python objects", "Give the data to train on.")
+    return recipe.data.source if data is None or isinstance(data, str | Path) else data
 
 
 def settle(source: Any, recipe: Recipe) -> Generator[Record, None, Recipe]:
@@ -128,9 +143,8 @@ def _fit_time(at: Decisions, ready: Ready, began: float) -> Generator[Record, No
     rehearsal = replace(ready, recipe=trial.recipe)
     job = job_of(rehearsal, lambda _: "", lambda: False)
     epoch, validation = seconds_per_epoch(job, fresh(rehearsal))
-    splits, views = ready.found.dataset.splits, at.recipe.augment.test_views
-    scored = (len(splits["val"]) + len(splits.get("test", ()))) / len(splits["val"])
-    closing = validation * (scored * views_in(views) + 1)
+    views = at.recipe.augment.test_views
+    closing = closing_seconds(validation, ready.found.dataset.splits, views)
     epochs = affordable_epochs(minutes, time.perf_counter() - began, epoch, closing)
     why = f"{minutes:g} minutes at {epoch:.1f} s an epoch and {closing:.0f} s to score"
     at.decide("budget.epochs", epochs, why)
@@ -144,19 +158,11 @@ def _fit_time(at: Decisions, ready: Ready, began: float) -> Generator[Record, No
 def rate_for(ready: Ready) -> Generator[Record, None, RateTest]:
     """Measure which learning rate suits; `ready` has the usual one."""
     recipe, job = ready.recipe, job_of(ready, lambda _: "", lambda: False)
-    usual, warmup = recipe.optim.lr, recipe.schedule.warmup
+    usual = recipe.optim.lr
     assert isinstance(usual, float)
-    assert warmup != "auto"
 
-    def shorter(steps: int) -> Callable[[int], float]:
-        return make_schedule(
-            recipe.schedule.name,
-            total=steps,
-            per_epoch=steps / job.epochs,
-            warmup=warmup,
-            gamma=recipe.schedule.gamma,
-            step_epochs=recipe.schedule.step_epochs,
-        )
+    def shorter(steps: int) -> Schedule:
+        return schedule_of(recipe, steps, steps / job.epochs)
 
     def seeded(repeat: int) -> State:
         return fresh(replace(ready, recipe=replace(recipe, seed=recipe.seed + repeat)))

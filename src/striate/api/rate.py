@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from striate.api.preparing import prepare, rate_for, settings
+from striate.api.preparing import prepare, rate_for, settings, source_of
 from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
 from striate.training.log import drained
@@ -29,7 +29,7 @@ def stream_rate(
     """`find_rate` as records; returns what it found."""
     wanted = settings(data, recipe, {**knobs, "optim.lr": "auto"})
     check_used(wanted)
-    source = wanted.data.source if data is None or isinstance(data, str | Path) else data
+    source = source_of(data, wanted)
     ready, _ = yield from prepare(wanted, source, time.perf_counter())
     yield Note("info", f"usual for {ready.recipe.optim.rule}: {ready.recipe.optim.lr:g}")
     return (yield from rate_for(ready))

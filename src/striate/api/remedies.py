@@ -68,7 +68,7 @@ def try_remedies(
     if data is None and recipe.data.source == IN_MEMORY:
         raise RunError(
             f"{directory.path} was trained on Python objects, which a run cannot keep",
-            "Try it in Python: striate.try_remedies(run, data=...).",
+            "In Python: striate.api.remedies.try_remedies(run, data=...).",
         )
     wanted = remedies_of(diagnose(directory).findings, top)
     if not wanted:

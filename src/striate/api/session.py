@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from striate.api.keeping import EXCLUDED, write_scores, write_setup
 from striate.api.preparing import (
     IN_MEMORY,
@@ -22,19 +20,20 @@ from striate.api.preparing import (
     prepare_together,
     settings,
     short_name,
+    source_of,
 )
 from striate.core import recipe_io
-from striate.core.errors import DataError, RecipeError, RunError
+from striate.core.errors import RecipeError, RunError
 from striate.core.files import write_json
 from striate.core.group import Group, join
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
 from striate.core.runtime import describe
-from striate.data.loader import SubStore
+from striate.data.loader import SubStore, spread
 from striate.data.sources import lasting
 from striate.doctor.diagnosis import Diagnosis
-from striate.doctor.live import Watch, watched_by
+from striate.doctor.live import Watch
 from striate.models.fit import parameter_count
 from striate.training import checkpoints
 from striate.training.evaluate import Evaluation, evaluate
@@ -81,9 +80,7 @@ def stream(
             f"data.folds: {wanted.data.folds} folds are several trainings",
             "Name one (data.fold), or use striate.cross_validate or `striate train --folds`.",
         )
-    source = wanted.data.source if data is None or isinstance(data, str | Path) else data
-    if data is None and wanted.data.source == IN_MEMORY:
-        raise DataError("this recipe was used on Python objects", "Give the data to train on.")
+    source = source_of(data, wanted)
     group = join()
     name = short_name(wanted.data.source)
     folder = Path(group.decided(lambda: str(reserve_run(run, name))))
@@ -255,7 +252,7 @@ def _train_and_score(
         class_images=tuple(ready.found.dataset.counts("train")),
     )
     watch = Watch(recipe_io.flat(ready.recipe), directory.records())
-    reason = yield from watched_by(watch, training_loop(job, state))
+    reason = yield from seen_by(watch.see, training_loop(job, state))
     if reason == "interrupted":
         return
     yield from _judged(directory, group, watch.diagnosis())
@@ -297,7 +294,7 @@ def _evaluate(state: State, ready: Ready, name: str) -> Evaluation:
     recipe, dataset, store = ready.recipe, ready.found.dataset, ready.found.stores[name]
     split, views = dataset.splits[name], recipe.augment.test_views
     if name == "train":
-        ids = np.unique(np.linspace(0, len(split) - 1, _TRAIN_SAMPLE).astype(np.int64))
+        ids = spread(len(split), _TRAIN_SAMPLE)
         split, store, views = split.take(ids), SubStore(store, ids), "single"
     size = recipe.data.image_size
     assert size != "auto"

@@ -46,7 +46,7 @@ def preflight(argv: Sequence[str]) -> int:
             found.append(record)
             if not flags.json:
                 print_findings([record])
-        elif isinstance(record, Note) and record.level != "trying" and not flags.json:
+        elif isinstance(record, Note) and not flags.json:
             print(("warning: " if record.level == "warning" else "") + record.text, flush=True)
     failed = [f.rule for f in found if f.verdict == "fail"]
     if flags.json:

@@ -273,6 +273,11 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, -(-count // batch_size))
 
 
+def spread(total: int, count: int) -> Ids:
+    """Positions of at most `count` of `total` images, evenly from the first to the last."""
+    return np.unique(np.linspace(0, total - 1, count).astype(np.int64))
+
+
 def even(order: Ids, batch_size: int) -> list[Ids]:
     """Cut an order into batches of nearly one size."""
     return np.array_split(order, steps_per_epoch(len(order), batch_size))

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from striate.core.findings import Finding
 from striate.core.records import Epoch, Failed, Record, Saved
 from striate.doctor.diagnosis import Diagnosis, diagnose
 from striate.doctor.history import Book
 
-T = TypeVar("T")
 _SURE = 0.75
 """A live finding must be surer than one at the end: the training may still recover."""
 
 
 class Watch:
-    """Reads along; `past` are the records of a run that is resumed."""
+    """Reads along (`seen_by(watch.see, …)`); `past` are the records of a run that is resumed."""
 
     def __init__(self, knobs: Mapping[str, Any], past: Iterable[Record] = ()) -> None:
         self._book, self._said, self._new = Book(knobs), set[str](), False
@@ -43,16 +41,3 @@ class Watch:
 
     def diagnosis(self) -> Diagnosis:
         return diagnose(self._book.history())
-
-
-def watched_by(watch: Watch, records: Generator[Record, None, T]) -> Generator[Record, None, T]:
-    """Pass records on, and findings right after the record that made them fire."""
-    with contextlib.closing(records):
-        while True:
-            try:
-                record = next(records)
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            yield record
-            yield from watch.see(record)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from striate.core.recipe import Recipe
 from striate.core.runtime import Runtime
-from striate.data.augment import centre
 from striate.data.decode import Pixels
+from striate.data.loader import spread
 from striate.tasks.task import Task
 from striate.training.loop import Job, endless, seeded, update
-from striate.training.materials import Materials
+from striate.training.materials import Materials, pictures
 from striate.training.state import State
+from striate.training.timing import only
 
 SPARE_SECONDS = 60.0
 """How long one trial may train: large networks on a slow machine are then left undetermined."""
@@ -59,17 +60,11 @@ class Bench:
     def images(self, split: str, count: int, *, balanced: bool = False) -> Sample:
         """(images without augmentation, targets) of so many from all over a split."""
         targets = self.found.dataset.splits[split].targets
-        ids = (
-            one_of_each(targets, count)
-            if balanced and targets.ndim == 1
-            else np.unique(np.linspace(0, len(targets) - 1, count).astype(np.int64))
-        )
+        several = balanced and targets.ndim == 1
+        ids = one_of_each(targets, count) if several else spread(len(targets), count)
         size = self.recipe.data.image_size
         assert size != "auto"
-        store = self.found.stores[split]
-        parts = np.array_split(ids, -(-len(ids) // 256))
-        images = np.concatenate([centre(store.load(part), size) for part in parts])
-        return images, targets[ids]
+        return pictures(self.found.stores[split], ids, size), targets[ids]
 
     def forward(self, net: nn.Module, images: Pixels) -> Tensor:
         """Logits, with gradients."""
@@ -160,8 +155,4 @@ def recipe_steps(bench: Bench, state: State, count: int) -> Iterator[tuple[float
 def rehearsal(job: Job) -> Job:
     """A job whose batches all have the ids of its first one; for trying loaders."""
     first = job.plan(0, None)[0]
-    return replace(job, plan=partial(_only, first))
-
-
-def _only(ids: Any, *_: object) -> list[Any]:
-    return [ids]
+    return replace(job, plan=partial(only, first))

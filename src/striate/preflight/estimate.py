@@ -8,7 +8,7 @@ import sys
 from striate.core.findings import Finding
 from striate.models.fit import bytes_per_image
 from striate.preflight.bench import Bench
-from striate.training.timing import seconds_per_epoch, views_in
+from striate.training.timing import closing_seconds, seconds_per_epoch
 
 
 def estimate(bench: Bench) -> Finding:
@@ -19,8 +19,7 @@ def estimate(bench: Bench) -> Finding:
     assert epochs != "auto" and size != "auto" and channels != "auto"  # noqa: PT018
     assert batch != "auto"
     epoch, validation = seconds_per_epoch(bench.job, bench.fresh())
-    scored = (len(splits["val"]) + len(splits.get("test", ()))) / len(splits["val"])
-    closing = validation * (scored * views_in(recipe.augment.test_views) + 1)
+    closing = closing_seconds(validation, splits, recipe.augment.test_views)
     seconds = epochs * epoch + closing
     parameters = sum(p.numel() for p in bench.fresh().net.parameters())
     at_once = micro if isinstance(micro, int) and micro else batch

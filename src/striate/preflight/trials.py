@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from striate.core.errors import TrainingError
 from striate.core.findings import Finding
+from striate.data.loader import ArrayStore
 from striate.optim.rules import UPDATE_RULES, default_rate, make_optimiser
 from striate.preflight.bench import (
     SPARE_SECONDS,
@@ -21,7 +19,8 @@ from striate.preflight.bench import (
     recipe_steps,
     without_regularisation,
 )
-from striate.training.evaluate import forward
+from striate.training.evaluate import outputs
+from striate.training.probe import chance_of
 from striate.training.state import State
 
 STEPS, FEW, BY_HEART = 20, 20, 200
@@ -165,7 +164,7 @@ def learns_labels(bench: Bench) -> list[Finding]:
         np.rint(bench.found.statistics.mean).astype(np.uint8), unseen.shape
     ).copy()
     blind = _score(bench, states[0], (blank, truths))
-    chance = _chance(truths)
+    chance = chance_of(truths)
     error = math.sqrt(max(chance * (1 - chance), 0.01) / len(truths))
     true, fake = found
     evidence = {"true": true, "shuffled": fake, "blank": blind, "chance": chance, "error": error}
@@ -218,14 +217,7 @@ def _blank(
 
 
 def _score(bench: Bench, state: State, sample: Sample) -> float:
-    (images, targets), net = sample, state.net.eval()
-    starts = range(0, len(images), 256)
-    with torch.inference_mode():
-        logits = np.concatenate([forward(net, images[i : i + 256], bench.runtime) for i in starts])
+    images, targets = sample
+    store, size = ArrayStore(images), images.shape[1]
+    logits, _ = outputs(state.net, store, size=size, runtime=bench.runtime)
     return bench.task.scores(logits, targets)[bench.task.main_score]
-
-
-def _chance(targets: NDArray[Any]) -> float:
-    if targets.ndim == 2:
-        return float(targets.mean(axis=0).mean())
-    return float(np.bincount(targets).max() / len(targets))

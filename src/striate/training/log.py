@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -60,10 +60,11 @@ class Log:
 
 
 def seen_by(
-    see: Callable[[Record], None], records: Generator[Record, None, T]
+    see: Callable[[Record], Iterable[Record] | None], records: Generator[Record, None, T]
 ) -> Generator[Record, None, T]:
     """Pass records on, each given to `see` first: with `log.write`, whoever has a record finds it
-    in the log. Returns what `records` returns; closing this closes `records`.
+    in the log. Records that `see` answers with follow. Returns what `records` returns; closing this
+    closes `records`.
     """
     with contextlib.closing(records):
         while True:
@@ -72,8 +73,9 @@ def seen_by(
             except StopIteration as end:
                 value: T = end.value
                 return value
-            see(record)
+            more = see(record)
             yield record
+            yield from more or ()
 
 
 def drained(steps: Generator[Any, None, T]) -> T:

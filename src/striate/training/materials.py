@@ -23,7 +23,7 @@ from striate.data.check.copies import accepted, copies_across, copy_findings, sp
 from striate.data.check.exclude import read_excluded
 from striate.data.check.survey import Survey, fingerprint, sample_headers
 from striate.data.dataset import Dataset, open_dataset
-from striate.data.decode import Unified
+from striate.data.decode import Pixels, Unified
 from striate.data.loader import (
     BY_LOSS,
     UNIFORM_EPOCHS,
@@ -33,6 +33,7 @@ from striate.data.loader import (
     epoch_plan,
     loaded,
     sampled_plan,
+    spread,
     steps_per_epoch,
 )
 from striate.data.prepare import Statistics, measure, patch_covariance, shift_and_scale
@@ -48,7 +49,7 @@ from striate.models.initialise import initialise, whiten_first
 from striate.models.network import Network
 from striate.optim.regularise import MovingAverage, add_l1_gradient, limit_norms
 from striate.optim.rules import find_rule, make_optimiser
-from striate.optim.schedules import make_schedule
+from striate.optim.schedules import Schedule, make_schedule
 from striate.tasks.classify import make_task
 from striate.tasks.task import Task
 from striate.training.evaluate import Logits, outputs
@@ -198,7 +199,7 @@ def keep(dataset: Dataset, kept: dict[str, Ids]) -> Dataset:
 
 def _measure(at: Decisions, store: Store) -> Statistics:
     """Statistics of the training images, streaming, from a sample of at most 10,000 (D1)."""
-    sample = np.unique(np.linspace(0, len(store) - 1, _STATISTICS_IMAGES).astype(np.int64))
+    sample = spread(len(store), _STATISTICS_IMAGES)
     plan = np.array_split(sample, max(1, len(sample) // 500))
     size = at.recipe.data.image_size
     assert size != "auto"
@@ -254,14 +255,19 @@ def _ask_probe(at: Decisions, found: Materials) -> tuple[bool, str]:
 
     def some(name: str, count: int) -> tuple[Any, Any]:
         store, split = found.stores[name], dataset.splits[name]
-        ids = np.unique(np.linspace(0, len(store) - 1, count).astype(np.int64))
-        images = np.concatenate(list(loaded(store, np.array_split(ids, -(-len(ids) // 500)), 2)))
-        return centre(images, size), split.targets[ids]
+        ids = spread(len(store), count)
+        return pictures(store, ids, size), split.targets[ids]
 
     verdict = flip_probe(
         some("train", 3000), some("val", 1000), task, len(dataset.classes), at.recipe.seed
     )
     return verdict.flip, verdict.why
+
+
+def pictures(store: Store, ids: Ids, size: int) -> Pixels:
+    """These images without augmentation, cut to the input size."""
+    plan = np.array_split(ids, -(-len(ids) // 500))
+    return centre(np.concatenate(list(loaded(store, plan, 2))), size)
 
 
 def task_of(recipe: Recipe, *, multi_label: bool) -> Task:
@@ -348,10 +354,10 @@ def make_job(
     """The plain functions and values that the loop works with."""
     train, val = found.dataset.splits["train"], found.dataset.splits["val"]
     epochs, batch, lr = recipe.budget.epochs, recipe.optim.batch_size, recipe.optim.lr
-    size, warmup = recipe.data.image_size, recipe.schedule.warmup
+    size = recipe.data.image_size
     micro = recipe.device.micro_batch
     assert epochs != "auto" and batch != "auto" and isinstance(lr, float)  # noqa: PT018
-    assert size != "auto" and warmup != "auto"  # noqa: PT018
+    assert size != "auto"
     task = task_of(recipe, multi_label=found.dataset.multi_label)
     per_epoch = steps_per_epoch(len(train), batch)
     threads = threads_of(recipe)
@@ -370,14 +376,7 @@ def make_job(
         steps_per_epoch=per_epoch,
         augment=Pipeline(recipe.seed, strengths, about_of(size, found.statistics)),
         task=task,
-        rate=make_schedule(
-            recipe.schedule.name,
-            total=epochs * per_epoch,
-            per_epoch=per_epoch,
-            warmup=warmup,
-            gamma=recipe.schedule.gamma,
-            step_epochs=recipe.schedule.step_epochs,
-        ),
+        rate=schedule_of(recipe, epochs * per_epoch, per_epoch),
         lr=lr,
         seed=recipe.seed,
         runtime=runtime,
@@ -413,6 +412,20 @@ def _probe(recipe: Recipe, found: Materials, task: Task, runtime: Runtime) -> Pr
         last_ids=last_ids,
         every=every,
         class_images=np.array(found.dataset.counts("train"), dtype=np.int64),
+    )
+
+
+def schedule_of(recipe: Recipe, total: int, per_epoch: float) -> Schedule:
+    """The recipe's schedule over so many steps."""
+    schedule = recipe.schedule
+    assert schedule.warmup != "auto"
+    return make_schedule(
+        schedule.name,
+        total=total,
+        per_epoch=per_epoch,
+        warmup=schedule.warmup,
+        gamma=schedule.gamma,
+        step_epochs=schedule.step_epochs,
     )
 
 

@@ -63,7 +63,7 @@ def _verdict(
     upright: NDArray[np.float32], mirrored: NDArray[np.float32], truth: NDArray[Any], task: Task
 ) -> FlipVerdict:
     score, turned = (task.scores(x, truth)[task.main_score] for x in (upright, mirrored))
-    chance = _chance(truth)
+    chance = chance_of(truth)
     skill, noise = score - chance, 2 * (score * (1 - score) / len(truth)) ** 0.5
     measured = f"a probe scores {score:.0%} upright, {turned:.0%} mirrored, chance {chance:.0%}"
     if skill <= max(noise, 0.05):
@@ -136,7 +136,7 @@ def _outputs(net: nn.Module, images: Pixels) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def _chance(targets: NDArray[Any]) -> float:
+def chance_of(targets: NDArray[Any]) -> float:
     """Accuracy of always naming the commonest class; mean prevalence for several labels."""
     if targets.ndim == 2:
         return float(targets.mean(axis=0).mean())

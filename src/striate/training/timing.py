@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Mapping, Sized
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -47,7 +48,7 @@ def enough_threads(job: Job, scratch: State) -> tuple[int, str]:
     losses = None if scratch.losses is None else scratch.losses[0].numpy()
     whole, count = job.plan(0, losses)[0], 8
     while True:
-        probe = replace(job, plan=partial(_only, whole[:count]))
+        probe = replace(job, plan=partial(only, whole[:count]))
         started = time.perf_counter()
         batch = next(probe.batches(0, 0))
         loading = (time.perf_counter() - started) / len(batch.ids)
@@ -64,8 +65,14 @@ def enough_threads(job: Job, scratch: State) -> tuple[int, str]:
     return threads, f"loader {speed} the network: {enough}"
 
 
-def _only(ids: Ids, *_: object) -> list[Ids]:
+def only(ids: Ids, *_: object) -> list[Ids]:
     return [ids]
+
+
+def closing_seconds(validation: float, splits: Mapping[str, Sized], views: str) -> float:
+    """Scoring at the end: validation and test in all their test views, and a training sample."""
+    scored = (len(splits["val"]) + len(splits.get("test", ()))) / len(splits["val"])
+    return validation * (scored * views_in(views) + 1)
 
 
 def views_in(kind: str) -> int:

@@ -31,6 +31,7 @@ from striate.data.decode import (
     wrong_ending,
 )
 from striate.data.images import ArrayImages, Examined, Images, Indices, TorchImages
+from striate.data.loader import spread
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -135,7 +136,7 @@ def sample_headers(
     images: Images, max_megapixels: float, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sides (K, 2) and channels (K,) of up to `count` evenly spaced readable images."""
-    places = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64))
+    places = spread(len(images), min(count, len(images)))
     if isinstance(images, ArrayImages):
         places = places[:1]
 
@@ -196,7 +197,7 @@ def threads_for(images: Images) -> int:
     for images that are read so quickly that threads would only wait for the interpreter lock."""
     if isinstance(images, TorchImages | ArrayImages):
         return 1
-    places = np.unique(np.linspace(0, len(images) - 1, _PILOTS).astype(np.int64)).tolist()
+    places = spread(len(images), _PILOTS).tolist()
     times = []
     for index in places if len(images) else []:
         began = time.perf_counter()
