@@ -2,6 +2,8 @@
 
     python benchmarks/doctor/judge.py             tables for both halves, confusion.csv
     python benchmarks/doctor/judge.py list        each case that is judged wrongly
+    python benchmarks/doctor/judge.py tables      the same trainings as a table of losses,
+                                                  accuracies and rates by epoch: anybody's curves
 
 Thresholds were chosen on one half of the (data set, network) pairs; the other half is reported.
 The fault of a case is found if one of its rules is among the findings. Cases whose fault did not
@@ -25,6 +27,7 @@ from make import rows
 from striate.core.records import KINDS, Finished, Record, Step, from_json
 from striate.doctor.diagnosis import Diagnosis, diagnose
 from striate.doctor.history import History, of_records
+from striate.doctor.table import of_rows
 
 HERE = Path(__file__).parent
 HURTS = 0.03
@@ -56,16 +59,34 @@ class Judged:
 
 
 def main(arguments: list[str]) -> int:
-    found = judged()
+    found = judged(as_table if "tables" in arguments else as_run)
     for half in ("chosen on", "reported"):
         show(half, [j for j in found if j.half == half and j.counts])
-    matrix([j for j in found if j.counts])
-    if arguments == ["list"]:
+    if "tables" not in arguments:
+        matrix([j for j in found if j.counts])
+    if "list" in arguments:
         listing(found)
     return 0
 
 
-def judged() -> list[Judged]:
+def as_run(row: dict[str, Any]) -> History:
+    """All that a run of ours tells."""
+    return of_records(records_of(row), row["knobs"])
+
+
+def as_table(row: dict[str, Any]) -> History | None:
+    """What anybody's training tells; None without an epoch. Ours measures the accuracy on training
+    images in some epochs only."""
+    run = as_run(row)
+    if not len(run.epochs):
+        return None
+    e = run.epochs
+    columns = {"epoch": e.epoch, "train_loss": e.train_loss, "val_loss": e.val_loss,
+               "train_acc": e.train_score, "val_acc": e.val_score, "lr": e.lr}  # fmt: skip
+    return of_rows(columns)
+
+
+def judged(read: Callable[[dict[str, Any]], History | None] = as_run) -> list[Judged]:
     cases = {c.name: c for c in (*sick(), *healthy())}
     kept = {row["name"]: row for row in rows() if row["name"] in cases}
     usual = {
@@ -75,7 +96,9 @@ def judged() -> list[Judged]:
     }
     found = []
     for name, row in kept.items():
-        case, history = cases[name], of_records(records_of(row), row["knobs"])
+        case, history = cases[name], read(row)
+        if history is None:
+            continue
         healthy_score = usual.get((case.data, case.net), 1.0)
         found.append(Judged(case, row["score"], healthy_score, history, diagnose(history)))
     return found

@@ -28,7 +28,7 @@ def bench_of(data="digits", **knobs):
     source = data if not isinstance(data, str) else wanted.data.source
     ready, at = drained(prepare(wanted, source, time.perf_counter()))
     job = job_of(ready, lambda _: "", lambda: False)
-    return Bench(ready.recipe, ready.found, job, lambda: fresh(ready), at.made)
+    return Bench(ready.recipe, ready.found, job, lambda: fresh(ready), at.made, 0.0)
 
 
 def check(rule, data="digits", **knobs):

@@ -38,9 +38,11 @@ def stream_preflight(
     if wanted.data.folds and not wanted.data.fold:
         raise RecipeError("data.folds: several trainings", "Name one fold: --data.fold 1.")
     source = source_of(data, wanted)
-    ready, at = yield from prepare(wanted, source, time.perf_counter())
+    began = time.perf_counter()
+    ready, at = yield from prepare(wanted, source, began)
+    prepared = time.perf_counter() - began
     job = job_of(ready, lambda _: "", lambda: False)
-    bench = Bench(ready.recipe, ready.found, job, lambda: fresh(ready), at.made)
+    bench = Bench(ready.recipe, ready.found, job, lambda: fresh(ready), at.made, prepared)
     for check in CHECKS.values():
         found = check(bench)
         yield from found if isinstance(found, list) else [found]

@@ -8,7 +8,7 @@ import numpy as np
 
 from striate.doctor.history import History
 from striate.doctor.reading import relative
-from striate.doctor.saying import Answer, Lacking, flag, found, picture, sure
+from striate.doctor.saying import Answer, Lacking, flag, found, picture, sure, usual_rate
 
 
 def batch_too_small(h: History) -> Answer:
@@ -34,9 +34,18 @@ def batch_too_small(h: History) -> Answer:
             "images_a_step": h.plan.batch_size,
             "curves": {"training loss": picture(h.steps.loss)},
         },
-        remedies=[flag("optim.batch_size", 32)],
+        remedies=[_larger(h), "layer or group norm instead of batch norm"],
         source="L12, O2; Wu and He 2018",
     )
+
+
+def _larger(h: History) -> str:
+    """32 images a step, at the rate and in the steps that suit them: small batches take many."""
+    assert h.plan is not None
+    more = math.ceil(math.sqrt(32 / h.plan.batch_size))
+    changes = [flag("optim.batch_size", 32), flag("budget.epochs", h.planned * more)]
+    rate = usual_rate(h, 32)
+    return " ".join(changes if rate is None else [*changes, flag("optim.lr", rate)])
 
 
 def batch_too_large(h: History) -> Answer:

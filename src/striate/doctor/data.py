@@ -106,12 +106,19 @@ def unlike_splits(h: History) -> Answer:
     return found(
         "unlike_splits",
         text,
-        sure(gap, 0.1, 0.4),
+        min(sure(gap, 0.1, 0.4), _could_be_by_heart(h)),
         evidence=evidence,
         remedies=remedies,
         source="D3, T5",
         anew=True,
     )
+
+
+def _could_be_by_heart(h: History) -> float:
+    """The most that can be said: how many images there are may not be known, and few are known by
+    heart in a few epochs."""
+    by_heart = h.plan is None and bool(h.epochs.train_loss[-1] < 0.1 * h.chance)
+    return 0.55 if by_heart else 1.0
 
 
 def _still_apart(h: History) -> bool:

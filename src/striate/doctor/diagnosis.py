@@ -35,7 +35,10 @@ EXPLAINED_BY: dict[str, set[str]] = {
         "class_imbalance",
         "dead_units",
         "learning_rate_too_high",
+        "too_few_epochs",
+        "batch_too_large",
     },
+    "unlike_splits": {"class_imbalance"},
     "bad_split": {"label_noise"},
     "overfitting": {"unlike_splits"},
 }

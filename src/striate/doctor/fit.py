@@ -9,6 +9,7 @@ import numpy as np
 from striate.doctor.history import Curve, History
 from striate.doctor.reading import (
     LITTLE,
+    decayed,
     falls_steadily,
     finite_epochs,
     gradient_spike,
@@ -171,6 +172,8 @@ def underfitting(h: History) -> Answer:
     if not math.isnan(change) and change < LITTLE:
         return None
     high = min(high, sure(_flatness(h), 0.0, 0.4))
+    if decayed(h):  # flat because of that
+        high = min(high, 0.55)
     text = (
         f"training loss {train:.3g} is {of_chance(now)} and no longer falls, "
         f"and validation ({val:.3g}) is no worse"

@@ -98,12 +98,22 @@ class History:
 
     @property
     def chance(self) -> float:
-        """Loss of a network that knows nothing: by the classes, else the largest early loss."""
+        """Loss of a network that knows nothing: by the classes, else as the curves tell."""
         if self.plan and self.plan.loss in LOSSES and self.classes > 1:
             return chance_loss(self.plan.loss, self.classes)
-        early = self.steps.loss[:3] if len(self.steps) else self.epochs.train_loss[:1]
+        early = self.steps.loss[:3]
         known = early[np.isfinite(early)]
-        return float(known.mean()) if len(known) else math.nan
+        return float(known.mean()) if len(known) else first_loss(self.epochs)
+
+    @property
+    def learnt_nothing(self) -> bool:
+        """Whether the validation score ended where it began, at a loss that fits guessing."""
+        score, loss = self.epochs.val_score, self.epochs.train_loss
+        score, loss = score[np.isfinite(score)], loss[np.isfinite(loss)]
+        if len(score) < _SEEN or len(loss) < _SEEN or not score.max() < 1.7 * score.min() + 0.02:
+            return False
+        guessing = math.log(1 / max(float(score.mean()), 1e-3))
+        return bool(max(0.9 * guessing, 0.9 * loss[1]) < loss[-1] < 1.5 * guessing)
 
     @property
     def planned(self) -> int:
@@ -128,6 +138,20 @@ class History:
         known = np.concatenate([self.steps.lr, self.epochs.lr])
         known = known[np.isfinite(known)]
         return float(known.max()) if len(known) else math.nan
+
+
+def first_loss(epochs: Epochs) -> float:
+    """What the loss was before the first step, from its means over epochs; NaN if there are none.
+
+    The first mean is already that of a network that learns. The losses that follow tell how fast:
+    they are continued backwards as an exponential (by half an epoch, from the first one's middle).
+    """
+    known = epochs.train_loss[np.isfinite(epochs.train_loss)]
+    if len(known) < _SEEN or known[1] >= known[0]:
+        return float(known[0]) if len(known) else math.nan
+    fall, next_fall = known[0] - known[1], known[1] - known[2]
+    ratio = float(np.clip(fall / next_fall, 1, _STEEPEST)) if next_fall > 0 else _STEEPEST
+    return float(known[0] + fall * ratio / (1 + math.sqrt(ratio)))
 
 
 class Book:
@@ -210,6 +234,8 @@ class Book:
 
 
 _MOST_STEPS = 20_000
+_SEEN, _STEEPEST = 3, 4.0
+"""Epochs that tell something of a curve's shape; a loss falls to at least a fourth in an epoch."""
 
 
 def of_records(records: Iterable[Record], knobs: Mapping[str, Any] | None = None) -> History:

@@ -129,15 +129,18 @@ def vanishing_gradient(h: History) -> Answer:
     )
 
 
+def _unbent(h: History, *bent: str) -> list[str]:
+    """ReLU for those activations of a network on one line, started to suit."""
+    name = better = str(h.knob("model.name", ""))
+    for kind in bent:
+        better = better.replace(kind, "relu")
+    return [f"--model '{better}' {started_by(h, 'he')}"] if better != name else []
+
+
 def _against_vanishing(h: History) -> list[str]:
     """ReLU for sigmoid, norm layers, an initialisation that keeps the size."""
-    name = str(h.knob("model.name", ""))
-    remedies = []
-    if "sigmoid" in name or "tanh" in name:
-        better = name.replace("sigmoid", "relu").replace("tanh", "relu")
-        remedies.append(f"--model '{better}'")
     return [
-        *remedies,
+        *_unbent(h, "sigmoid", "tanh"),
         started_by(h, "he"),
         "norm layers or residual paths: --model resnet18",
     ]
@@ -192,7 +195,7 @@ def saturated_units(h: History) -> Answer:
         text,
         sure(shares[worst], 0.4, 0.8),
         evidence={"saturated": shares},
-        remedies=[started_by(h, "xavier"), slower(h, 10)],
+        remedies=[*_unbent(h, "sigmoid"), started_by(h, "xavier"), slower(h, 10)],
         source="L10, L14, T2; Glorot and Bengio 2010",
         anew=True,
     )

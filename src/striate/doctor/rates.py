@@ -9,7 +9,7 @@ import numpy as np
 from striate.doctor.history import Column, History
 from striate.doctor.reading import (
     LITTLE,
-    falls_steadily,
+    crawls,
     finite_epochs,
     gradient_spike,
     grew_before_the_end,
@@ -48,7 +48,7 @@ def learning_rate_too_high(h: History) -> Answer:
     losses = h.steps.loss if len(h.steps) else h.epochs.train_loss
     if not len(losses):
         return Lacking("training losses")
-    signs = [sign(h, losses) for sign in (_exploded, _jumped, _spiked, _churned, _bounced)]
+    signs = [sign(h, losses) for sign in _SIGNS]
     seen = [s for s in signs if s is not None]
     if not seen:
         return None
@@ -86,8 +86,13 @@ def _exploded(h: History, losses: Column) -> _Sign:
 def _jumped(h: History, losses: Column) -> _Sign:
     now, peak = relative(h), float(np.max(losses[np.isfinite(losses)], initial=0.0))
     jump = peak / h.chance
-    early = losses[: max(2, len(losses) // 20)]
-    if not now > 0.3 or jump < 3 or peak <= early[np.isfinite(early)].max(initial=0.0):
+    early = losses[: max(2, len(losses) // 20)] if len(h.steps) else losses[:1]
+    if (
+        restrained(h)
+        or not now > 0.3
+        or jump < 3
+        or peak <= early[np.isfinite(early)].max(initial=0.0)
+    ):
         return None
     text = (
         f"the training loss jumped to {peak:.3g}, {jump:.3g} times that of knowing nothing "
@@ -124,9 +129,44 @@ def _bounced(h: History, losses: Column) -> _Sign:
     swing, now = swings(h.epochs.val_loss), relative(h)
     if not len(h.steps):  # means over epochs hide a bounce within one
         swing = max(swing, swings(losses))
-    if not now > 0.1:
+    ends = h.epochs.val_loss[np.isfinite(h.epochs.val_loss)][-1:]
+    settled = len(ends) and ends[0] < min(0.3 * h.chance, 1.02 * np.nanmin(h.epochs.val_loss))
+    if not now > 0.1 or settled:
         return None
     return f"the loss swings by {swing:.0%} from epoch to epoch", sure(swing, 0.3, 0.8)
+
+
+def _rose(h: History, losses: Column) -> _Sign:
+    """From means over epochs: what was learnt before is lost."""
+    known = losses[np.isfinite(losses)]
+    if len(h.steps) or len(known) < _TOO_LITTLE:
+        return None
+    lowest = np.minimum.accumulate(known)
+    rise = float(np.max(known - lowest)) / h.chance
+    if rise < 0.04 or not (known[-1] > 1.02 * known.min() or relative(h) > 0.4):
+        return None  # it recovered
+    worst = int(np.argmax(known - lowest))
+    text = f"the training loss rose from {lowest[worst]:.3g} to {known[worst]:.3g}"
+    return f"{text} and is {known[-1]:.3g} now", sure(rise, 0.04, 0.15)
+
+
+def _started_above(h: History, losses: Column) -> _Sign:
+    """From means over epochs: worse than knowing nothing at first, and nothing is learnt."""
+    if len(h.steps) or not h.learnt_nothing or crawls(h):
+        return None
+    later = float(np.nanmedian(losses[1:]))
+    above = float(losses[0] / later) - 1
+    text = (
+        f"the mean training loss of the first epoch is {losses[0]:.3g}, then it stays at that of "
+        f"guessing ({later:.3g}): nothing was learnt"
+    )
+    fast = sure(math.log10(h.rate()), -0.4, 1.0) if h.rate() > 0 else 0.0
+    if fast > max(0.5, sure(above, 0.03, 0.2)):
+        text = f"nothing was learnt at a rate of {h.rate():g}"
+    return text, max(sure(above, 0.03, 0.2), fast)
+
+
+_SIGNS = (_exploded, _jumped, _spiked, _churned, _bounced, _rose, _started_above)
 
 
 def swings(values: Column) -> float:
@@ -149,43 +189,54 @@ def learning_rate_too_low(h: History) -> Answer:
     Confounders: too few epochs (then the updates are of a usual size), gradients that vanish (then
     only some layers stand still), too strong regularisation (then the loss does not fall at all).
     """
-    source = "O6, T5; Karpathy, CS231n notes: updates of about 1e-3 of the weights"
     now, change = relative(h), turnover(h)
     if math.isnan(now):
         return Lacking("training losses")
-    done = finite_epochs(h)
-    evidence = {
-        "loss_now": now * h.chance,
-        "loss_of_chance": h.chance,
-        "change_of_weights_a_step": change,
-        "curves": {"training loss": picture(h.epochs.train_loss)},
-    }
-    remedies = [faster(h, 100 if change < LITTLE / 30 else 10), faster(h, 3), longer(h, 3)]
-    if not math.isnan(change):
-        if change > LITTLE or now < 0.4 or len(h.steps) < 20:
-            return None
-        text = (
-            f"the training loss is still {of_chance(now)}, and a step changes "
-            f"no layer's weights by more than {change:.1g} of their size (usual: 0.001 to 0.01)"
-        )
-        return found(
-            "learning_rate_too_low",
-            text,
-            sure(-math.log10(max(change, 1e-12)), 2.5, 3.1),
-            evidence=evidence,
-            remedies=remedies,
-            source=source,
-        )
-    if done < _TOO_LITTLE:
+    updates = not math.isnan(change)
+    if not updates and finite_epochs(h) < _TOO_LITTLE:
         return Lacking("updates of the layers, or four epochs")
-    if falls_steadily(h.epochs.train_loss) and now > 0.75:
+    seen = _small_updates(h, change) if updates else _slow_curve(h)
+    if seen is None:
+        return None
+    text, confidence = seen
+    return found(
+        "learning_rate_too_low",
+        text,
+        confidence,
+        evidence={
+            "loss_now": now * h.chance,
+            "loss_of_chance": h.chance,
+            "change_of_weights_a_step": change,
+            "curves": {"training loss": picture(h.epochs.train_loss)},
+        },
+        remedies=[faster(h, 100 if change < LITTLE / 30 else 10), faster(h, 3), longer(h, 3)],
+        source="O6, T5; Karpathy, CS231n notes: updates of about 1e-3 of the weights",
+    )
+
+
+def _small_updates(h: History, change: float) -> _Sign:
+    now = relative(h)
+    if change > LITTLE or now < 0.4 or len(h.steps) < 20:
+        return None
+    text = (
+        f"the training loss is still {of_chance(now)}, and a step changes "
+        f"no layer's weights by more than {change:.1g} of their size (usual: 0.001 to 0.01)"
+    )
+    return text, sure(-math.log10(max(change, 1e-12)), 2.5, 3.1)
+
+
+def _slow_curve(h: History) -> _Sign:
+    """From means over epochs alone."""
+    now, done, rate = relative(h), finite_epochs(h), h.rate()
+    if now > 0.7 and crawls(h):
         text = (
-            f"after {done} epochs the training loss is {now:.0%} of what it was and still falls "
-            "as slowly and steadily as at first"
+            f"after {done} epochs the training loss is {now:.0%} of what it was; it falls as the "
+            "sum of the rates grows, as slowly and steadily at the end as at first"
         )
-        return found(
-            "learning_rate_too_low", text, 0.75, evidence=evidence, remedies=remedies, source=source
-        )
+        return text, sure(now, 0.7, 0.9)
+    if h.learnt_nothing and 0 < rate < 1e-3:
+        text = f"nothing was learnt in {done} epochs at a rate of {rate:.1g}"
+        return text, sure(-math.log10(rate), 3.7, 5)
     return None
 
 
@@ -209,7 +260,8 @@ def decayed_too_early(h: History) -> Answer:
         return None
     now = relative(h)
     gained = (loss[first - 1] - loss[-1]) / h.chance
-    if now < 0.35 or gained / after > 0.02:
+    fell = (loss[first - 2] - loss[first - 1]) / h.chance if first > 1 else math.inf
+    if now < 0.35 or gained / after > 0.02 or fell < 0.06:
         return None
     text = (
         f"the learning rate was cut below a tenth after epoch {first} of {len(low)}; since then "

@@ -108,6 +108,35 @@ def falls_steadily(values: Column) -> bool:
     return bool(first > 0 and last > 0.4 * first and (np.diff(known) < 0).mean() > 0.7)
 
 
+def crawls(h: History) -> bool:
+    """Whether training and validation loss fall in proportion to the sum of the learning rates: to
+    the first order a loss does so as long as the weights hardly change. Without rates, epochs."""
+    train, val, lr = h.epochs.train_loss, h.epochs.val_loss, h.epochs.lr
+    known = np.isfinite(train)
+    if known.sum() < 4 or decayed(h):
+        return False
+    rated = np.isfinite(lr[known]).all() and lr[known].sum() > 0
+    time = np.cumsum(lr[known] if rated else np.ones(known.sum()))
+    seen = [train[known]] + ([val[known]] if np.isfinite(val[known]).all() else [])
+    return all(_straight(time, losses) for losses in seen)
+
+
+def _straight(time: Column, losses: Column) -> bool:
+    if not losses.std() or np.corrcoef(time, losses)[0, 1] > -0.9:
+        return False
+    middle = int(np.searchsorted(time, time[0] + (time[-1] - time[0]) / 2))
+    middle = min(max(middle, 1), len(time) - 2)
+    first = (losses[0] - losses[middle]) / (time[middle] - time[0])
+    last = (losses[middle] - losses[-1]) / (time[-1] - time[middle])
+    return bool(last > 0.4 * first)
+
+
+def decayed(h: History) -> bool:
+    """Whether the rate was below a tenth of its peak for the last half of the epochs."""
+    lr = h.epochs.lr[np.isfinite(h.epochs.lr)]
+    return len(lr) > 2 and bool((lr[len(lr) // 2 :] < 0.1 * lr.max()).all())
+
+
 def late_fall(h: History) -> float:
     """By how much the training loss fell over the last third of the epochs, as a share of its value
     before."""

@@ -106,13 +106,14 @@ def started_by(history: History, initialiser: str) -> str:
     return f"{chosen} {flag('model.init_std', 'auto')}" if wide else chosen
 
 
-def usual_rate(history: History) -> float | None:
-    """What suits the rule, the batch size and the kind of network; None if they are not known."""
+def usual_rate(history: History, batch: int = 0) -> float | None:
+    """What suits the rule, the batch size (its own, if none is given) and the kind of network; None
+    if they are not known."""
     rule, plan = history.knob("optim.rule"), history.plan
     if rule not in UPDATE_RULES or plan is None or not plan.batch_size:
         return None
     normalised = any(m.norm_gap is not None for m in history.measured)
-    return default_rate(rule, plan.batch_size, normalised=normalised)
+    return default_rate(rule, batch or plan.batch_size, normalised=normalised)
 
 
 def of_chance(share: float) -> str:

@@ -102,7 +102,9 @@ def of_rows(rows: Any, where: str = "the table") -> History:
     gaps = np.diff(epoch)
     if len(gaps) and gaps.max() > 1.5 * gaps.min():
         faults.append("epochs are missing")
-    return History(Epochs(epoch, **columns), Steps(none, none, none, none), faults=tuple(faults))
+    faults.append("taken as a complete training")
+    steps = Steps(none, none, none, none)
+    return History(Epochs(epoch, **columns), steps, finished=True, faults=tuple(faults))
 
 
 def _as_rows(rows: Any, where: str) -> list[Mapping[str, Any]]:

@@ -36,7 +36,7 @@ Sample = tuple[Pixels, NDArray[Any]]
 class Bench:
     """`fresh()` makes the network, optimiser and all, at step 0, the same each time.
 
-    `decided`: knob → what "auto" became, and why.
+    `decided`: knob → what "auto" became, and why. `prepared`: seconds that preparing the data took.
     """
 
     recipe: Recipe
@@ -44,6 +44,7 @@ class Bench:
     job: Job
     fresh: Callable[[], State]
     decided: dict[str, dict[str, Any]]
+    prepared: float
 
     @property
     def task(self) -> Task:
