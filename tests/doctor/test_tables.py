@@ -54,6 +54,72 @@ def test_a_bad_split_without_evaluation_mode_stays_undetermined():
     assert found.verdict == "undetermined"
 
 
+ONE_CYCLE = np.interp(np.arange(1, 13), [1, 4, 12], [0.3, 1.0, 0.05])
+EXPLAINED = {
+    "learnt something, and lost it": (
+        "learning_rate_too_high",
+        {"train_loss": [1.9, 2.7, 2.4, 2.6, 2.3, 2.3], "val_loss": [1, 2.4, 2.3, 2.3, 2.3, 2.3]},
+    ),
+    "worse than guessing, then guessing": (
+        "learning_rate_too_high",
+        {"train_loss": [2.95, 2.33, 2.32, 2.31, 2.31], "val_acc": [0.1, 0.11, 0.09, 0.1, 0.1]},
+    ),
+    "in proportion to the rate": (
+        "learning_rate_too_low",
+        {"train_loss": list(2.3 - 0.02 * np.cumsum(ONE_CYCLE)),
+         "val_loss": list(2.3 - 0.02 * np.cumsum(ONE_CYCLE)), "lr": list(1e-5 * ONE_CYCLE)},
+    ),
+    "still falling fast": (
+        "too_few_epochs",
+        {"train_loss": [2.2, 1.9, 1.5, 1.1], "val_loss": [2.1, 1.8, 1.4, 1.05]},
+    ),
+    "worse on others before anything is known by heart": (
+        "unlike_splits",
+        {"train_loss": [2.2, 1.4, 1.1, 1.0, 0.95, 0.9, 0.88, 0.87, 0.86],
+         "val_loss": [2.3, 3.5, 3.2, 3.1, 3.1, 3.0, 2.9, 2.9, 2.9]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", EXPLAINED)
+def test_shapes_of_curves_tell_the_cause(shape):
+    rule, curves = EXPLAINED[shape]
+    first = striate.diagnose(curves).findings[0]
+    assert (first.rule, first.verdict) == (rule, "sick"), shape
+
+
+def test_dead_units_are_not_taken_for_a_rate():
+    """Exactly the loss of guessing from the first epoch on: nothing tells why."""
+    flat = {
+        "train_loss": [2.303] * 8,
+        "val_loss": [2.31] * 8,
+        "val_acc": [0.1] * 8,
+        "lr": [0.01] * 8,
+    }
+    found = striate.diagnose(flat)
+    assert found.verdict == "sick"
+    assert not {f.rule for f in found.findings} & {
+        "learning_rate_too_high",
+        "learning_rate_too_low",
+    }
+
+
+def test_a_step_schedule_is_healthy():
+    """The loss stands still after the cut, because it stood nearly still before."""
+    losses = [1.66, 1.29, 1.26, 1.24, 1.13, 1.09, 1.08, 1.06, 1.05, 1.05, 1.04, 1.05]
+    curves = {"train_loss": losses, "val_loss": [0.55 * x for x in losses],
+              "lr": [0.1] * 4 + [0.01] * 4 + [0.001] * 4}  # fmt: skip
+    assert not [f for f in striate.diagnose(curves).findings if f.verdict == "sick"]
+
+
+@pytest.mark.parametrize("pace", [0.1, 0.5, 1.2])
+def test_the_loss_before_the_first_step(pace):
+    """Of an exponential, from its means over epochs."""
+    means = [1 + 1.3 * (math.exp(-pace * n) - math.exp(-pace * (n + 1))) / pace for n in range(8)]
+    found = of_rows({"train_loss": means, "val_loss": means})
+    assert found.chance == pytest.approx(2.3, rel=0.05)
+
+
 @pytest.mark.parametrize(
     "names",
     [
