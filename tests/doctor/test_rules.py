@@ -130,7 +130,7 @@ HEALTHY = {
         GOOD, GOOD + 0.03, lr=[*np.linspace(0.03, 0.1, 4), *np.linspace(0.09, 1e-4, 8)]
     ),
     "some idle units": told(GOOD, GOOD + 0.05, layers=layers(dead=0.3)),
-    "two epochs": told([0.6, 0.15], [0.3, 0.12], steps=200),
+    "two epochs": told([0.6, 0.15], [0.3, 0.12], measured=[0.27, 0.11], steps=200),
 }  # fmt: skip
 
 
@@ -143,6 +143,12 @@ def test_every_rule_fires_on_its_fault(rule):
     assert found.remedies
     assert found.text
     assert found.source
+
+
+def test_a_bad_split_shows_before_images_are_known_by_heart():
+    """At the end training loss is the lower one again."""
+    found = diagnose(of_records(told(fall(2.0, 0.1, 8), fall(1.2, 0.5, 8))))
+    assert "bad_split" in {f.rule for f in found.findings}
 
 
 @pytest.mark.parametrize("kind", HEALTHY)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from striate.core.records import Measured
-from striate.doctor.history import Column, History
+from striate.doctor.history import Column, Curve, History
 from striate.doctor.saying import Answer, Lacking, flag, found, picture, sure
 
 _RANDOM = 0.09
@@ -32,15 +33,14 @@ def bad_split(h: History) -> Answer:
     lower = curve.train - curve.val
     sigma = lower / np.maximum(curve.gap_error, 1e-9)
     share = lower / curve.train
-    last = slice(-max(2, len(curve) // 2), None)
-    if not (np.nanmin(sigma[last]) > 1 and sigma[-1] > 3 and share[-1] > 0.15):
-        return None
-    if lower[-1] < 0.02 * h.chance:
+    at = _clearest(curve, lower > 0.02 * h.chance, sigma, share)
+    if at is None:
         return None
     evidence = {
-        "training_loss": float(curve.train[-1]),
-        "validation_loss": float(curve.val[-1]),
-        "standard_errors": float(sigma[-1]),
+        "epoch": float(curve.epoch[at]),
+        "training_loss": float(curve.train[at]),
+        "validation_loss": float(curve.val[at]),
+        "standard_errors": float(sigma[at]),
         "measured_in_evaluation_mode": curve.exact,
         "curves": {"training loss": picture(curve.train), "validation loss": picture(curve.val)},
     }
@@ -48,26 +48,38 @@ def bad_split(h: History) -> Answer:
                 "--data.group-by EXPRESSION"]  # fmt: skip
     if not curve.exact:
         text = (
-            f"training loss {curve.train[-1]:.3g} is above validation loss {curve.val[-1]:.3g}: "
+            f"training loss {curve.train[at]:.3g} is above validation loss {curve.val[at]:.3g}: "
             "dropout or augmentation explain that, unless training loss was measured without them"
         )
         return found("bad_split", text, 0.5, evidence=evidence, remedies=remedies, source="T5, D3")
     if _noise(h) > 0.12:
         return None
     text = (
-        f"the loss on training images, in evaluation mode and without augmentation, is "
-        f"{curve.train[-1]:.3g}, on validation images {curve.val[-1]:.3g}: these are easier, or "
-        "among the training images"
+        f"after epoch {curve.epoch[at]:g} the loss on training images, in evaluation mode and "
+        f"without augmentation, is {curve.train[at]:.3g}, on validation images "
+        f"{curve.val[at]:.3g}: these are easier"
     )
     return found(
         "bad_split",
         text,
-        sure(min(sigma[-1] / 10, share[-1]), 0.15, 0.4),
+        sure(min(sigma[at] / 10, share[at]), 0.15, 0.4),
         evidence=evidence,
         remedies=remedies,
         source="T5, D3",
         anew=True,
     )
+
+
+def _clearest(curve: Curve, apart: Any, sigma: Column, share: Column) -> int | None:
+    """When training images were most clearly harder. In evaluation mode at any time: what is learnt
+    by heart later hides it. Means over epochs must show it to the end."""
+    if not curve.exact:
+        last = slice(-max(2, len(curve) // 2), None)
+        clear = np.nanmin(sigma[last]) > 1 and sigma[-1] > 3 and share[-1] > 0.15 and apart[-1]
+        return len(curve) - 1 if clear else None
+    usable = np.where(apart & (share > 0.15), sigma, 0.0)
+    at = int(np.argmax(usable))
+    return at if usable[at] > 3 else None
 
 
 def unlike_splits(h: History) -> Answer:
