@@ -93,6 +93,12 @@ def test_default_rates_grow_with_the_batch():
     )
 
 
+def test_shallow_networks_bear_higher_rates_than_deep_ones():
+    rates = [default_rate("momentum", 256, normalised=False, layers=n) for n in (4, 16)]
+    rates.append(default_rate("momentum", 256, normalised=True, layers=4))
+    assert rates[1] < rates[0] < rates[2]
+
+
 def test_unknown_rule():
     with pytest.raises(RecipeError, match="Perhaps you meant: adam"):
         find_rule("adm")

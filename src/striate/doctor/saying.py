@@ -13,7 +13,7 @@ from striate.core.findings import Finding
 from striate.core.recipe_io import knob_names
 from striate.core.records import finite
 from striate.doctor.history import Column, History
-from striate.optim.rules import UPDATE_RULES, default_rate
+from striate.optim.rules import SHALLOW, UPDATE_RULES, default_rate
 
 SURE, DOUBTFUL = 0.6, 0.5
 """Below the first confidence a finding is undetermined, below the second there is none."""
@@ -113,7 +113,9 @@ def usual_rate(history: History, batch: int = 0) -> float | None:
     if rule not in UPDATE_RULES or plan is None or not plan.batch_size:
         return None
     normalised = any(m.norm_gap is not None for m in history.measured)
-    return default_rate(rule, batch or plan.batch_size, normalised=normalised)
+    each = history.measured[-1].layers.values() if history.measured else ()
+    layers = sum("weight" in layer for layer in each) or SHALLOW + 1
+    return default_rate(rule, batch or plan.batch_size, normalised=normalised, layers=layers)
 
 
 def of_chance(share: float) -> str:

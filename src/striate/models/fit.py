@@ -127,6 +127,11 @@ def parameter_count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
+def weight_layers(net: nn.Module) -> int:
+    """How many layers have weights: convolutions and fully connected ones."""
+    return sum(p.ndim > 1 for p in net.parameters())
+
+
 def has_norm(net: nn.Module) -> bool:
     """Whether any layer normalises its activations; such networks take higher rates."""
     kinds = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)

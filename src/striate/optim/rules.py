@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Rule:
     """A torch.optim class, the recipe knobs that it uses with their defaults, and its rates.
 
-    `lr` suits batches of 256 and a network with normalisation, `lr_plain` one without. Biases and
-    the last layer get so many times the rate. `turns`: other weights are turned (see muon.py).
+    `lr` suits batches of 256 and a network with normalisation, `lr_plain` a deep one without.
+    Biases and the last layer get so many times the rate. `turns`: other weights are turned (see
+    muon.py).
     """
 
     optimiser: str
@@ -44,6 +45,9 @@ UPDATE_RULES: dict[str, Rule] = {
 _PLAIN_MOMENTUM = 0.85
 """Of the parameters that muon does not turn."""
 
+SHALLOW = 5
+"""Layers with weights up to which a network counts as shallow, such as LeNet."""
+
 ADAPTIVE = frozenset({"adagrad", "rmsprop", "adam", "adamw", "muon"})
 """Rules whose step does not shrink with the gradient: their rate grows with √batch, not batch."""
 
@@ -55,10 +59,17 @@ def find_rule(name: str) -> Rule:
     return UPDATE_RULES[name]
 
 
-def default_rate(name: str, batch_size: int, *, normalised: bool) -> float:
-    """Peak rate for a rule, batch size and kind of network: a start, not an optimum."""
+def default_rate(
+    name: str, batch_size: int, *, normalised: bool, layers: int = SHALLOW + 1
+) -> float:
+    """Peak rate for a rule, batch size and kind of network: a start, not an optimum.
+
+    layers: that have weights. Few of them bear higher rates without normalisation than many.
+    """
     rule = find_rule(name)
     base = rule.lr if normalised else rule.lr_plain
+    if not normalised and layers <= SHALLOW:
+        base = (rule.lr * rule.lr_plain) ** 0.5
     growth = batch_size / 256
     return float(f"{base * (growth**0.5 if name in ADAPTIVE else growth):.3g}")
 

@@ -44,7 +44,7 @@ from striate.data.read import (
     refuse_or_drop,
 )
 from striate.data.splits import Splitting
-from striate.models.fit import bytes_per_image, check_fits, has_norm
+from striate.models.fit import bytes_per_image, check_fits, has_norm, weight_layers
 from striate.models.initialise import initialise, whiten_first
 from striate.models.network import Network
 from striate.optim.regularise import MovingAverage, add_l1_gradient, limit_norms
@@ -233,7 +233,13 @@ def settle_rest(at: Decisions, found: Materials, processes: int = 1) -> dict[str
     classes, images = len(dataset.classes), len(dataset.splits["train"])
     with torch.random.fork_rng(devices=[]):
         backbone = build_network(recipe, classes)
-    settle_training(at, images, multi_label=dataset.multi_label, normalised=has_norm(backbone))
+    settle_training(
+        at,
+        images,
+        multi_label=dataset.multi_label,
+        normalised=has_norm(backbone),
+        layers=weight_layers(backbone),
+    )
     size, channels, batch = recipe.data.image_size, recipe.data.channels, at.recipe.optim.batch_size
     assert size != "auto" and channels != "auto" and batch != "auto"  # noqa: PT018
     smallest = images // steps_per_epoch(images, batch) // processes

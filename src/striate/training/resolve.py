@@ -18,7 +18,7 @@ from striate.core.recipe_io import get_knob, set_knob
 from striate.core.runtime import device_memory, free_memory
 from striate.models.initialise import INITIALISERS
 from striate.models.zoo import TAKES_STEM, build, check_name, takes_grey
-from striate.optim.rules import UPDATE_RULES, default_rate, find_rule
+from striate.optim.rules import SHALLOW, UPDATE_RULES, default_rate, find_rule
 from striate.optim.schedules import SCHEDULES, find_schedule
 from striate.tasks.losses import LOSSES
 
@@ -266,8 +266,10 @@ def store_size(recipe: Recipe) -> int:
     return round(size / STORE_MARGIN) if recipe.augment.crop in ("resized", "window") else size
 
 
-def settle_training(at: Decisions, images: int, *, multi_label: bool, normalised: bool) -> None:
-    """Loss, batch size, rates, regularisers and epochs."""
+def settle_training(
+    at: Decisions, images: int, *, multi_label: bool, normalised: bool, layers: int
+) -> None:
+    """Loss, batch size, rates, regularisers and epochs. layers: that have weights."""
     loss = at.settle("loss.name", lambda: _default_loss(multi_label))
     if loss == "cross_entropy":
         quick = at.recipe.model.name == "fastnet"
@@ -279,11 +281,12 @@ def settle_training(at: Decisions, images: int, *, multi_label: bool, normalised
     rule = find_rule(at.recipe.optim.rule)
     for knob, value in rule.knobs.items():
         at.default(f"optim.{knob}", value, f"{at.recipe.optim.rule}'s usual value")
-    kind = "with" if normalised else "without"
-    why = f"{at.recipe.optim.rule}, batches of {batch}, a network {kind} normalisation"
-    at.settle(
-        "optim.lr", lambda: (default_rate(at.recipe.optim.rule, batch, normalised=normalised), why)
-    )
+    shallow = "shallow " if layers <= SHALLOW else ""
+    kind = "network with" if normalised else f"{shallow}network without"
+    name = at.recipe.optim.rule
+    why = f"{name}, batches of {batch}, a {kind} normalisation"
+    rate = default_rate(name, batch, normalised=normalised, layers=layers)
+    at.settle("optim.lr", lambda: (rate, why))
     at.settle("regularise.l2", lambda: _weight_decay(at.recipe.optim.rule))
     if at.recipe.regularise.average == "ema":
         at.settle("regularise.average_decay", lambda: (0.998, "the default"))
