@@ -123,7 +123,7 @@ SICK = {
 }  # fmt: skip
 HEALTHY = {
     "quick": told(GOOD, GOOD + 0.05),
-    "some gap": told(fall(2.2, 0.05, 12), fall(2.0, 0.25, 12)),
+    "some gap": told(fall(2.0, 0.05, 12), fall(2.0, 0.25, 12)),
     "dropout": told(fall(2.2, 0.8, 12), fall(2.0, 0.25, 12), measured=fall(2.0, 0.2, 12)),
     "noisy validation": told(GOOD, GOOD + 0.05 * np.array([1, 3, 0, 2, 1, 3, 1, 2, 0, 2, 1, 2])),
     "one cycle": told(

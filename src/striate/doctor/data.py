@@ -62,7 +62,7 @@ def bad_split(h: History) -> Answer:
     return found(
         "bad_split",
         text,
-        sure(min(sigma[at] / 10, share[at]), 0.15, 0.4),
+        min(sure(sigma[at], 2.7, 4.0), sure(share[at], 0.03, 0.15)),
         evidence=evidence,
         remedies=remedies,
         source="T5, D3",
@@ -77,9 +77,8 @@ def _clearest(curve: Curve, apart: Any, sigma: Column, share: Column) -> int | N
         last = slice(-max(2, len(curve) // 2), None)
         clear = np.nanmin(sigma[last]) > 1 and sigma[-1] > 3 and share[-1] > 0.15 and apart[-1]
         return len(curve) - 1 if clear else None
-    usable = np.where(apart & (share > 0.15), sigma, 0.0)
-    at = int(np.argmax(usable))
-    return at if usable[at] > 3 else None
+    usable = np.where(apart & (share > 0.03), sigma, 0.0)
+    return int(np.argmax(usable))
 
 
 def unlike_splits(h: History) -> Answer:
