@@ -85,14 +85,8 @@ def _exploded(h: History, losses: Column) -> _Sign:
 
 def _jumped(h: History, losses: Column) -> _Sign:
     now, peak = relative(h), float(np.max(losses[np.isfinite(losses)], initial=0.0))
-    jump = peak / h.chance
-    early = losses[: max(2, len(losses) // 20)] if len(h.steps) else losses[:1]
-    if (
-        restrained(h)
-        or not now > 0.3
-        or jump < 3
-        or peak <= early[np.isfinite(early)].max(initial=0.0)
-    ):
+    jump = peak / max(h.chance, float(losses[0]))  # the first is that of the weights as they start
+    if restrained(h) or not now > 0.3 or not jump > 3:
         return None
     text = (
         f"the training loss jumped to {peak:.3g}, {jump:.3g} times that of knowing nothing "
@@ -260,7 +254,7 @@ def decayed_too_early(h: History) -> Answer:
         return None
     now = relative(h)
     gained = (loss[first - 1] - loss[-1]) / h.chance
-    fell = (loss[first - 2] - loss[first - 1]) / h.chance if first > 1 else math.inf
+    fell = (loss[first - 2] - loss[first - 1]) / h.chance if first > 2 else math.inf
     if now < 0.35 or gained / after > 0.02 or fell < 0.06:
         return None
     text = (
