@@ -10,8 +10,8 @@ import striate
 
 FRONT_DOOR = [
     "Diagnosis", "Evaluation", "Folds", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
-    "cross_validate", "diagnose", "find_rate", "load_recipe", "resume", "run_preflight", "stream",
-    "stream_search", "train",
+    "compare", "cross_validate", "diagnose", "find_rate", "load_recipe", "resume", "run_preflight",
+    "slices", "stream", "stream_search", "thresholds", "train",
 ]  # fmt: skip
 
 

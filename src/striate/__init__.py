@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from striate.api.diagnosing import diagnose as diagnose
+    from striate.api.evaluating import compare as compare
+    from striate.api.evaluating import slices as slices
+    from striate.api.evaluating import thresholds as thresholds
     from striate.api.folds import Folds as Folds
     from striate.api.folds import cross_validate as cross_validate
     from striate.api.preflight import run_preflight as run_preflight
@@ -37,6 +40,7 @@ __version__ = "0.1.0"
 
 _FRONT_DOOR = {
     "Folds": "striate.api.folds:Folds",
+    "compare": "striate.api.evaluating:compare",
     "cross_validate": "striate.api.folds:cross_validate",
     "Diagnosis": "striate.doctor.diagnosis:Diagnosis",
     "diagnose": "striate.api.diagnosing:diagnose",
@@ -50,8 +54,10 @@ _FRONT_DOOR = {
     "load_recipe": "striate.core.recipe_io:load_recipe",
     "run_preflight": "striate.api.preflight:run_preflight",
     "resume": "striate.api.runs:resume",
+    "slices": "striate.api.evaluating:slices",
     "stream_search": "striate.api.search:stream_search",
     "stream": "striate.api.session:stream",
+    "thresholds": "striate.api.evaluating:thresholds",
     "train": "striate.api.runs:train",
 }
 

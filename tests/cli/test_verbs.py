@@ -65,7 +65,13 @@ def test_evaluate(striate_cli, trained):
     code, out, _ = striate_cli("evaluate", run, "--json")
     assert code == 0
     stored = json.loads((run / "scores.json").read_text())["test"]
-    assert last_json(out)["test"] == pytest.approx(stored)
+    said = last_json(out)["test"]
+    assert said["accuracy"] == pytest.approx(stored["accuracy"])
+    assert said["intervals"].keys() == stored["intervals"].keys()
+    low, high = said["intervals"]["accuracy"]
+    assert low <= said["accuracy"] <= high
+    assert len(said["per_class"]) == 3
+    assert "95 % interval" in out
     other = last_json(striate_cli("evaluate", run, data / "test", "--json")[1])
     assert other["all"]["accuracy"] == stored["accuracy"]
     val = last_json(striate_cli("evaluate", run, "--split", "val", "--json")[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from striate.core import recipe_io
 from striate.core.files import write_atomically, write_json
 from striate.core.recipe import Recipe
 from striate.core.run import RunDirectory
+from striate.metrics.calibration import reliability
 from striate.training.evaluate import Evaluation
 from striate.training.materials import Materials
 
-EXCLUDED = "excluded.csv"
+EXCLUDED, CALIBRATION = "excluded.csv", "calibration.json"
 
 
 def write_setup(
@@ -79,24 +80,43 @@ def _cell(text: str) -> str:
 
 
 def write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: int) -> None:
-    """scores.json, and predictions.csv of the test images (validation where there is no test)."""
-    last = found.get("test", found["val"])
+    """calibration.json, scores.json, and predictions.csv of the test images (validation where there
+    is no test)."""
+    last, val = found.get("test", found["val"]), found["val"]
     single = last.targets.ndim == 1
+    if val.task.calibrates:
+        before = reliability(replace(val, temperature=1.0).probabilities, val.targets).error
+        after = reliability(val.probabilities, val.targets).error
+        write_json(directory.path / CALIBRATION, {
+            "temperature": val.temperature, "fitted_on": "val",
+            "calibration_error": {"before": before, "after": after},
+        })  # fmt: skip
     write_json(
         directory.path / "scores.json",
         {
             "checkpoint_step": step,
             "split": last.split,
-            **{name: _json_safe(evaluation.scores) for name, evaluation in found.items()},
-            "per_class": [_json_safe(row) for row in last.per_class()],
+            **{name: figures_json(evaluation) for name, evaluation in found.items()},
+            "per_class": [plain_row(row) for row in last.per_class()],
             "confusions": last.worst_confusions() if single else [],
         },
     )
     write_atomically(directory.path / "predictions.csv", _predictions(last))
 
 
-def _json_safe(row: Mapping[str, float | str]) -> dict[str, float | str | None]:
-    """JSON has no NaN: a score that does not exist (no positives) becomes null."""
+def figures_json(found: Evaluation) -> dict[str, Any]:
+    """All scores with `intervals` and how they were made, as plain values."""
+    figures = found.figures
+    pairs = {k: v for k, v in figures.intervals.items() if np.isfinite(v).all()}
+    return {
+        **plain_row(figures.scores),
+        "intervals": {k: list(pair) for k, pair in pairs.items()},
+        "intervals_by": {k: figures.by[k] for k in pairs},
+    }
+
+
+def plain_row(row: Mapping[str, float | str]) -> dict[str, float | str | None]:
+    """Scores as plain values; JSON has no NaN, so one that does not exist is null."""
     return {k: v if isinstance(v, str) or np.isfinite(v) else None for k, v in row.items()}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from striate.api.keeping import CALIBRATION
 from striate.api.preparing import IN_MEMORY
 from striate.api.session import resume as resume_stream
 from striate.api.session import settled_recipe, stream
@@ -33,7 +34,7 @@ from striate.data.read import Reader, positions_without, refuse_or_drop
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
 from striate.training import checkpoints
-from striate.training.evaluate import Evaluation, evaluate, outputs
+from striate.training.evaluate import Evaluation, evaluate, outputs, traits_of
 from striate.training.materials import UNKNOWN, how_to_read, network_of, open_as, task_of
 from striate.training.state import load_weights
 
@@ -84,6 +85,12 @@ class Run(RunDirectory):
         return found[-1] if found else None
 
     @cached_property
+    def temperature(self) -> float:
+        """What logits are divided by, chosen on validation images; 1 where a run has none."""
+        known = (self.path / CALIBRATION).exists()
+        return float(self.read_json(CALIBRATION)["temperature"]) if known else 1.0
+
+    @cached_property
     def network(self) -> nn.Module:
         """The network with the best validation score: uint8 (N, H, W, C) → logits.
 
@@ -107,10 +114,12 @@ class Run(RunDirectory):
         split: str | None = None,
         skip_bad: bool = False,
         allow: tuple[str, ...] = (),
+        traits: bool = False,
     ) -> Evaluation:
         """Scores on a split of the run's own data or of other data (its test split by default).
 
-        Other data may have fewer classes than the run, never unknown ones. Raises DataError; and
+        Other data may have fewer classes than the run, never unknown ones. `traits`: also measure
+        the images (size, brightness, contrast), for `striate.slices`. Raises DataError; and
         RunError if the run's own data is not what it was when training began.
         """
         dataset = self._own_data() if data is None else self._other_data(data)
@@ -125,13 +134,17 @@ class Run(RunDirectory):
         if data is None:
             self._refuse_changed(chosen, split, found)
         part = chosen.splits[split]
-        scores, probabilities = evaluate(
+        scores, logits, losses = evaluate(
             self.network, store, part, self._task, size=self._size,
             runtime=self._runtime, views=self.recipe.augment.test_views, threads=usable_cores(),
         )  # fmt: skip
         names = tuple(part.images.name(i) for i in range(len(part)))
         notes = tuple(f.text for f in chosen.findings if f.verdict != "pass")
-        return Evaluation(split, scores, self.classes, names, part.targets, probabilities, notes)
+        known = traits_of(store, found.sides, usable_cores()) if traits else {}
+        return Evaluation(
+            split, scores, self.classes, names, part.targets, logits, losses, self._task,
+            self.temperature, notes, known,
+        )  # fmt: skip
 
     def predict(
         self, paths: Any, *, top: int = 1, skip_bad: bool = False, allow: tuple[str, ...] = ()
@@ -152,7 +165,7 @@ class Run(RunDirectory):
             self.network, store, size=self._size, runtime=self._runtime,
             views=self.recipe.augment.test_views, threads=usable_cores(),
         )  # fmt: skip
-        shares = self._task.probabilities(logits)
+        shares = self._task.probabilities(logits / np.float32(self.temperature))
         images = kept.splits["all"].images
         return [self._prediction(images.name(i), row, top) for i, row in enumerate(shares)]
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from striate.doctor.diagnosis import Diagnosis
 from striate.doctor.live import Watch
 from striate.models.fit import parameter_count
 from striate.training import checkpoints
-from striate.training.evaluate import Evaluation, evaluate
+from striate.training.evaluate import Evaluation, evaluate, fitted_temperature
 from striate.training.log import Log, seen_by
 from striate.training.loop import train as training_loop
 from striate.training.materials import (
@@ -261,6 +262,8 @@ def _train_and_score(
     load_weights(state.net, chosen.model())
     read = [n for n in ready.found.stores if n != "test" or ready.recipe.data.score_test]
     evaluations = {name: _evaluate(state, ready, name) for name in read}
+    fitted = fitted_temperature(evaluations["val"])
+    evaluations = {k: replace(found, temperature=fitted) for k, found in evaluations.items()}
     if group.first:
         write_scores(directory, evaluations, chosen.step)
     yield Finished(
@@ -299,12 +302,12 @@ def _evaluate(state: State, ready: Ready, name: str) -> Evaluation:
     size = recipe.data.image_size
     assert size != "auto"
     task = task_of(recipe, multi_label=dataset.multi_label)
-    scores, probabilities = evaluate(
+    scores, logits, losses = evaluate(
         state.net, store, split, task, size=size, runtime=ready.runtime, views=views,
         threads=threads_of(recipe),
     )  # fmt: skip
     names = tuple(split.images.name(i) for i in range(len(split)))
-    return Evaluation(name, scores, dataset.classes, names, split.targets, probabilities)
+    return Evaluation(name, scores, dataset.classes, names, split.targets, logits, losses, task)
 
 
 def _save(directory: RunDirectory, log: Log, keep: int, state: State) -> str:

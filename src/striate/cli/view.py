@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,6 +20,9 @@ from rich.text import Text
 
 from striate.core.findings import Finding
 from striate.core.records import Epoch, Finished, Note, Planned, Record, Started, Step
+
+if TYPE_CHECKING:
+    from striate.metrics.summary import Figures
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CLASSES_SHOWN = 20
@@ -192,8 +196,23 @@ def score_table(splits: dict[str, dict[str, float]]) -> Table:
     return table
 
 
+def figure_table(found: Figures, split: str) -> Table:
+    """A row for each score of a split, with its 95 % interval."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(f"{split}, {found.scores['n']:,} images")
+    table.add_column("", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name, value in found.scores.items():
+        if name == "n":
+            continue
+        low, high = found.intervals.get(name, (math.nan, math.nan))
+        pair = f"{low:.4f} to {high:.4f}" if math.isfinite(low) else "–"
+        table.add_row(_name(name), _figure(name, value), pair)
+    return table
+
+
 def _figure(key: str, value: float | None) -> str:
-    if value is None:
+    if value is None or math.isnan(value):
         return "–"
     return f"{value:,}" if key == "n" else f"{value:.4f}"
 

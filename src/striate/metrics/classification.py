@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.metrics.curves import curve
+
 Floats = NDArray[np.floating[Any]]
 Whole = NDArray[np.integer[Any]]
 
@@ -45,6 +47,24 @@ def precision_recall_f1(table: NDArray[np.int64]) -> NDArray[np.float64]:
     predicted, true = table.sum(axis=0), table.sum(axis=1)
     precision, recall = _share(right, predicted), _share(right, true)
     return np.stack([precision, recall, _share(2 * right, predicted + true)], axis=1)
+
+
+def balanced_accuracy(right: Floats, predicted: Floats, true: Floats) -> Any:
+    """Mean recall of the classes that occur: counts (…, classes) of images that are right,
+    predicted and true → (…,); NaN without images."""
+    del predicted
+    known = true > 0
+    with np.errstate(invalid="ignore"):
+        recall = np.where(known, right / np.maximum(true, 1), 0.0)
+        return recall.sum(axis=-1) / known.sum(axis=-1)
+
+
+def macro_f1(right: Floats, predicted: Floats, true: Floats) -> Any:
+    """Mean F1 of the classes that occur or are predicted, from counts as `balanced_accuracy`."""
+    met = predicted + true
+    with np.errstate(invalid="ignore"):
+        each = np.where(met > 0, 2 * right / np.maximum(met, 1), 0.0)
+        return each.sum(axis=-1) / (met > 0).sum(axis=-1)
 
 
 def per_class(
@@ -88,15 +108,7 @@ def average_precision(truth: NDArray[Any], scores: Floats) -> float:
 
     truth: 0/1 (N,), scores: (N,).
     """
-    positives = truth.sum()
-    if not positives:
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(truth[order])
-    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(truth) - 1)
-    precision = hits[last_of_ties] / (last_of_ties + 1)
-    recall = hits[last_of_ties] / positives
-    return float((np.diff(recall, prepend=0.0) * precision).sum())
+    return curve(truth, scores).average_precision
 
 
 def mean_average_precision(truth: NDArray[Any], scores: Floats) -> float:

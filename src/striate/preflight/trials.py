@@ -25,6 +25,8 @@ from striate.training.state import State
 
 STEPS, FEW, BY_HEART = 20, 20, 200
 _LECTURE_RATE = 1e-3
+_WARM = 0.5
+"""Share of the peak rate below which a loss that stands still says little."""
 
 
 def first_steps(bench: Bench) -> Finding:
@@ -51,10 +53,10 @@ def first_steps(bench: Bench) -> Finding:
         )
     if fall > noise:
         return Finding("first_steps", "pass", text, evidence)
-    rate = bench.job.lr * bench.job.rate(STEPS) / bench.job.lr
+    rate = bench.job.rate(STEPS)
     return Finding(
         "first_steps",
-        "warn",
+        "undetermined" if rate < _WARM else "warn",  # the schedule still warms up
         f"{text}: no clear fall",
         evidence,
         f"The rate is {rate:.0%} of its peak there. `striate lr` tests it.",

@@ -29,6 +29,10 @@ class SingleLabel:
     smoothing: float = 0.0
     main_score: str = "accuracy"
 
+    @property
+    def calibrates(self) -> bool:
+        return self.loss_name == "cross_entropy"
+
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return LOSSES[self.loss_name](logits, targets, self.smoothing)
 
@@ -61,6 +65,7 @@ class MultiLabel:
 
     loss_name: str = "sigmoid"
     main_score: str = "mean_average_precision"
+    calibrates: bool = False
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         return LOSSES[self.loss_name](logits, targets, 0.0)

@@ -18,6 +18,10 @@ class Task(Protocol):
     def main_score(self) -> str:
         """Name of the score that is maximised on validation."""
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether a temperature on the logits makes sense."""
+
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Each image's loss (N,); training minimises their mean."""
 

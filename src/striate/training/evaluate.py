@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from striate.data.augment import views_of
 from striate.data.dataset import Split
 from striate.data.decode import Pixels
 from striate.data.loader import Store, even, loaded
+from striate.metrics.calibration import temperature
 from striate.metrics.classification import per_class, worst_confusions
+from striate.metrics.summary import Figures, summarise
 from striate.tasks.task import Task
 
 Logits = NDArray[np.float32]
@@ -55,18 +59,36 @@ def outputs(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one split and what they rest on: probabilities float (N, classes) and targets."""
+    """Scores of one split and what they rest on: logits float (N, classes), losses (N,), targets.
+
+    `temperature`: what the logits are divided by before they become probabilities.
+    """
 
     split: str
     scores: dict[str, float]
     classes: tuple[str, ...]
     names: tuple[str, ...]
     targets: NDArray[Any]
-    probabilities: Logits
+    logits: Logits
+    losses: Logits
+    task: Task
+    temperature: float = 1.0
     notes: tuple[str, ...] = ()
+    traits: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What else is known of the images, by name (N,): their size, brightness …"""
 
     def __getitem__(self, score: str) -> float:
-        return self.scores[score]
+        return self.figures.scores[score]
+
+    @cached_property
+    def probabilities(self) -> Logits:
+        """(N, classes), as `predict` gives them."""
+        return self.task.probabilities(self.logits / np.float32(self.temperature))
+
+    @cached_property
+    def figures(self) -> Figures:
+        """All scores, and their 95 % intervals."""
+        return summarise(self.targets, self.probabilities, self.losses, self.scores)
 
     def per_class(self) -> list[dict[str, float | str]]:
         """Count, precision, recall and F1 of each class; with several labels average precision."""
@@ -75,6 +97,14 @@ class Evaluation:
     def worst_confusions(self) -> list[dict[str, str | int]]:
         """The commonest mistakes: true class, predicted class, count."""
         return worst_confusions(self.targets, self.probabilities, self.classes)
+
+    def right(self) -> NDArray[np.float64]:
+        """What each image contributes to accuracy (N,): 1 or 0; with several labels the share of
+        them that is right."""
+        if self.targets.ndim == 2:
+            found: NDArray[np.float64] = ((self.logits > 0) == (self.targets > 0)).mean(axis=1)
+            return found
+        return (self.logits.argmax(axis=1) == self.targets).astype(np.float64)
 
 
 def evaluate(
@@ -87,13 +117,35 @@ def evaluate(
     runtime: Runtime,
     views: str,
     threads: int = 1,
-) -> tuple[dict[str, float], Logits]:
-    """(scores, probabilities). The main score is what `predict` delivers, `plain_…` one view's."""
+) -> tuple[dict[str, float], Logits, Logits]:
+    """(scores, logits, losses). The main score is what `predict` delivers, `plain_…` one view's."""
     averaged, plain = outputs(net, store, size=size, runtime=runtime, views=views, threads=threads)
     scores, main = task.scores(averaged, split.targets), task.main_score
     single = task.scores(plain, split.targets)[main]
     ordered = {main: scores.pop(main), f"plain_{main}": single, **scores}
-    return ordered, task.probabilities(averaged)
+    return ordered, averaged, task.plain_losses(averaged, split.targets)
+
+
+def traits_of(store: Store, sides: NDArray[Any], threads: int = 1) -> dict[str, NDArray[Any]]:
+    """Of each image: the longer side in pixels, width by height, and of its grey levels (0 to 255)
+    mean and deviation. sides: (N, 2) as (height, width)."""
+    means, deviations = [], []
+    for images in loaded(store, even(np.arange(len(store), dtype=np.int64), 500), threads):
+        grey = images.mean(axis=3, dtype=np.float32)
+        means.append(grey.mean(axis=(1, 2)))
+        deviations.append(grey.std(axis=(1, 2)))
+    return {
+        "longer side": sides.max(axis=1),
+        "width by height": sides[:, 1] / np.maximum(sides[:, 0], 1),
+        "brightness": np.concatenate(means),
+        "contrast": np.concatenate(deviations),
+    }
+
+
+def fitted_temperature(found: Evaluation) -> float:
+    """What calibrates the probabilities of these (validation) images; 1 for losses whose outputs
+    are no log probabilities."""
+    return temperature(found.logits, found.targets) if found.task.calibrates else 1.0
 
 
 def forward(net: nn.Module, images: Pixels, runtime: Runtime) -> Logits:

@@ -1,0 +1,171 @@
+"""What follows from an evaluation: comparison of two, thresholds, slices, plain values."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate.api.keeping import figures_json, plain_row
+from striate.core.errors import DataError, perhaps
+from striate.metrics.curves import curve, threshold_for
+from striate.metrics.intervals import difference, mcnemar
+from striate.metrics.slices import Slice, by_slice
+from striate.training.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """By how much the score of one evaluation is above that of another on the same images, with the
+    95 % interval of a paired bootstrap; `p`: of McNemar's test, None with several labels."""
+
+    score: str
+    ours: float
+    theirs: float
+    difference: float
+    low: float
+    high: float
+    p: float | None
+    n: int
+
+    def __str__(self) -> str:
+        way = "better" if self.difference >= 0 else "worse"
+        low, high = sorted((abs(self.low), abs(self.high))) if self.sure else (self.low, self.high)
+        sure = "" if self.sure else ": undetermined"
+        return (
+            f"{way} by {100 * abs(self.difference):.1f} points, 95 % interval {100 * low:.1f} to "
+            f"{100 * high:.1f}{sure}"
+        )
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low > 0 or self.high < 0
+
+
+def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
+    """Is the first better? Raises DataError if they are not of the same images and classes."""
+    same = ours.names == theirs.names and ours.classes == theirs.classes
+    if not same or not np.array_equal(ours.targets, theirs.targets):
+        raise DataError(
+            f"the two evaluations are of different images: {len(ours.names)} and "
+            f"{len(theirs.names)}",
+            "Evaluate both on the same data: striate evaluate RUN DATA --compare OTHER_RUN.",
+        )
+    a, b = ours.right(), theirs.right()
+    single = ours.targets.ndim == 1
+    apart, (low, high) = difference(a, b)
+    p = mcnemar(a > 0, b > 0) if single else None
+    name = "accuracy" if single else "labels right"
+    return Comparison(name, float(a.mean()), float(b.mean()), apart, low, high, p, len(a))
+
+
+def thresholds(
+    chosen_on: Evaluation,
+    shown_on: Evaluation,
+    *,
+    precision: float | None = None,
+    recall: float | None = None,
+) -> list[dict[str, Any]]:
+    """For each class the probability from which on to call it, so that a wanted precision or recall
+    is reached on one set of images (validation), and what that gives on another (E1)."""
+    rows = []
+    for c, name in enumerate(chosen_on.classes):
+        found = curve(_is(chosen_on, c), chosen_on.probabilities[:, c])
+        at = threshold_for(found, precision=precision, recall=recall)
+        row: dict[str, Any] = {"class": name, "threshold": at, "precision": None, "recall": None}
+        if at is not None:
+            called, true = shown_on.probabilities[:, c] >= at, _is(shown_on, c) > 0
+            hits = int((called & true).sum())
+            row["precision"] = hits / int(called.sum()) if called.any() else None
+            row["recall"] = hits / int(true.sum()) if true.any() else None
+        rows.append(row)
+    return rows
+
+
+def slices(found: Evaluation, by: str | None = None) -> list[Slice]:
+    """Parts of the images by what was measured of them (size, brightness …) and by `by`, the worst
+    first.
+
+    by: a regular expression whose first group is taken from the image's name, or a .csv whose first
+    column names images as predictions.csv does and whose other columns say something of them.
+    Raises DataError.
+    """
+    columns: dict[str, NDArray[Any]] = dict(found.traits)
+    if by is not None:
+        path = Path(by)
+        more = _table(path, found.names) if path.suffix.lower() == ".csv" else _group(by, found)
+        columns |= more
+    return by_slice(found.right(), columns)
+
+
+def evaluation_json(found: Evaluation) -> dict[str, Any]:
+    """All figures with intervals, each class's too, as plain values."""
+    rows = [
+        {**plain_row(row), "intervals": {k: list(v) for k, v in each.items() if v[0] == v[0]}}
+        for row, each in zip(found.per_class(), found.figures.classes, strict=True)
+    ]
+    confusions = found.worst_confusions() if found.targets.ndim == 1 else []
+    return {
+        **figures_json(found), "temperature": found.temperature, "per_class": rows,
+        "confusions": confusions,
+    }  # fmt: skip
+
+
+def slices_json(found: list[Slice]) -> list[dict[str, Any]]:
+    """As plain values."""
+    return [{**asdict(s), "worse": s.worse} for s in found]
+
+
+def _is(found: Evaluation, c: int) -> NDArray[Any]:
+    return found.targets[:, c] if found.targets.ndim == 2 else found.targets == c
+
+
+def _group(by: str, found: Evaluation) -> dict[str, NDArray[Any]]:
+    try:
+        pattern = re.compile(by)
+    except re.error as error:
+        raise DataError(f"'{by}' is no regular expression: {error}") from None
+    matches = [pattern.search(name) for name in found.names]
+    if not any(matches):
+        raise DataError(f"'{by}' is in no image's name", f"A name is such as {found.names[0]}.")
+    texts = [m.group(1 if m.lastindex else 0) if m else "(none)" for m in matches]
+    return {by: np.array(texts)}
+
+
+def _table(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    if len(rows) < 2 or len(rows[0]) < 2:
+        raise DataError(
+            f"{path} is no table of images",
+            "Expected a first line with names of columns, the first for the image.",
+        )
+    known = {row[0]: row for row in rows[1:] if row}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise DataError(
+            f"{path} lacks {len(missing)} of {len(names)} images, such as {missing[0]}",
+            perhaps(missing[0], known) or "Name them as the run's predictions.csv does.",
+        )
+    short = next((n for n in names if len(known[n]) < len(rows[0])), None)
+    if short is not None:
+        raise DataError(f"{path}: the row of {short} has too few cells")
+    return {
+        title: _typed([known[name][c] for name in names]) for c, title in enumerate(rows[0]) if c
+    }
+
+
+def _typed(texts: list[str]) -> NDArray[Any]:
+    try:
+        return np.array([float(t) for t in texts])
+    except ValueError:
+        return np.array(texts)

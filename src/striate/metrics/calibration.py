@@ -1,0 +1,100 @@
+"""Do probabilities mean what they say? Reliability, its error, and one number that mends it.
+
+probabilities: float (N, classes) that sum to 1; truth: int (N,).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Whole = NDArray[np.integer[Any]]
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Images in bins of the probability of the predicted class: how many (B,), the mean of what was
+    said, and the share that is right; NaN for empty bins."""
+
+    edges: Floats
+    images: Whole
+    said: Floats
+    right: Floats
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the mean of |said − right| over images (Guo et al. 2017)."""
+        known = self.images > 0
+        if not known.any():
+            return float("nan")
+        apart = np.abs(self.said[known] - self.right[known])
+        return float(np.average(apart, weights=self.images[known]))
+
+
+def reliability(probabilities: Floats, truth: Whole, bins: int = BINS) -> Reliability:
+    """Of the predicted class's probability, in bins of equal width; a bin ends with its edge."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    if not len(truth):
+        none = np.full(bins, np.nan)
+        return Reliability(edges, np.zeros(bins, dtype=np.int64), none, none)
+    sure, right, place = _binned(probabilities, truth, bins)
+    images = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        said = np.bincount(place, weights=sure, minlength=bins) / images
+        share = np.bincount(place, weights=right, minlength=bins) / images
+    return Reliability(edges, images, said, share)
+
+
+def resampled_error(
+    probabilities: Floats, truth: Whole, weights: NDArray[Any], bins: int = BINS
+) -> Floats:
+    """Expected calibration errors (R,) with each image counted weights (R, N) times."""
+    sure, right, place = _binned(probabilities, truth, bins)
+    apart = weights.astype(np.float32) @ (
+        np.eye(bins, dtype=np.float32)[place] * (sure - right)[:, None]
+    )
+    error: Floats = np.abs(apart).sum(axis=1) / len(truth)
+    return error
+
+
+def _binned(probabilities: Floats, truth: Whole, bins: int) -> tuple[Floats, Floats, Whole]:
+    """Of each image: the predicted class's probability, whether it is right, and its bin."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    sure = probabilities.max(axis=1).astype(np.float64)
+    right = (probabilities.argmax(axis=1) == truth).astype(np.float64)
+    return sure, right, np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
+
+
+def brier(probabilities: Floats, truth: Whole) -> Floats:
+    """Σ over classes of (p − 1{true})² for each image (N,): 0 is best, 2 worst (Brier 1950)."""
+    each = probabilities.astype(np.float64) ** 2
+    own = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    found: Floats = each.sum(axis=1) + 1 - 2 * own
+    return found
+
+
+def temperature(logits: Floats, truth: Whole) -> float:
+    """The number by which logits are divided so that their softmax fits best (least cross-entropy):
+    above 1 the network was too sure. It changes no answer (Guo et al. 2017, arXiv:1706.04599).
+
+    1 where there is nothing to learn from. Kept within 0.05 and 20.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if not len(truth):
+        return 1.0
+    x = logits.astype(np.float64)
+    x = x - x.max(axis=1, keepdims=True)
+    own = x[np.arange(len(truth)), truth]
+
+    def loss(log_t: float) -> float:
+        scaled = x / np.exp(log_t)
+        return float((np.log(np.exp(scaled).sum(axis=1)) - own / np.exp(log_t)).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))

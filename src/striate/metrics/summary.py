@@ -1,0 +1,132 @@
+"""All figures of a classifier on one set of images, each with its interval.
+
+With one label an image truth is int (N,), with several 0/1 (N, classes); probabilities are float
+(N, classes), losses (N,) without smoothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate.metrics.calibration import brier, reliability, resampled_error
+from striate.metrics.classification import (
+    balanced_accuracy,
+    confusion,
+    macro_f1,
+)
+from striate.metrics.curves import resampled_areas
+from striate.metrics.intervals import (
+    Interval,
+    of_mean,
+    of_table,
+    percentiles,
+    resampled,
+    wilson,
+)
+
+Floats = NDArray[np.floating[Any]]
+SHARES = ("accuracy", "plain_accuracy", "top5_error", "exact_match")
+"""Scores that are shares of images."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`scores` by name; `intervals`: name → (low, high), of 95 %, for those that have one; `by`:
+    name → how it was made. `classes`: of each class the intervals of its scores."""
+
+    scores: dict[str, float]
+    intervals: dict[str, Interval]
+    by: dict[str, str]
+    classes: list[dict[str, Interval]]
+
+
+def summarise(
+    truth: NDArray[Any], probabilities: Floats, losses: Floats, scores: dict[str, float]
+) -> Figures:
+    """`scores` as the task counts them, and everything that follows from the probabilities."""
+    n = len(truth)
+    values = {k: v for k, v in scores.items() if k != "n"}
+    found = {k: wilson(values[k] * n, n) for k in SHARES if k in values}
+    by = dict.fromkeys(found, "Wilson")
+    found["loss"], by["loss"] = of_mean(losses), "standard error"
+    weights = resampled(n, probabilities.shape[1])
+    if truth.ndim == 1:
+        rows = _single(truth, probabilities, values, found, by)
+        values["calibration_error"] = reliability(probabilities, truth).error
+        if len(weights):
+            drawn = resampled_error(probabilities, truth, weights)
+            found["calibration_error"] = percentiles(drawn)
+            by["calibration_error"] = "bootstrap"
+        truths = np.eye(probabilities.shape[1], dtype=np.int8)[truth]
+    else:
+        rows = [{} for _ in range(truth.shape[1])]
+        truths = truth
+    _areas(truths, probabilities, weights, (values, found, by), rows)
+    for name, (low, high) in found.items():
+        if low == high and name in values:  # no error was seen, so none is ever drawn
+            found[name], by[name] = wilson(values[name] * n, n), "Wilson"
+    return Figures({**values, "n": n}, found, by, rows)
+
+
+def _single(
+    truth: NDArray[Any],
+    probabilities: Floats,
+    values: dict[str, float],
+    found: dict[str, Interval],
+    by: dict[str, str],
+) -> list[dict[str, Interval]]:
+    """Adds what a confusion table and calibration tell; intervals of each class."""
+    classes = probabilities.shape[1]
+    table = confusion(truth, probabilities.argmax(axis=1), classes)
+    right, called, true = (
+        counts.astype(np.float64)
+        for counts in (table.diagonal(), table.sum(axis=0), table.sum(axis=1))
+    )
+    drawn = of_table(table, {
+        "balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1,
+    })  # fmt: skip
+    for name, value in (("balanced_accuracy", balanced_accuracy), ("macro_f1", macro_f1)):
+        values[name] = float(value(right, called, true))
+        found[name], by[name] = drawn[name], "bootstrap"
+    squares = brier(probabilities, truth)
+    values["brier"] = float(squares.mean()) if len(truth) else float("nan")
+    found["brier"], by["brier"] = of_mean(squares), "standard error"
+    return [
+        {
+            "precision": wilson(right[c], called[c]),
+            "recall": wilson(right[c], true[c]),
+            "f1": wilson(right[c], (called[c] + true[c]) / 2),
+        }
+        for c in range(classes)
+    ]
+
+
+def _areas(
+    truths: NDArray[Any],
+    probabilities: Floats,
+    weights: NDArray[Any],
+    into: tuple[dict[str, float], dict[str, Interval], dict[str, str]],
+    rows: list[dict[str, Interval]],
+) -> None:
+    """Adds the areas under the curves: their means over classes, and of each class."""
+    values, found, by = into
+    each = [
+        resampled_areas(truths[:, c], probabilities[:, c], weights) for c in range(truths.shape[1])
+    ]
+    for place, name in enumerate(("average_precision", "area_under_roc")):
+        known = [areas[place] for areas in each if np.isfinite(areas[place][0])]
+        if not known:
+            continue
+        there = np.isfinite(known)  # a rare class may be missing from a resample
+        sums = np.where(there, known, 0.0).sum(axis=0)
+        together = sums / np.maximum(there.sum(axis=0), 1)  # [0]: of the images themselves
+        values[f"mean_{name}"] = float(together[0])
+        if len(together) < 2:
+            continue
+        found[f"mean_{name}"], by[f"mean_{name}"] = percentiles(together[1:]), "bootstrap"
+        for row, areas in zip(rows, each, strict=True):
+            row[name] = percentiles(areas[place][1:])

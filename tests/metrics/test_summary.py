@@ -1,0 +1,103 @@
+"""All figures at once: values against scikit-learn, intervals around them, and degenerate input."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from striate.metrics.curves import curve, resampled_areas
+from striate.metrics.summary import summarise
+
+
+def example(n=600, classes=5, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, n)
+    logits = rng.normal(size=(n, classes)) + 2 * np.eye(classes)[truth]
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return truth, shares
+
+
+def summary(truth, shares):
+    right = float((shares.argmax(axis=1) == truth).mean())
+    losses = -np.log(shares[np.arange(len(truth)), truth])
+    return summarise(truth, shares, losses, {"accuracy": right, "loss": float(losses.mean()),
+                                             "n": len(truth)})  # fmt: skip
+
+
+def test_values():
+    truth, shares = example()
+    found, predicted = summary(truth, shares).scores, shares.argmax(axis=1)
+    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, predicted))
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(truth, predicted, average="macro"))
+    onehot = np.eye(5)[truth]
+    assert found["mean_average_precision"] == pytest.approx(
+        sk.average_precision_score(onehot, shares, average="macro")
+    )
+    assert found["mean_area_under_roc"] == pytest.approx(
+        sk.roc_auc_score(truth, shares, multi_class="ovr")
+    )
+
+
+def test_every_figure_has_an_interval_around_it():
+    found = summary(*example())
+    assert found.scores.keys() - found.intervals.keys() == {"n"}
+    assert found.intervals.keys() == found.by.keys()
+    for name, (low, high) in found.intervals.items():
+        if name != "calibration_error":  # noise only adds to it, so resamples lie above
+            assert low < found.scores[name] < high, name
+    for row in found.classes:
+        assert {"precision", "recall", "f1", "average_precision"} <= row.keys()
+
+
+def test_intervals_hold():
+    """Mean average precision of many samples lies in the interval of one, nearly always."""
+    truth = np.mean([summary(*example(seed=s)).scores["mean_average_precision"] for s in range(30)])
+    inside = []
+    for seed in range(30):
+        low, high = summary(*example(seed=seed)).intervals["mean_average_precision"]
+        inside.append(low < truth < high)
+    assert np.mean(inside) >= 0.85
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_areas_of_resamples_are_those_of_repeated_images(ties):
+    rng = np.random.default_rng(0)
+    truth, scores = rng.random(50) < 0.4, rng.random(50)
+    scores = np.round(scores, 1) if ties else scores
+    weights = rng.integers(0, 3, (4, 50))
+    average, area = resampled_areas(truth, scores, weights)
+    for r, w in enumerate([np.ones(50, dtype=int), *weights]):
+        again = curve(np.repeat(truth, w), np.repeat(scores, w))
+        assert average[r] == pytest.approx(again.average_precision)
+        assert area[r] == pytest.approx(again.area_under_roc)
+
+
+def test_several_labels():
+    rng = np.random.default_rng(0)
+    truth, shares = (rng.random((200, 4)) < 0.3).astype(int), rng.random((200, 4))
+    scores = {"mean_average_precision": 0.3, "exact_match": 0.1, "loss": 0.7, "n": 200}
+    found = summarise(truth, shares, rng.random(200), scores)
+    low, high = found.intervals["mean_average_precision"]
+    assert low < found.scores["mean_average_precision"] < high
+    assert found.scores["mean_average_precision"] == pytest.approx(
+        sk.average_precision_score(truth, shares, average="macro")
+    )
+    assert "average_precision" in found.classes[0]
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_hardly_any_images(n):
+    truth, shares = example()
+    with np.errstate(all="raise"):
+        found = summarise(truth[:n], shares[:n], np.ones(n), {"accuracy": 1.0, "loss": 1.0, "n": n})
+    assert found.scores["n"] == n
+    assert np.isnan(found.intervals["loss"]).all() == (n < 2)
+
+
+def test_one_class_only():
+    shares = np.tile([0.9, 0.1], (20, 1))
+    found = summarise(np.zeros(20, dtype=int), shares, np.ones(20),
+                      {"accuracy": 1.0, "loss": 0.1, "n": 20})  # fmt: skip
+    assert found.scores["balanced_accuracy"] == 1.0
+    assert found.intervals["balanced_accuracy"][0] < 0.9  # no error among 20 is no proof
+    assert found.scores["mean_average_precision"] == 1.0
+    assert "mean_area_under_roc" not in found.scores
