@@ -28,6 +28,8 @@ bench: setup
 	$(BIN)/python benchmarks/textbook.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/doctor.py
+	$(BIN)/python benchmarks/doctor.py remedies
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py

@@ -80,6 +80,36 @@ def test_evaluate(striate_cli, trained):
     assert (code, "Perhaps you meant: test" in err) == (2, True)
 
 
+def test_evaluate_with_everything(striate_cli, trained):
+    run = trained[0]
+    flags = ("--compare", run, "--slices", "--slice-by", "(.)", "--corruptions", "--recall", 0.9)
+    code, out, err = striate_cli("evaluate", run, *flags, "--json")
+    assert code == 0, err
+    said = last_json(out)
+    assert said["comparison"]["difference"] == 0
+    assert "undetermined" in out
+    assert len(said["thresholds"]) == 3
+    assert {row["corruption"] for row in said["corruptions"]["rows"]} >= {"noise", "blur", "jpeg"}
+    assert len(said["corruptions"]["rows"][0]["scores"]) == 5
+    assert isinstance(said["slices"], list)
+
+
+@pytest.mark.parametrize(
+    ("flags", "piece"),
+    [
+        (("--precision", 0.9, "--recall", 0.9), "give one of them"),
+        (("--recall", 1.5), "expected above 0, at most 1"),
+        (("--compare", "nowhere"), "nowhere"),
+        (("--slice-by", "zebra"), "is in no image's name"),
+    ],
+)
+def test_evaluate_refuses(striate_cli, trained, flags, piece):
+    code, _, err = striate_cli("evaluate", trained[0], *flags)
+    assert code == 2
+    assert piece in err
+    assert "Traceback" not in err
+
+
 def test_evaluate_data_with_a_test_split_uses_it(striate_cli, trained):
     out = striate_cli("evaluate", trained[0], trained[1], "--json")[1]
     assert last_json(out)["test"]["n"] == 12

@@ -48,6 +48,35 @@ class Comparison:
         return self.low > 0 or self.high < 0
 
 
+@dataclass(frozen=True)
+class Robustness:
+    """What each of N images contributes to accuracy, clean and for each (corruption, strength)."""
+
+    split: str
+    clean: NDArray[np.float64]
+    corrupted: dict[tuple[str, int], NDArray[np.float64]]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each corruption: its scores by strength, their mean, and how far that is below
+        the clean score with the 95 % interval, the worst first."""
+        rows = []
+        for name in dict.fromkeys(corruption for corruption, _ in self.corrupted):
+            each = [right for (of, _), right in self.corrupted.items() if of == name]
+            lost, (low, high) = difference(self.clean, np.mean(each, axis=0))
+            rows.append({
+                "corruption": name, "scores": [float(right.mean()) for right in each],
+                "mean": float(np.mean(each)), "lost": lost, "low": low, "high": high,
+            })  # fmt: skip
+        return sorted(rows, key=lambda row: -row["lost"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the clean score, the mean over all corruptions, and the rows."""
+        return {
+            "images": len(self.clean), "clean": float(self.clean.mean()),
+            "mean": float(np.mean(list(self.corrupted.values()))), "rows": self.rows(),
+        }  # fmt: skip
+
+
 def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
     """Is the first better? Raises DataError if they are not of the same images and classes."""
     same = ours.names == theirs.names and ours.classes == theirs.classes

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
+from striate.api.evaluating import Robustness
 from striate.api.keeping import CALIBRATION
 from striate.api.preparing import IN_MEMORY
 from striate.api.session import resume as resume_stream
@@ -28,13 +30,14 @@ from striate.core.runtime import Runtime, choose_device, free_memory, usable_cor
 from striate.data.cache import open_cache
 from striate.data.check.changes import read_registered
 from striate.data.check.survey import Survey, fingerprint
+from striate.data.corruptions import CORRUPTIONS, STRENGTHS, Corrupted
 from striate.data.dataset import Dataset, Split, open_for_evaluation
-from striate.data.loader import Store
+from striate.data.loader import Store, SubStore, spread
 from striate.data.read import Reader, positions_without, refuse_or_drop
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
 from striate.training import checkpoints
-from striate.training.evaluate import Evaluation, evaluate, outputs, traits_of
+from striate.training.evaluate import Evaluation, evaluate, outputs, right_answers, traits_of
 from striate.training.materials import UNKNOWN, how_to_read, network_of, open_as, task_of
 from striate.training.state import load_weights
 
@@ -122,18 +125,8 @@ class Run(RunDirectory):
         the images (size, brightness, contrast), for `striate.slices`. Raises DataError; and
         RunError if the run's own data is not what it was when training began.
         """
-        dataset = self._own_data() if data is None else self._other_data(data)
-        if split is None:
-            split = "test" if "test" in dataset.splits else next(iter(dataset.splits))
-        if split not in dataset.splits:
-            raise DataError(
-                f"{dataset.source} has no {split} split", perhaps(split, dataset.splits)
-            )
-        chosen = replace(dataset, splits={split: dataset.splits[split]})
-        chosen, store, found = self._read(chosen, split, skip_bad=skip_bad, allow=allow)
-        if data is None:
-            self._refuse_changed(chosen, split, found)
-        part = chosen.splits[split]
+        chosen, store, found = self._opened(data, split, skip_bad=skip_bad, allow=allow)
+        split, part = next(iter(chosen.splits.items()))
         scores, logits, losses = evaluate(
             self.network, store, part, self._task, size=self._size,
             runtime=self._runtime, views=self.recipe.augment.test_views, threads=usable_cores(),
@@ -145,6 +138,34 @@ class Run(RunDirectory):
             split, scores, self.classes, names, part.targets, logits, losses, self._task,
             self.temperature, notes, known,
         )  # fmt: skip
+
+    def robustness(
+        self,
+        data: Any = None,
+        *,
+        split: str | None = None,
+        images: int = 1000,
+        skip_bad: bool = False,
+        allow: tuple[str, ...] = (),
+    ) -> Robustness:
+        """Scores of corrupted images: each corruption at each strength, on at most so many images
+        from all over the split, in a single view. Raises what `evaluate` raises."""
+        chosen, store, _ = self._opened(data, split, skip_bad=skip_bad, allow=allow)
+        name, part = next(iter(chosen.splits.items()))
+        ids = spread(len(part), images)
+        some, targets = SubStore(store, ids), part.targets[ids]
+        net, size, threads = self.network, self._size, usable_cores()
+
+        def right(from_store: Store) -> NDArray[np.float64]:
+            logits, _ = outputs(net, from_store, size=size, runtime=self._runtime, threads=threads)
+            return right_answers(logits, targets)
+
+        each = {
+            (corruption, strength): right(Corrupted(some, corruption, strength))
+            for corruption in CORRUPTIONS
+            for strength in STRENGTHS
+        }
+        return Robustness(name, right(some), each)
 
     def predict(
         self, paths: Any, *, top: int = 1, skip_bad: bool = False, allow: tuple[str, ...] = ()
@@ -175,6 +196,23 @@ class Run(RunDirectory):
         above = np.flatnonzero(shares > 0.5) if self.multi_label else order[:1]
         labels = tuple(self.classes[i] for i in above)
         return Prediction(name, ranked[0][0], ranked[0][1], ranked, labels)
+
+    def _opened(
+        self, data: Any, split: str | None, *, skip_bad: bool, allow: tuple[str, ...]
+    ) -> tuple[Dataset, Store, Survey]:
+        """One split of the run's own or of other data; its own must be what it was."""
+        dataset = self._own_data() if data is None else self._other_data(data)
+        if split is None:
+            split = "test" if "test" in dataset.splits else next(iter(dataset.splits))
+        if split not in dataset.splits:
+            raise DataError(
+                f"{dataset.source} has no {split} split", perhaps(split, dataset.splits)
+            )
+        chosen = replace(dataset, splits={split: dataset.splits[split]})
+        chosen, store, found = self._read(chosen, split, skip_bad=skip_bad, allow=allow)
+        if data is None:
+            self._refuse_changed(chosen, split, found)
+        return chosen, store, found
 
     def _own_data(self) -> Dataset:
         data = self.recipe.data

@@ -34,6 +34,7 @@ def _evaluate(
     compare: Path | None = None,
     slices: bool = False,
     slice_by: str | None = None,
+    corruptions: bool = False,
     precision: float | None = None,
     recall: float | None = None,
     skip_bad: bool = False,
@@ -49,6 +50,7 @@ def _evaluate(
         compare: another run, scored on the same images: is this one better, and how sure is that?
         slices: also score parts of the images, by size, brightness and contrast
         slice_by: and by a group in their names (a regular expression) or by the columns of a .csv
+        corruptions: also score noisy, blurred, shifted … images, at five strengths
         precision: choose each class's threshold on validation so that it is reached
         recall: likewise for recall
         skip_bad: leave out and count images that cannot be read
@@ -84,6 +86,10 @@ def _evaluate(
         parts = evaluating.slices(found, slice_by)
         console.print(_slice_table(parts))
         said["slices"] = evaluating.slices_json(parts)
+    if corruptions:
+        robust = opened.robustness(data, **how).to_json()
+        console.print(_corruption_table(robust))
+        said["corruptions"] = robust
     if precision is not None or recall is not None:
         rows = evaluating.thresholds(
             opened.evaluate(split="val"), found, precision=precision, recall=recall
@@ -110,6 +116,22 @@ def _slice_table(found: list[Slice]) -> Table:
             Text(f"{s.column} {s.value}", style=style), f"{s.n:,}", f"{s.score:.3f}",
             f"{s.low:.3f} to {s.high:.3f}", f"{s.others:.3f}", f"{s.p:.2g}",
         )  # fmt: skip
+    return table
+
+
+def _corruption_table(found: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"corrupted images: {found['mean']:.3f} in the mean; clean {found['clean']:.3f} "
+        f"({found['images']:,} images, single view)",
+        title_justify="left", title_style="bold",
+    )  # fmt: skip
+    table.add_column("strength")
+    for strength in range(1, 6):
+        table.add_column(str(strength), justify="right")
+    table.add_column("lost, 95 % interval", justify="right")
+    for row in found["rows"]:
+        lost = f"{row['lost']:.3f}, {row['low']:.3f} to {row['high']:.3f}"
+        table.add_row(row["corruption"], *(f"{s:.3f}" for s in row["scores"]), lost)
     return table
 
 

@@ -99,12 +99,8 @@ class Evaluation:
         return worst_confusions(self.targets, self.probabilities, self.classes)
 
     def right(self) -> NDArray[np.float64]:
-        """What each image contributes to accuracy (N,): 1 or 0; with several labels the share of
-        them that is right."""
-        if self.targets.ndim == 2:
-            found: NDArray[np.float64] = ((self.logits > 0) == (self.targets > 0)).mean(axis=1)
-            return found
-        return (self.logits.argmax(axis=1) == self.targets).astype(np.float64)
+        """What each image contributes to accuracy (N,)."""
+        return right_answers(self.logits, self.targets)
 
 
 def evaluate(
@@ -140,6 +136,15 @@ def traits_of(store: Store, sides: NDArray[Any], threads: int = 1) -> dict[str, 
         "brightness": np.concatenate(means),
         "contrast": np.concatenate(deviations),
     }
+
+
+def right_answers(logits: Logits, targets: NDArray[Any]) -> NDArray[np.float64]:
+    """What each image contributes to accuracy (N,): 1 or 0; with several labels the share of them
+    that is right."""
+    if targets.ndim == 2:
+        found: NDArray[np.float64] = ((logits > 0) == (targets > 0)).mean(axis=1)
+        return found
+    return (logits.argmax(axis=1) == targets).astype(np.float64)
 
 
 def fitted_temperature(found: Evaluation) -> float:
