@@ -38,7 +38,8 @@ def test_bins_against_a_plain_loop(honest):
 
 
 def test_error_against_torchmetrics(honest):
-    classification = pytest.importorskip("torchmetrics.functional.classification")
+    from torchmetrics.functional import classification
+
     logits, _, truth = honest
     shares = torch.from_numpy(3 * logits[:2000]).softmax(dim=1)
     wanted = classification.multiclass_calibration_error(
