@@ -155,11 +155,25 @@ def _is(found: Evaluation, c: int) -> NDArray[Any]:
     return found.targets[:, c] if found.targets.ndim == 2 else found.targets == c
 
 
-def _group(by: str, found: Evaluation) -> dict[str, NDArray[Any]]:
+def check_grouping(by: str) -> None:
+    """Raise DataError early for what `slices` could not read."""
+    if by.lower().endswith(".csv"):
+        _read_table(Path(by))
+    else:
+        _pattern(by)
+
+
+def _pattern(by: str) -> re.Pattern[str]:
     try:
-        pattern = re.compile(by)
+        return re.compile(by)
     except re.error as error:
-        raise DataError(f"'{by}' is no regular expression: {error}") from None
+        raise DataError(
+            f"'{by}' is no regular expression: {error}", r"Expected such as '^(hospital\d+)/'."
+        ) from None
+
+
+def _group(by: str, found: Evaluation) -> dict[str, NDArray[Any]]:
+    pattern = _pattern(by)
     matches = [pattern.search(name) for name in found.names]
     if not any(matches):
         raise DataError(f"'{by}' is in no image's name", f"A name is such as {found.names[0]}.")
@@ -167,7 +181,7 @@ def _group(by: str, found: Evaluation) -> dict[str, NDArray[Any]]:
     return {by: np.array(texts)}
 
 
-def _table(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def _read_table(path: Path) -> list[list[str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file))
@@ -178,6 +192,11 @@ def _table(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
             f"{path} is no table of images",
             "Expected a first line with names of columns, the first for the image.",
         )
+    return rows
+
+
+def _table(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    rows = _read_table(path)
     known = {row[0]: row for row in rows[1:] if row}
     missing = [name for name in names if name not in known]
     if missing:

@@ -67,6 +67,8 @@ def _evaluate(
         if wanted is not None and not 0 < wanted <= 1:
             raise RecipeError(f"--{name} {wanted:g}: expected above 0, at most 1")
     cut = slices or slice_by is not None
+    if slice_by is not None:
+        evaluating.check_grouping(slice_by)
     how: dict[str, Any] = {"split": split, "skip_bad": skip_bad, "allow": allow}
     opened, console = Run(run), Console(highlight=False)
     found = opened.evaluate(data, **how, traits=cut)
@@ -84,68 +86,62 @@ def _evaluate(
         said["comparison"] = {"run": str(compare), **vars(compared)}
     if cut:
         parts = evaluating.slices(found, slice_by)
-        console.print(_slice_table(parts))
+        _show_slices(console, parts)
         said["slices"] = evaluating.slices_json(parts)
     if corruptions:
         robust = opened.robustness(data, **how).to_json()
-        console.print(_corruption_table(robust))
+        _show_corruptions(console, robust)
         said["corruptions"] = robust
     if precision is not None or recall is not None:
         rows = evaluating.thresholds(
             opened.evaluate(split="val"), found, precision=precision, recall=recall
         )
-        console.print(_threshold_table(rows, found.split))
+        _show_thresholds(console, rows, found.split)
         said["thresholds"] = rows
     if json:
         print(json_format.dumps(said))
     return 0
 
 
-def _slice_table(found: list[Slice]) -> Table:
+def _show_slices(console: Console, found: list[Slice]) -> None:
     worse = sum(s.worse for s in found)
-    table = Table(
-        title=f"{len(found)} slices, {worse} significantly worse than the other images",
-        title_justify="left", title_style="bold",
-    )  # fmt: skip
-    table.add_column("slice")
-    for title in ("images", "score", "95 % interval", "others", "p"):
-        table.add_column(title, justify="right")
+    print(f"\n{len(found)} slices, {worse} significantly worse than the other images")
+    table = _table("slice", "images", "score", "95 %", "p")
     for s in found[:_SHOWN]:
-        style = "bold" if s.worse else ""
         table.add_row(
-            Text(f"{s.column} {s.value}", style=style), f"{s.n:,}", f"{s.score:.3f}",
-            f"{s.low:.3f} to {s.high:.3f}", f"{s.others:.3f}", f"{s.p:.2g}",
+            Text(f"{s.column} {s.value}", style="bold" if s.worse else ""), f"{s.n:,}",
+            f"{s.score:.3f}", f"{s.low:.2f}–{s.high:.2f}", f"{s.p:.2g}",
         )  # fmt: skip
-    return table
+    console.print(table)
 
 
-def _corruption_table(found: dict[str, Any]) -> Table:
-    table = Table(
-        title=f"corrupted images: {found['mean']:.3f} in the mean; clean {found['clean']:.3f} "
-        f"({found['images']:,} images, single view)",
-        title_justify="left", title_style="bold",
-    )  # fmt: skip
-    table.add_column("strength")
-    for strength in range(1, 6):
-        table.add_column(str(strength), justify="right")
-    table.add_column("lost, 95 % interval", justify="right")
+def _show_corruptions(console: Console, found: dict[str, Any]) -> None:
+    print(
+        f"\n{found['images']:,} images in a single view: {found['clean']:.3f} clean, "
+        f"{found['mean']:.3f} corrupted; in percent by strength"
+    )
+    table = _table("corruption", *map(str, range(1, 6)), "lost, 95 %")
     for row in found["rows"]:
-        lost = f"{row['lost']:.3f}, {row['low']:.3f} to {row['high']:.3f}"
-        table.add_row(row["corruption"], *(f"{s:.3f}" for s in row["scores"]), lost)
-    return table
+        scores = (f"{100 * s:.0f}" for s in row["scores"])
+        lost = f"{100 * row['lost']:.0f} ({100 * row['low']:.0f}–{100 * row['high']:.0f})"
+        table.add_row(row["corruption"], *scores, lost)
+    console.print(table)
 
 
-def _threshold_table(rows: list[dict[str, Any]], split: str) -> Table:
-    table = Table(
-        title=f"thresholds chosen on val, shown on {split}",
-        title_justify="left", title_style="bold",
-    )  # fmt: skip
-    table.add_column("class")
-    for key in ("threshold", "precision", "recall"):
-        table.add_column(key, justify="right")
+def _show_thresholds(console: Console, rows: list[dict[str, Any]], split: str) -> None:
+    print(f"\nthresholds chosen on val, shown on {split}")
+    figures = ("threshold", "precision", "recall")
+    table = _table("class", *figures)
     for row in rows:
-        figures = (
-            "–" if row[k] is None else f"{row[k]:.3f}" for k in ("threshold", "precision", "recall")
-        )
-        table.add_row(Text(row["class"]), *figures)
+        shown = ("–" if row[k] is None else f"{row[k]:.3f}" for k in figures)
+        table.add_row(Text(row["class"]), *shown)
+    console.print(table)
+
+
+def _table(first: str, *others: str) -> Table:
+    """Plain columns; in a narrow terminal the first is folded and figures stay whole."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first, overflow="fold", min_width=10)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
