@@ -21,13 +21,14 @@ from striate.core.findings import Finding
 from striate.core.recipe import SHORT_FLAGS, Recipe
 from striate.core.records import Note, Record
 from striate.core.run import RunDirectory
+from striate.metrics.intervals import difference
 from striate.training import checkpoints
-from striate.training.evaluate import outputs
+from striate.training.evaluate import outputs, right_answers
 from striate.training.log import drained
 from striate.training.loop import train
 from striate.training.state import load_weights
 
-TOP, _SHARE, _RESAMPLES = 3, 0.25, 400
+TOP, _SHARE = 3, 0.25
 _MUST_START_ANEW = ("model.", "loss.", "data.")
 
 
@@ -123,12 +124,9 @@ def compared(
     remedy: str, rule: str, anew: bool, ours: NDArray[Any], theirs: NDArray[Any]
 ) -> Attempt:
     """The paired difference of the images' scores, with a bootstrap interval."""
-    apart = ours.astype(np.float64) - theirs
-    rng = np.random.default_rng(0)
-    picks = rng.integers(0, len(apart), (_RESAMPLES, len(apart)))
-    low, high = np.percentile(apart[picks].mean(axis=1), (2.5, 97.5))
+    apart, (low, high) = difference(ours, theirs)
     return Attempt(remedy, rule, anew, float(ours.mean()), float(theirs.mean()),
-                  float(apart.mean()), float(low), float(high))  # fmt: skip
+                  apart, low, high)  # fmt: skip
 
 
 def _shortened(recipe: Recipe, epochs: int) -> Recipe:
@@ -160,12 +158,7 @@ def _right(ready: Ready, net: Any) -> NDArray[Any]:
     size = ready.recipe.data.image_size
     assert size != "auto"
     logits, _ = outputs(net, ready.found.stores["val"], size=size, runtime=ready.runtime)
-    targets = ready.found.dataset.splits["val"].targets
-    if targets.ndim == 2:
-        agree: NDArray[Any] = ((logits > 0) == (targets > 0.5)).mean(axis=1)
-        return agree
-    right: NDArray[Any] = logits.argmax(axis=1) == targets
-    return right
+    return right_answers(logits, ready.found.dataset.splits["val"].targets)
 
 
 def _from(anew: bool) -> str:
