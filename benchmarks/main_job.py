@@ -10,20 +10,15 @@ says of each, and what its measurements cost, is printed too: these trainings sh
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from common import DATA, machine, verb
 
 from striate.core.records import Epoch, Measured
 from striate.core.run import RunDirectory
-from striate.core.runtime import processor_name, usable_cores, version_of
 
-DATA = Path(os.environ.get("STRIATE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TARGETS = {
     # name: (source, test accuracy, seconds)
     "digits": ("digits", 0.98, 60),
@@ -35,8 +30,7 @@ TARGETS = {
 
 
 def main(names: list[str]) -> int:
-    print(f"{processor_name()}, {usable_cores()} cores, torch {version_of('torch')}, "
-          f"Python {platform.python_version()}\n")  # fmt: skip
+    print(machine() + "\n")
     print("| data | test accuracy | target | single view | epochs | wall s | limit | peak MB "
           "| doctor | measuring |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
@@ -55,7 +49,7 @@ def row(name: str, folder: Path) -> bool:
     if name != "digits" and not Path(source).exists():
         print(f"| {name} | no data at {source}: set STRIATE_DATA | | | | | | | | |", flush=True)
         return True
-    said, wall, peak = train(source, folder / name)
+    said, wall, peak = verb("train", source, "--run", folder / name)
     test, doctor = said["test"], said["doctor"]
     named = ", ".join(f["rule"] for f in doctor["findings"])
     print(
@@ -76,24 +70,10 @@ def measuring(run: Path) -> float:
     return kinds[Measured] / kinds[Epoch]
 
 
-def train(source: object, run: Path) -> tuple[dict, float, float]:
-    """(the JSON line, wall seconds, peak megabytes) of one training in its own process."""
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "striate", "train", str(source), "--run", str(run), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        out = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} exited with {process.returncode}")
-    wall = time.perf_counter() - started
-    return json.loads(out.splitlines()[-1]), wall, usage.ru_maxrss / 1024
-
-
 def repeatable(folder: Path) -> bool:
     weights = []
     for name in ("first", "second"):
-        train("digits", folder / name)
+        verb("train", "digits", "--run", folder / name)
         last = max((folder / name / "checkpoints").glob("step-*"))
         weights.append((last / "model.safetensors").read_bytes())
     return weights[0] == weights[1]

@@ -9,19 +9,12 @@ process of its own: the estimated and the true seconds of the epochs and scores,
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
-from striate.core.runtime import processor_name, usable_cores, version_of
+from common import DATA, machine, verb
 
-DATA = Path(os.environ.get("STRIATE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SOURCES = {
     "digits": "digits",
     "sign-digits": DATA / "sign-digits.zip",
@@ -41,8 +34,7 @@ LOW, HIGH = 0.75, 1.33
 
 
 def main(names: list[str]) -> int:
-    print(f"{processor_name()}, {usable_cores()} cores, torch {version_of('torch')}, "
-          f"Python {platform.python_version()}\n")  # fmt: skip
+    print(machine() + "\n")
     print("| data | flags | preflight s | verdicts | estimated s | true s | ratio | estimated MB "
           "| true MB |\n|---|---|---|---|---|---|---|---|---|", flush=True)  # fmt: skip
     ratios = [row(*c) for c in COMBINATIONS if not names or c[0] in names]
@@ -53,32 +45,18 @@ def main(names: list[str]) -> int:
 
 def row(data: str, flags: list[str]) -> float:
     source = str(SOURCES[data])
-    before, wall, _ = run("preflight", source, *flags)
+    before, wall, _ = verb("preflight", source, *flags, ok=(0, 1))
     findings = {f["rule"]: f for f in before["findings"]}
     expected = findings["estimate"]["evidence"]
     named = ", ".join(f["rule"] for f in before["findings"] if f["verdict"] in ("fail", "warn"))
     with tempfile.TemporaryDirectory() as folder:
-        after, _, peak = run("train", source, *flags, "--run", str(Path(folder) / "run"))
+        after, _, peak = verb("train", source, *flags, "--run", Path(folder) / "run")
     ratio = expected["seconds"] / after["seconds"]
     cells = (data, " ".join(flags), f"{wall:.0f}", named or "nothing", f"{expected['seconds']:.0f}",
              f"{after['seconds']:.0f}", f"{ratio:.2f}", f"{expected['peak_mb']:.0f}",
              f"{peak:.0f}")  # fmt: skip
     print(f"| {' | '.join(cells)} |", flush=True)
     return float(ratio)
-
-
-def run(*arguments: str) -> tuple[dict[str, Any], float, float]:
-    """(the JSON line, wall seconds, peak megabytes) of one verb in its own process."""
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "striate", *arguments, "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        out = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode and arguments[0] != "preflight":  # which exits with 1 on a fail
-        raise SystemExit(f"{' '.join(command)} exited with {process.returncode}")
-    return json.loads(out.splitlines()[-1]), time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ mean of two seeds over validation and test images. Data are a few thousand image
 
 from __future__ import annotations
 
-import platform
 import sys
 import tempfile
 import time
@@ -21,11 +20,11 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "doctor"))
+from common import machine
 from corpus import DATA, splits
 
 import striate
 from striate.core.errors import TrainingError
-from striate.core.runtime import processor_name, usable_cores, version_of
 
 PLAIN = "conv 3x3 16 pad 1, relu, pool 2, conv 3x3 32 pad 1, relu, pool 2, fc 64, relu, fc classes"
 COMBINATIONS = [
@@ -50,8 +49,7 @@ BASE = {
 
 
 def main(names: list[str]) -> int:
-    print(f"{processor_name()}, {usable_cores()} cores, torch {version_of('torch')}, "
-          f"Python {platform.python_version()}\n")  # fmt: skip
+    print(machine() + "\n")
     print("| data | network | rule | found | accuracy | best of grid | accuracy | within a point "
           "| search s |\n|---|---|---|---|---|---|---|---|---|", flush=True)  # fmt: skip
     met = [row(*c) for c in COMBINATIONS if not names or c[0] in names]

@@ -127,9 +127,7 @@ def slices(found: Evaluation, by: str | None = None) -> list[Slice]:
     """
     columns: dict[str, NDArray[Any]] = dict(found.traits)
     if by is not None:
-        path = Path(by)
-        more = _table(path, found.names) if path.suffix.lower() == ".csv" else _group(by, found)
-        columns |= more
+        columns |= _table(Path(by), found.names) if _is_table(by) else _group(by, found)
     return by_slice(found.right(), columns)
 
 
@@ -157,10 +155,14 @@ def _is(found: Evaluation, c: int) -> NDArray[Any]:
 
 def check_grouping(by: str) -> None:
     """Raise DataError early for what `slices` could not read."""
-    if by.lower().endswith(".csv"):
+    if _is_table(by):
         _read_table(Path(by))
     else:
         _pattern(by)
+
+
+def _is_table(by: str) -> bool:
+    return by.lower().endswith(".csv")
 
 
 def _pattern(by: str) -> re.Pattern[str]:

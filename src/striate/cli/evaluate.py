@@ -70,7 +70,8 @@ def _evaluate(
     if slice_by is not None:
         evaluating.check_grouping(slice_by)
     how: dict[str, Any] = {"split": split, "skip_bad": skip_bad, "allow": allow}
-    opened, console = Run(run), Console(highlight=False)
+    opened, other = Run(run), None if compare is None else Run(compare)
+    console = Console(highlight=False)
     found = opened.evaluate(data, **how, traits=cut)
     for note in found.notes:
         print(note, file=sys.stderr)
@@ -80,8 +81,8 @@ def _evaluate(
             print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}")
     console.print(figure_table(found.figures, found.split))
     said: dict[str, Any] = {"run": str(run), found.split: evaluating.evaluation_json(found)}
-    if compare is not None:
-        compared = evaluating.compare(found, Run(compare).evaluate(data, **how))
+    if other is not None:
+        compared = evaluating.compare(found, other.evaluate(data, **how))
         print(f"\n{run} is {compared}, than {compare}")
         said["comparison"] = {"run": str(compare), **vars(compared)}
     if cut:
@@ -93,9 +94,9 @@ def _evaluate(
         _show_corruptions(console, robust)
         said["corruptions"] = robust
     if precision is not None or recall is not None:
-        rows = evaluating.thresholds(
-            opened.evaluate(split="val"), found, precision=precision, recall=recall
-        )
+        own_val = data is None and found.split == "val"
+        val = found if own_val else opened.evaluate(split="val")
+        rows = evaluating.thresholds(val, found, precision=precision, recall=recall)
         _show_thresholds(console, rows, found.split)
         said["thresholds"] = rows
     if json:
