@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from striate.metrics.curves import curve, threshold_for
+from striate.metrics.curves import areas, curve, threshold_for
+from striate.metrics.intervals import of_area
 
 
 def example(seed, ties):
@@ -28,6 +29,48 @@ def test_points_and_areas(seed, ties):
     np.testing.assert_allclose(found.recall, true[1:])
     assert found.area_under_roc == pytest.approx(sk.roc_auc_score(truth, scores))
     assert found.average_precision == pytest.approx(sk.average_precision_score(truth, scores))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_areas_and_what_moves_them(ties):
+    """Influences against the areas of curves in which one image counts a little more."""
+    truth, scores = example(0, ties)
+    found, whole, n = areas(truth, scores), curve(truth, scores), len(truth)
+    assert found.average_precision == pytest.approx(whole.average_precision)
+    assert found.area_under_roc == pytest.approx(whole.area_under_roc)
+    assert abs(found.moves_precision.sum()) < 1e-8
+    assert abs(found.moves_roc.sum()) < 1e-8
+    step = 1e-6
+    for image in range(0, n, 29):
+        weights = np.ones(n)
+        weights[image] += step
+        up = sk.average_precision_score(truth, scores, sample_weight=weights)
+        assert (up - found.average_precision) / step * n == pytest.approx(
+            found.moves_precision[image], abs=1e-3
+        )
+        up = sk.roc_auc_score(truth, scores, sample_weight=weights)
+        assert (up - found.area_under_roc) / step * n == pytest.approx(
+            found.moves_roc[image], abs=1e-3
+        )
+
+
+@pytest.mark.parametrize(("name", "moves"), [("average_precision", "moves_precision"),
+                                             ("area_under_roc", "moves_roc")])  # fmt: skip
+def test_intervals_of_areas_hold(name, moves):
+    """Of 400 samples of 300 images, the true area lies in about 95 %."""
+    rng = np.random.default_rng(0)
+
+    def sample(n):
+        truth = rng.random(n) < 0.3
+        return areas(truth, rng.normal(size=n) + 1.5 * truth)
+
+    true = getattr(sample(400_000), name)
+    inside = []
+    for _ in range(400):
+        found = sample(300)
+        low, high = of_area(getattr(found, name), getattr(found, moves))
+        inside.append(low < true < high)
+    assert 0.92 < np.mean(inside) < 0.98
 
 
 def test_thinned_curves_keep_their_shape():
@@ -66,3 +109,9 @@ def test_degenerate_input():
     assert np.isnan(empty.average_precision)
     same = curve(np.array([1, 0, 1, 0]), np.zeros(4))
     assert (same.average_precision, same.area_under_roc) == (0.5, 0.5)
+    for truth in (np.zeros(4), np.ones(4), np.zeros(0)):
+        found = areas(truth, np.arange(float(len(truth))))
+        assert np.isnan(found.area_under_roc)
+        assert (found.moves_roc == 0).all()
+    assert areas(np.ones(4), np.arange(4.0)).average_precision == 1.0
+    assert areas(np.array([1, 0, 1, 0]), np.zeros(4)).average_precision == 0.5

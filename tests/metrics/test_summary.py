@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from striate.metrics.curves import curve, resampled_areas
 from striate.metrics.summary import summarise
 
 
@@ -56,19 +55,6 @@ def test_intervals_hold():
         low, high = summary(*example(seed=seed)).intervals["mean_average_precision"]
         inside.append(low < truth < high)
     assert np.mean(inside) >= 0.85
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_areas_of_resamples_are_those_of_repeated_images(ties):
-    rng = np.random.default_rng(0)
-    truth, scores = rng.random(50) < 0.4, rng.random(50)
-    scores = np.round(scores, 1) if ties else scores
-    weights = rng.integers(0, 3, (4, 50))
-    average, area = resampled_areas(truth, scores, weights)
-    for r, w in enumerate([np.ones(50, dtype=int), *weights]):
-        again = curve(np.repeat(truth, w), np.repeat(scores, w))
-        assert average[r] == pytest.approx(again.average_precision)
-        assert area[r] == pytest.approx(again.area_under_roc)
 
 
 def test_several_labels():

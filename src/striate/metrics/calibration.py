@@ -42,24 +42,32 @@ def reliability(probabilities: Floats, truth: Whole, bins: int = BINS) -> Reliab
     if not len(truth):
         none = np.full(bins, np.nan)
         return Reliability(edges, np.zeros(bins, dtype=np.int64), none, none)
-    sure, right, place = _binned(probabilities, truth, bins)
-    images = np.bincount(place, minlength=bins)
+    images, said, right = bin_sums(probabilities, truth, bins)
     with np.errstate(invalid="ignore"):
-        said = np.bincount(place, weights=sure, minlength=bins) / images
-        share = np.bincount(place, weights=right, minlength=bins) / images
-    return Reliability(edges, images, said, share)
+        return Reliability(edges, images.astype(np.int64), said / images, right / images)
+
+
+def bin_sums(probabilities: Floats, truth: Whole, bins: int = BINS) -> Floats:
+    """(3, B): images in each bin, the sum of what was said of them, and how many are right."""
+    sure, right, place = _binned(probabilities, truth, bins)
+    sums = [
+        np.bincount(place, weights=w, minlength=bins) for w in (np.ones(len(truth)), sure, right)
+    ]
+    return np.stack(sums)
 
 
 def resampled_error(
-    probabilities: Floats, truth: Whole, weights: NDArray[Any], bins: int = BINS
+    probabilities: Floats, truth: Whole, draws: int = 200, bins: int = BINS
 ) -> Floats:
-    """Expected calibration errors (R,) with each image counted weights (R, N) times."""
+    """Expected calibration errors (draws,) of as many images, drawn anew from these."""
     sure, right, place = _binned(probabilities, truth, bins)
-    apart = weights.astype(np.float32) @ (
-        np.eye(bins, dtype=np.float32)[place] * (sure - right)[:, None]
-    )
-    error: Floats = np.abs(apart).sum(axis=1) / len(truth)
-    return error
+    apart, n, rng = sure - right, len(truth), np.random.default_rng(0)
+    found = []
+    for _ in range(draws if n else 0):
+        drawn = rng.integers(0, n, n)
+        sums = np.bincount(place[drawn], weights=apart[drawn], minlength=bins)
+        found.append(np.abs(sums).sum() / n)
+    return np.array(found)
 
 
 def _binned(probabilities: Floats, truth: Whole, bins: int) -> tuple[Floats, Floats, Whole]:

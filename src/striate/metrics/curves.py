@@ -89,29 +89,55 @@ def curve(truth: NDArray[Any], scores: Floats) -> Curve:
     )  # fmt: skip
 
 
-def resampled_areas(
-    truth: NDArray[Any], scores: Floats, weights: NDArray[Any]
-) -> tuple[Floats, Floats]:
-    """(average precisions, areas under ROC) (1 + R,): first as it is, then with each image counted
-    weights (R, N) times."""
+@dataclass(frozen=True)
+class Areas:
+    """Average precision and area under ROC, and by how much each image moves them (N,): the
+    derivative by its weight, times N. NaN and zeros without positives, or without negatives."""
+
+    average_precision: float
+    area_under_roc: float
+    moves_precision: Floats
+    moves_roc: Floats
+
+
+def areas(truth: NDArray[Any], scores: Floats) -> Areas:
+    """Both areas with their influence functions; of the area under ROC these are DeLong's (1988).
+
+    The standard error of any mean of such areas is the deviation of the same mean of moves, over
+    the root of N (the infinitesimal jackknife, Efron 1982): no image need be drawn anew.
+    """
+    n = len(truth)
     order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(truth) - 1)
-    ends = ends[ends >= 0]
-    whole = np.concatenate([np.ones((1, len(truth))), weights[:, order]])
-    positive = truth[order] > 0
-    hits = np.cumsum(whole * positive, axis=1)[:, ends]
-    called = np.cumsum(whole, axis=1)[:, ends]
-    if not len(ends):
-        none = np.full(len(whole), np.nan)
-        return none, none
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(called > 0, hits / np.maximum(called, 1), 1.0)
-        recall = hits / hits[:, -1:]
-        across = (called - hits) / (called - hits)[:, -1:]
-        average = (np.diff(recall, prepend=0.0) * precision).sum(axis=1)
-        middle = (recall + np.concatenate([np.zeros((len(whole), 1)), recall[:, :-1]], axis=1)) / 2
-        area = (np.diff(across, prepend=0.0) * middle).sum(axis=1)
-    return average, area
+    positive = (truth[order] > 0).astype(np.float64)
+    negative, count = 1 - positive, float(positive.sum())
+    if not count:
+        return Areas(float("nan"), float("nan"), np.zeros(n), np.zeros(n))
+    new = np.flatnonzero(np.diff(scores[order])) + 1
+    starts, ends = np.append(0, new), np.append(new, n)
+    tie = np.repeat(np.arange(len(starts)), ends - starts)
+    first, last = starts[tie], ends[tie]  # of each image, the ties that it is among
+    hits = np.append(0.0, np.cumsum(positive))
+    precision = hits[last] / last
+    average = float(precision @ positive / count)
+    lifts, falls = (_from(part)[first] for part in (positive / last, positive * precision / last))
+    moves = positive * (precision + lifts - average) - falls
+    placed = np.empty((2, n))
+    placed[0, order] = moves * n / count
+    if n == count:
+        return Areas(average, float("nan"), placed[0], np.zeros(n))
+    alarms = np.append(0.0, np.cumsum(negative))
+    below = alarms[-1] - (alarms[last] + alarms[first]) / 2  # ties count half
+    above = (hits[last] + hits[first]) / 2
+    area = float(below @ positive / count / alarms[-1])
+    wins = positive * (below / alarms[-1] - area) / count
+    losses = negative * (above / count - area) / alarms[-1]
+    placed[1, order] = (wins + losses) * n
+    return Areas(average, area, placed[0], placed[1])
+
+
+def _from(values: Floats) -> Floats:
+    """Sums from each place to the end, and 0 after it."""
+    return np.append(np.cumsum(values[::-1])[::-1], 0.0)
 
 
 def threshold_for(

@@ -43,6 +43,19 @@ def of_mean(values: NDArray[Any]) -> Interval:
     return float(values.mean()) - error, float(values.mean()) + error
 
 
+def of_area(value: float, moves: NDArray[Any]) -> Interval:
+    """Of a share that images (N,) move by so much each (their influence), on the scale of log odds,
+    so that it stays between 0 and 1; both ends are the value where nothing moves it."""
+    if not 0 < value < 1 or len(moves) < 2:
+        return (value, value) if math.isfinite(value) and len(moves) else NONE
+    error = _Z * float(moves.std(ddof=1)) / math.sqrt(len(moves)) / (value * (1 - value))
+    odds = math.log(value / (1 - value))
+    low, high = (
+        1 / (1 + math.exp(-min(max(x, -700.0), 700.0))) for x in (odds - error, odds + error)
+    )
+    return low, high
+
+
 def of_table(
     table: NDArray[np.integer[Any]],
     statistics: dict[str, Callable[[Counts, Counts, Counts], NDArray[Any]]],
@@ -67,16 +80,6 @@ def of_table(
     np.add.at(sums[2], truth, drawn.T)
     right, called, true = (part.T for part in sums)
     return {name: percentiles(f(right, called, true)) for name, f in statistics.items()}
-
-
-def resampled(n: int, figures: int, seed: int = 0) -> NDArray[np.uint16]:
-    """How often each image is drawn (R, n); R is 0 where that many figures would cost too much."""
-    count = min(_RESAMPLES // 5, int(_MOST_NUMBERS * 5 / max(1, n * figures)))
-    if count < 50 or not n:
-        return np.zeros((0, n), dtype=np.uint16)
-    rng = np.random.default_rng(seed)
-    rows = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(count)]
-    return np.array(rows, dtype=np.uint16)
 
 
 def percentiles(values: NDArray[Any]) -> Any:

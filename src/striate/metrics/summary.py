@@ -18,13 +18,13 @@ from striate.metrics.classification import (
     confusion,
     macro_f1,
 )
-from striate.metrics.curves import resampled_areas
+from striate.metrics.curves import areas
 from striate.metrics.intervals import (
     Interval,
+    of_area,
     of_mean,
     of_table,
     percentiles,
-    resampled,
     wilson,
 )
 
@@ -53,19 +53,16 @@ def summarise(
     found = {k: wilson(values[k] * n, n) for k in SHARES if k in values}
     by = dict.fromkeys(found, "Wilson")
     found["loss"], by["loss"] = of_mean(losses), "standard error"
-    weights = resampled(n, probabilities.shape[1])
     if truth.ndim == 1:
         rows = _single(truth, probabilities, values, found, by)
         values["calibration_error"] = reliability(probabilities, truth).error
-        if len(weights):
-            drawn = resampled_error(probabilities, truth, weights)
-            found["calibration_error"] = percentiles(drawn)
-            by["calibration_error"] = "bootstrap"
+        drawn = resampled_error(probabilities, truth)
+        found["calibration_error"], by["calibration_error"] = percentiles(drawn), "bootstrap"
         truths = np.eye(probabilities.shape[1], dtype=np.int8)[truth]
     else:
         rows = [{} for _ in range(truth.shape[1])]
         truths = truth
-    _areas(truths, probabilities, weights, (values, found, by), rows)
+    _areas(truths, probabilities, (values, found, by), rows)
     for name, (low, high) in found.items():
         if low == high and name in values:  # no error was seen, so none is ever drawn
             found[name], by[name] = wilson(values[name] * n, n), "Wilson"
@@ -108,25 +105,19 @@ def _single(
 def _areas(
     truths: NDArray[Any],
     probabilities: Floats,
-    weights: NDArray[Any],
     into: tuple[dict[str, float], dict[str, Interval], dict[str, str]],
     rows: list[dict[str, Interval]],
 ) -> None:
     """Adds the areas under the curves: their means over classes, and of each class."""
     values, found, by = into
-    each = [
-        resampled_areas(truths[:, c], probabilities[:, c], weights) for c in range(truths.shape[1])
-    ]
-    for place, name in enumerate(("average_precision", "area_under_roc")):
-        known = [areas[place] for areas in each if np.isfinite(areas[place][0])]
+    each = [areas(truths[:, c], probabilities[:, c]) for c in range(truths.shape[1])]
+    for name, moves in (("average_precision", "moves_precision"), ("area_under_roc", "moves_roc")):
+        known = [a for a in each if np.isfinite(getattr(a, name))]
         if not known:
             continue
-        there = np.isfinite(known)  # a rare class may be missing from a resample
-        sums = np.where(there, known, 0.0).sum(axis=0)
-        together = sums / np.maximum(there.sum(axis=0), 1)  # [0]: of the images themselves
-        values[f"mean_{name}"] = float(together[0])
-        if len(together) < 2:
-            continue
-        found[f"mean_{name}"], by[f"mean_{name}"] = percentiles(together[1:]), "bootstrap"
-        for row, areas in zip(rows, each, strict=True):
-            row[name] = percentiles(areas[place][1:])
+        mean = float(np.mean([getattr(a, name) for a in known]))
+        values[f"mean_{name}"] = mean
+        together = np.mean([getattr(a, moves) for a in known], axis=0)
+        found[f"mean_{name}"], by[f"mean_{name}"] = of_area(mean, together), "jackknife"
+        for row, a in zip(rows, each, strict=True):
+            row[name] = of_area(getattr(a, name), getattr(a, moves))
