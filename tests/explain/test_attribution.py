@@ -14,10 +14,10 @@ from striate.explain.attribution import (
     gradient,
     guided_backpropagation,
     integrated_gradients,
-    last_maps,
     occlusion,
     saliency,
 )
+from striate.explain.layers import last_maps
 from striate.explain.trust import area, deletion, likeness, randomised
 from striate.models.network import Network
 from striate.models.zoo import build

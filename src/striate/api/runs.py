@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from striate.api.evaluating import Robustness
 from striate.api.keeping import CALIBRATION
@@ -27,12 +28,13 @@ from striate.core.recipe_io import set_knob
 from striate.core.records import Finished, Record
 from striate.core.run import RunDirectory
 from striate.core.runtime import Runtime, choose_device, free_memory, usable_cores
+from striate.data.augment import views_of
 from striate.data.cache import open_cache
 from striate.data.check.changes import read_registered
 from striate.data.check.survey import Survey, fingerprint
 from striate.data.corruptions import CORRUPTIONS, STRENGTHS, Corrupted
 from striate.data.dataset import Dataset, Split, open_for_evaluation
-from striate.data.loader import Store, SubStore, spread
+from striate.data.loader import Store, SubStore, even, loaded, spread
 from striate.data.read import Reader, positions_without, refuse_or_drop
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
@@ -54,6 +56,32 @@ class Prediction:
     probability: float
     top: tuple[tuple[str, float], ...]
     labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images of a split as a network of a size sees them: names, targets (None: not known)."""
+
+    split: str
+    names: tuple[str, ...]
+    targets: NDArray[Any] | None
+    store: Store
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def images(self, ids: Sequence[int] | NDArray[Any]) -> NDArray[np.uint8]:
+        """Those at these places, uint8 (N, H, W, C)."""
+        stored = self.store.load(np.asarray(ids, dtype=np.int64))
+        return views_of(stored, "single", self.size)[0]
+
+    def batches(self, count: int = 500) -> Iterator[Tensor]:
+        """All of them in order, uint8 (N, H, W, C) each."""
+        plan = even(np.arange(len(self), dtype=np.int64), count)
+        for stored in loaded(self.store, plan, usable_cores()):
+            pixels = np.ascontiguousarray(views_of(stored, "single", self.size)[0])
+            yield torch.from_numpy(pixels)
 
 
 class Run(RunDirectory):
@@ -167,6 +195,30 @@ class Run(RunDirectory):
         }
         return Robustness(name, right(some), each)
 
+    def sample(
+        self,
+        data: Any = None,
+        *,
+        split: str | None = None,
+        images: int | None = None,
+        skip_bad: bool = False,
+        allow: tuple[str, ...] = (),
+    ) -> Sample:
+        """At most so many images from all over a split, as the network sees them, with their
+        classes. Raises what `evaluate` raises."""
+        chosen, store, _ = self._opened(data, split, skip_bad=skip_bad, allow=allow)
+        name, part = next(iter(chosen.splits.items()))
+        ids = spread(len(part), len(part) if images is None else images)
+        names = tuple(part.images.name(int(i)) for i in ids)
+        return Sample(name, names, part.targets[ids], SubStore(store, ids), self._size)
+
+    def pictures(self, paths: Any) -> Sample:
+        """Images as `predict` takes them, as the network sees them; their classes are not known."""
+        kept, store = self._pictures(paths, skip_bad=False, allow=())
+        images = kept.splits["all"].images
+        names = tuple(images.name(i) for i in range(len(images)))
+        return Sample("images", names, None, store, self._size)
+
     def predict(
         self, paths: Any, *, top: int = 1, skip_bad: bool = False, allow: tuple[str, ...] = ()
     ) -> list[Prediction]:
@@ -175,11 +227,7 @@ class Run(RunDirectory):
         Raises DataError that names every image that cannot be used; with `skip_bad` they are left
         out with a warning.
         """
-        several = isinstance(paths, Sequence) and not isinstance(paths, str)
-        images = open_pictures(list(paths) if several else [paths])
-        empty = Split(images, np.zeros(len(images), dtype=np.int64))
-        dataset = Dataset("prediction", self.classes, False, {"all": empty}, {"all": "given"})
-        kept, store, _ = self._read(dataset, "all", skip_bad=skip_bad, allow=allow)
+        kept, store = self._pictures(paths, skip_bad=skip_bad, allow=allow)
         for finding in kept.findings:
             warnings.warn(finding.text, stacklevel=2)
         logits, _ = outputs(
@@ -189,6 +237,16 @@ class Run(RunDirectory):
         shares = self._task.probabilities(logits / np.float32(self.temperature))
         images = kept.splits["all"].images
         return [self._prediction(images.name(i), row, top) for i, row in enumerate(shares)]
+
+    def _pictures(
+        self, paths: Any, *, skip_bad: bool, allow: tuple[str, ...]
+    ) -> tuple[Dataset, Store]:
+        several = isinstance(paths, Sequence) and not isinstance(paths, str)
+        images = open_pictures(list(paths) if several else [paths])
+        empty = Split(images, np.zeros(len(images), dtype=np.int64))
+        dataset = Dataset("prediction", self.classes, False, {"all": empty}, {"all": "given"})
+        kept, store, _ = self._read(dataset, "all", skip_bad=skip_bad, allow=allow)
+        return kept, store
 
     def _prediction(self, name: str, shares: Any, top: int) -> Prediction:
         order = np.argsort(-shares, kind="stable")[: max(1, top)]

@@ -7,17 +7,18 @@ where the pixel matters more; the network is left as it was, also on an error.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from striate.explain.backwards import Guided
+from striate.explain.layers import evaluating, kept_output, last_maps
 
 STEPS = 32
 """Points of the path of integrated gradients."""
 _COVER = 4
 """Covers are a quarter of the image's side."""
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.ELU, nn.Hardswish)
 
 
 def gradient(net: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ def guided_backpropagation(net: nn.Module, images: Tensor, classes: Tensor) -> T
     It shows edges of what excites the network, and depends little on the class: compare
     `randomised` before believing it.
     """
-    with rectified(net):
+    with Guided():
         return gradient(net, images, classes).clamp(min=0).amax(dim=3)
 
 
@@ -68,19 +69,9 @@ def grad_cam(
     """Maps of a layer weighted with their mean gradients, rectified, enlarged to the image
     (Selvaraju et al. 2017, arXiv:1610.02391). layer: the last with maps by default."""
     chosen = layer or last_maps(net, images[:1])
-    kept: list[Tensor] = []
-
-    def keep(_: nn.Module, __: object, output: Tensor) -> Tensor:
-        kept.append(output)
-        return output.clone()  # what follows may work in place
-
-    handle = chosen.register_forward_hook(keep)
-    try:
-        with evaluating(net), torch.enable_grad():
-            own = net(images.detach().float().requires_grad_()).gather(1, classes[:, None])
-            (slopes,) = torch.autograd.grad(own.sum(), kept[-1])
-    finally:
-        handle.remove()
+    with evaluating(net), torch.enable_grad(), kept_output(chosen) as kept:
+        own = net(images.detach().float().requires_grad_()).gather(1, classes[:, None])
+        (slopes,) = torch.autograd.grad(own.sum(), kept[-1])
     weights = slopes.mean(dim=(2, 3), keepdim=True)
     maps = (weights * kept[-1].detach()).sum(dim=1, keepdim=True).relu().float()
     side = images.shape[1:3]
@@ -115,82 +106,6 @@ ATTRIBUTIONS: dict[str, Callable[..., Tensor]] = {
     f.__name__: f
     for f in (saliency, integrated_gradients, guided_backpropagation, grad_cam, occlusion)
 }
-
-
-def last_maps(net: nn.Module, images: Tensor) -> nn.Module:
-    """The last module whose output has more than one place, (N, C, H, W). Raises ValueError if
-    there is none."""
-    found: list[nn.Module] = []
-
-    def see(module: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-            found.append(module)
-
-    leaves = [m for m in net.modules() if not list(m.children())]
-    handles = [m.register_forward_hook(see) for m in leaves]
-    try:
-        with evaluating(net), torch.inference_mode():
-            net(images.float())
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not found:
-        raise ValueError("the network has no layer with maps")
-    return found[-1]
-
-
-@contextlib.contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """Within it the network is in evaluation mode and its weights collect no gradients."""
-    was = [(m, m.training) for m in net.modules()]
-    needs = [(p, p.requires_grad) for p in net.parameters()]
-    net.eval()
-    for p, _ in needs:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for m, training in was:
-            m.training = training
-        for p, needed in needs:
-            p.requires_grad_(needed)
-
-
-@contextlib.contextmanager
-def rectified(net: nn.Module) -> Iterator[None]:
-    """Within it every activation lets back only what is positive, where its output is positive."""
-    handles = []
-    inplace = [m for m in net.modules() if getattr(m, "inplace", False)]
-
-    def rectify(_: nn.Module, __: object, output: Tensor) -> Tensor:
-        return _Rectified.apply(output)
-
-    try:
-        for m in inplace:
-            setattr(m, "inplace", False)  # noqa: B010 – a module's attribute is no bool to mypy
-        for m in net.modules():
-            if isinstance(m, ACTIVATIONS):
-                handles.append(m.register_forward_hook(rectify))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for m in inplace:
-            setattr(m, "inplace", True)  # noqa: B010
-
-
-class _Rectified(torch.autograd.Function):
-    """The identity, whose gradient is rectified by itself and by the value."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, value: Tensor) -> Tensor:
-        ctx.save_for_backward(value > 0)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, slope: Tensor) -> Tensor:
-        (positive,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return slope.clamp(min=0) * positive
 
 
 def _starts(length: int, side: int, stride: int) -> list[int]:

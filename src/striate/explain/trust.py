@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.explain.attribution import evaluating
+from striate.explain.layers import evaluating
 
 STEPS = 20
 

@@ -80,6 +80,33 @@ def layer_table(net: nn.Module, shape: tuple[int, int, int], name: str = "") -> 
     return _with_macs(rows, net, counter)
 
 
+def fields_of(
+    net: nn.Module, shape: tuple[int, int, int], layers: Iterable[str]
+) -> dict[str, Field | None]:
+    """The receptive field of a unit of each of these modules, blocks too, for images (C, H, W);
+    None where a unit sees the whole image."""
+    found: dict[str, Field | None] = dict.fromkeys(layers)
+    tracer, images = _Fields(), torch.empty(1, *shape, device="meta")
+    shadow = copy.deepcopy(net).to("meta", torch.float32).eval()
+
+    def noting(name: str) -> Callable[..., None]:
+        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if isinstance(module, _NORMS):
+                tracer.place(output, tracer.of(inputs[0]))
+            if name in found:
+                found[name] = tracer.of(output)
+
+        return note
+
+    for name, module in shadow.named_modules():
+        if name in found or isinstance(module, _NORMS):
+            module.register_forward_hook(noting(name))
+    tracer.place(images, Field())
+    with torch.no_grad(), tracer:
+        shadow(images)
+    return found
+
+
 def totals(rows: list[Row], net: nn.Module) -> dict[str, Any]:
     """Sums over a table; parameters that are shared count once."""
     values = sum(row.activations for row in rows)

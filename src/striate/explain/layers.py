@@ -1,0 +1,133 @@
+"""The layers of any network that have maps, and their outputs for images.
+
+Networks are taken as they are used: images float (N, H, W, C) in, with hooks that are always
+removed, also on an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module whose output is maps: its name as `striate layers` prints it, and their sizes."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+
+
+def layers_with_maps(net: nn.Module, images: Tensor) -> list[Layer]:
+    """All modules with outputs (N, C, H, W) of more than one place, in the order in which they end:
+    a block stands after its parts. One that is used several times stands where it ended last."""
+    found: dict[str, Layer] = {}
+    names = {module: name for name, module in net.named_modules() if name}
+
+    def see(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+            name = names[module]
+            found.pop(name, None)
+            found[name] = Layer(name, *output.shape[1:])
+
+    with _hooked([(module, see) for module in names]), evaluating(net), torch.inference_mode():
+        net(images[:1].float())
+    return list(found.values())
+
+
+def stages(layers: list[Layer]) -> list[Layer]:
+    """Of each resolution the last layer: the units that the next one is made of."""
+    last = {(layer.height, layer.width): layer for layer in layers}
+    return [layer for layer in layers if layer in last.values()]
+
+
+def last_maps(net: nn.Module, images: Tensor) -> nn.Module:
+    """The last module that has maps. Raises ValueError if there is none."""
+    found = layers_with_maps(net, images)
+    if not found:
+        raise ValueError("the network has no layer with maps")
+    return net.get_submodule(found[-1].name)
+
+
+def maps_of(net: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
+    """What a layer gives for images; nothing after it is computed. Raises ValueError if the network
+    does not use it."""
+
+    def stop(_: nn.Module, __: object, output: Tensor) -> None:
+        raise _Reached(output)
+
+    with _hooked([(layer, stop)]), evaluating(net):
+        try:
+            net(images.float())
+        except _Reached as found:
+            return found.output
+    raise ValueError("the network does not use this layer")
+
+
+def entering_of(net: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
+    """What enters a layer; nothing after it is computed. Raises ValueError as `maps_of`."""
+
+    def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        raise _Reached(inputs[0])
+
+    handle = layer.register_forward_pre_hook(stop)
+    try:
+        with evaluating(net):
+            net(images.float())
+    except _Reached as found:
+        return found.output
+    finally:
+        handle.remove()
+    raise ValueError("the network does not use this layer")
+
+
+@contextlib.contextmanager
+def kept_output(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """A list to which every output of the layer is added."""
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()  # what follows may work in place
+
+    with _hooked([(layer, keep)]):
+        yield kept
+
+
+@contextlib.contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Within it the network is in evaluation mode and its weights collect no gradients."""
+    was = [(m, m.training) for m in net.modules()]
+    needs = [(p, p.requires_grad) for p in net.parameters()]
+    net.eval()
+    for p, _ in needs:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for m, training in was:
+            m.training = training
+        for p, needed in needs:
+            p.requires_grad_(needed)
+
+
+class _Reached(Exception):  # noqa: N818 – no error, a way out
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+
+@contextlib.contextmanager
+def _hooked(hooks: list[tuple[nn.Module, object]]) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module, hook in hooks]  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
