@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.api.runs import Run, Sample
-from striate.core.errors import DataError, ModelError, perhaps
+from striate.api.runs import Run
+from striate.api.sample import Sample
+from striate.core.errors import ModelError, perhaps
 from striate.explain.attribution import ATTRIBUTIONS
 from striate.explain.features import equivariance, last_features, layer_features, nearest, probe
+from striate.explain.found import Explanation, Maps, Neighbour, Picture, Unit
 from striate.explain.layers import Layer, layers_with_maps, maps_of, stages
 from striate.explain.maximise import maximised
 from striate.explain.patches import WAYS_BACK, projections, top_patches, window
@@ -45,64 +47,6 @@ class Choice:
     topics: Collection[str] = ()
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image with what is known of it; `true` is empty where nothing is."""
-
-    name: str
-    pixels: Pixels
-    true: str
-    predicted: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Maps:
-    """What some channels of a layer give for an image: (K, h, w)."""
-
-    layer: str
-    channels: tuple[int, ...]
-    values: Floats
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A unit's strongest patches uint8 (h, w, C), and each way back to pixels, signed (h, w, C)."""
-
-    layer: str
-    unit: int
-    values: tuple[float, ...]
-    patches: list[Pixels]
-    back: dict[str, list[Floats]]
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A training image, and its likeness (cosine of the features)."""
-
-    picture: Picture
-    likeness: float
-
-
-@dataclass
-class Explanation:
-    """What was found, by topic; `rows`: of each layer, its probe and whether it moves along;
-    `trust`: of each attribution, whether it can be believed."""
-
-    classes: tuple[str, ...]
-    split: str = ""
-    images: int = 0
-    filters: Floats | None = None
-    maps: list[tuple[Picture, list[Maps]]] = field(default_factory=list)
-    patches: list[Unit] = field(default_factory=list)
-    maximised: list[tuple[str, Pixels]] = field(default_factory=list)
-    attributions: list[tuple[Picture, dict[str, Floats]]] = field(default_factory=list)
-    errors: list[tuple[Picture, list[Neighbour]]] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    trust: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
 def explain(
     run: Run, data: Any = None, *, choice: Choice = Choice(), split: str | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -118,8 +62,28 @@ def explain(
         raise ModelError(f"no topic '{unknown[0]}'", perhaps(unknown[0], TOPICS))
     named = isinstance(data, list)
     sample = run.pictures(data) if named else run.sample(data, split=split, images=choice.images)
-    at = _Looking(run, sample, choice)
-    found = Explanation(run.classes, sample.split, len(sample))
+    asked = Asked(
+        run.network, run.classes, lambda logits: run.task.probabilities(logits / run.temperature)
+    )
+    return look(asked, sample, lambda count: run.sample(split="train", images=count), choice, say)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A network (float or uint8 (N, H, W, C) → logits), its classes, and logits → probabilities."""
+
+    net: nn.Module
+    classes: tuple[str, ...]
+    probabilities: Callable[[Floats], Floats]
+
+
+def look(
+    asked: Asked, sample: Sample, train: Callable[[int], Sample], choice: Choice,
+    say: Callable[[str], None] = lambda _: None,
+) -> Explanation:  # fmt: skip
+    """Look inside a network with a sample of images; train: gives so many training images."""
+    at = _Looking(asked, sample, train, choice)
+    found = Explanation(asked.classes, sample.split, len(sample))
     known = [t for t in TOPICS if sample.targets is not None or t not in _NEEDS_CLASSES]
     for topic in [t for t in known if t in (choice.topics or known)]:
         say(topic)
@@ -128,11 +92,14 @@ def explain(
 
 
 class _Looking:
-    """A run's network on the CPU, with the sample and the layers to look at."""
+    """A network on the CPU, with the sample and the layers to look at."""
 
-    def __init__(self, run: Run, sample: Sample, choice: Choice) -> None:
-        self.run, self.sample, self.choice = run, sample, choice
-        self.net: nn.Module = copy.deepcopy(run.network).cpu().float()
+    def __init__(
+        self, asked: Asked, sample: Sample, train: Callable[[int], Sample], choice: Choice
+    ) -> None:
+        self.asked, self.sample, self.train, self.choice = asked, sample, train, choice
+        self.classes = asked.classes
+        self.net: nn.Module = copy.deepcopy(asked.net).cpu().float()
         self.layers = self._chosen(layers_with_maps(self.net, torch.from_numpy(sample.images([0]))))
 
     def _chosen(self, found: list[Layer]) -> list[Layer]:
@@ -167,7 +134,7 @@ class _Looking:
     def probabilities(self, images: Pixels) -> Floats:
         with torch.inference_mode():
             logits = self.net(torch.from_numpy(images)).numpy()
-        return self.run._task.probabilities(logits / np.float32(self.run.temperature))
+        return self.asked.probabilities(logits)
 
     @cached_property
     def features(self) -> Floats:
@@ -178,7 +145,7 @@ class _Looking:
         return np.concatenate([self.probabilities(x.numpy()) for x in self.sample.batches()])
 
     def pictures(self, ids: Sequence[int] | NDArray[Any]) -> list[Picture]:
-        return list(_pictures(self.sample, ids, self.probabilities, self.run.classes))
+        return list(_pictures(self.sample, ids, self.probabilities, self.classes))
 
 
 def _pictures(
@@ -259,9 +226,11 @@ def _box(at: _Looking, layer: Layer, place: Any) -> tuple[slice, slice]:
 
 
 def _maximised(at: _Looking, found: Explanation) -> None:
-    classes = torch.arange(min(len(at.run.classes), 20))
-    for c, image in zip(classes, _as_pixels(maximised(at.net, classes, at.shape)), strict=True):
-        found.maximised.append((at.run.classes[c], image))
+    classes = torch.arange(min(len(at.classes), 20))
+    ids = np.linspace(0, len(at.sample) - 1, min(200, len(at.sample))).round().astype(int)
+    made = maximised(at.net, classes, torch.from_numpy(at.sample.images(ids)))
+    for c, image in zip(classes, _as_pixels(made), strict=True):
+        found.maximised.append((at.classes[c], image))
 
 
 def _as_pixels(images: Tensor) -> Pixels:
@@ -272,7 +241,7 @@ def _attributions(at: _Looking, found: Explanation) -> None:
     ids = np.arange(min(_SHOWN, len(at.sample))) if at.sample.targets is None else _spread(at)
     pictures = at.pictures(ids)
     images = torch.from_numpy(np.stack([p.pixels for p in pictures]))
-    asked = torch.tensor([at.run.classes.index(p.predicted) for p in pictures])
+    asked = torch.tensor([at.classes.index(p.predicted) for p in pictures])
     each = {name: method(at.net, images, asked).numpy() for name, method in ATTRIBUTIONS.items()}
     for i, picture in enumerate(pictures):
         found.attributions.append((picture, {name: maps[i] for name, maps in each.items()}))
@@ -309,12 +278,12 @@ def _errors(at: _Looking, found: Explanation) -> None:
     if not len(surest):
         found.notes.append(f"errors: none in {len(at.sample):,} images of {at.sample.split}")
         return
-    train = at.run.sample(split="train", images=at.choice.images)
+    train = at.train(at.choice.images)
     positions, likenesses = nearest(
         last_features(at.net, train.batches()), at.features[surest], count=6
     )
     for picture, ids, like in zip(at.pictures(surest), positions, likenesses, strict=True):
-        near = _pictures(train, ids, at.probabilities, at.run.classes)
+        near = _pictures(train, ids, at.probabilities, at.classes)
         pairs = zip(near, like, strict=True)
         found.errors.append((picture, [Neighbour(p, float(value)) for p, value in pairs]))
 
@@ -325,7 +294,7 @@ def _probes(at: _Looking, found: Explanation) -> None:
     if targets.ndim == 2:
         found.notes.append("probes: with several labels an image they are not fitted")
         return
-    train = at.run.sample(split="train", images=_PROBED)
+    train = at.train(_PROBED)
     assert train.targets is not None
     modules = {layer.name: at.module(layer) for layer in at.layers}
     known = layer_features(at.net, train.batches(), modules)
@@ -363,9 +332,3 @@ TOPICS: dict[str, Callable[[_Looking, Explanation], None]] = {
     "equivariance": _equivariance,
 }  # fmt: skip
 _NEEDS_CLASSES = {"patches", "errors", "probes", "trust", "equivariance"}
-
-
-def check_images(paths: Sequence[str]) -> None:
-    """Raise DataError if some of several names are no images."""
-    if not paths:
-        raise DataError("no images given", "Name files, folders or archives.")

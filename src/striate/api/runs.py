@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from striate.api.evaluating import Robustness
 from striate.api.keeping import CALIBRATION
 from striate.api.preparing import IN_MEMORY
+from striate.api.sample import Sample, sample_of
 from striate.api.session import resume as resume_stream
 from striate.api.session import settled_recipe, stream
 from striate.core.errors import DataError, RunError, listing, perhaps
@@ -28,13 +28,12 @@ from striate.core.recipe_io import set_knob
 from striate.core.records import Finished, Record
 from striate.core.run import RunDirectory
 from striate.core.runtime import Runtime, choose_device, free_memory, usable_cores
-from striate.data.augment import views_of
 from striate.data.cache import open_cache
 from striate.data.check.changes import read_registered
 from striate.data.check.survey import Survey, fingerprint
 from striate.data.corruptions import CORRUPTIONS, STRENGTHS, Corrupted
 from striate.data.dataset import Dataset, Split, open_for_evaluation
-from striate.data.loader import Store, SubStore, even, loaded, spread
+from striate.data.loader import Store, SubStore, spread
 from striate.data.read import Reader, positions_without, refuse_or_drop
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
@@ -56,32 +55,6 @@ class Prediction:
     probability: float
     top: tuple[tuple[str, float], ...]
     labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Images of a split as a network of a size sees them: names, targets (None: not known)."""
-
-    split: str
-    names: tuple[str, ...]
-    targets: NDArray[Any] | None
-    store: Store
-    size: int
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def images(self, ids: Sequence[int] | NDArray[Any]) -> NDArray[np.uint8]:
-        """Those at these places, uint8 (N, H, W, C)."""
-        stored = self.store.load(np.asarray(ids, dtype=np.int64))
-        return views_of(stored, "single", self.size)[0]
-
-    def batches(self, count: int = 500) -> Iterator[Tensor]:
-        """All of them in order, uint8 (N, H, W, C) each."""
-        plan = even(np.arange(len(self), dtype=np.int64), count)
-        for stored in loaded(self.store, plan, usable_cores()):
-            pixels = np.ascontiguousarray(views_of(stored, "single", self.size)[0])
-            yield torch.from_numpy(pixels)
 
 
 class Run(RunDirectory):
@@ -156,14 +129,14 @@ class Run(RunDirectory):
         chosen, store, found = self._opened(data, split, skip_bad=skip_bad, allow=allow)
         split, part = next(iter(chosen.splits.items()))
         scores, logits, losses = evaluate(
-            self.network, store, part, self._task, size=self._size,
+            self.network, store, part, self.task, size=self._size,
             runtime=self._runtime, views=self.recipe.augment.test_views, threads=usable_cores(),
         )  # fmt: skip
         names = tuple(part.images.name(i) for i in range(len(part)))
         notes = tuple(f.text for f in chosen.findings if f.verdict != "pass")
         known = traits_of(store, found.sides, usable_cores()) if traits else {}
         return Evaluation(
-            split, scores, self.classes, names, part.targets, logits, losses, self._task,
+            split, scores, self.classes, names, part.targets, logits, losses, self.task,
             self.temperature, notes, known,
         )  # fmt: skip
 
@@ -208,9 +181,7 @@ class Run(RunDirectory):
         classes. Raises what `evaluate` raises."""
         chosen, store, _ = self._opened(data, split, skip_bad=skip_bad, allow=allow)
         name, part = next(iter(chosen.splits.items()))
-        ids = spread(len(part), len(part) if images is None else images)
-        names = tuple(part.images.name(int(i)) for i in ids)
-        return Sample(name, names, part.targets[ids], SubStore(store, ids), self._size)
+        return sample_of(name, part, store, self._size, images)
 
     def pictures(self, paths: Any) -> Sample:
         """Images as `predict` takes them, as the network sees them; their classes are not known."""
@@ -234,7 +205,7 @@ class Run(RunDirectory):
             self.network, store, size=self._size, runtime=self._runtime,
             views=self.recipe.augment.test_views, threads=usable_cores(),
         )  # fmt: skip
-        shares = self._task.probabilities(logits / np.float32(self.temperature))
+        shares = self.task.probabilities(logits / np.float32(self.temperature))
         images = kept.splits["all"].images
         return [self._prediction(images.name(i), row, top) for i, row in enumerate(shares)]
 
@@ -344,7 +315,7 @@ class Run(RunDirectory):
         return Runtime(device, self.recipe.device.precision if same else "float32")
 
     @cached_property
-    def _task(self) -> Task:
+    def task(self) -> Task:
         return task_of(self.recipe, multi_label=self.multi_label)
 
     @property

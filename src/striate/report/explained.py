@@ -1,0 +1,150 @@
+"""Figures of what was found inside a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from striate.explain.found import Explanation, Picture, Unit
+from striate.report.pictures import Cell, Figure, block, heat, overlaid, sheet, signed, tile
+
+_FILTERS, _SIDE = 96, 128
+_HEADS = {
+    "integrated_gradients": "integrated gradients", "guided_backpropagation": "guided backprop.",
+    "grad_cam": "Grad-CAM",
+}  # fmt: skip
+
+
+def figures(found: Explanation) -> list[Figure]:
+    """All that can be drawn, in the order of reading."""
+    return [
+        *_filters(found), *_maps(found), *_patches(found), *_maximised(found),
+        *_attributions(found), *_errors(found),
+    ]  # fmt: skip
+
+
+def _filters(found: Explanation) -> Iterator[Figure]:
+    if found.filters is None:
+        return
+    shown = found.filters[:_FILTERS]
+    tiles = [tile(signed(weights), 44) for weights in shown]
+    count, side = len(found.filters), found.filters.shape[1]
+    few = f" (the first {_FILTERS})" if count > _FILTERS else ""
+    yield Figure(
+        "filters",
+        block(tiles, 16, 4),
+        f"{count} filters of {side} × {side} pixels",
+        f"The first layer's {count} filters{few}, each on its own scale: grey is 0.",
+    )
+
+
+def _maps(found: Explanation) -> Iterator[Figure]:
+    for number, (picture, layers) in enumerate(found.maps, start=1):
+        rows = [("", [Cell(tile(picture.pixels, 96), _said(picture)[:1])])]
+        for maps in layers:
+            tiles = [Cell(block([tile(heat(v), 46) for v in maps.values], 16))]
+            shape = " × ".join(map(str, maps.values.shape[1:]))
+            rows.append((f"{short(maps.layer)}: {shape}", tiles))
+        yield Figure(
+            f"maps-{number}",
+            sheet(rows),
+            f"maps of {len(layers)} layers for {brief(picture.name)}",
+            f"What layers give for {brief(picture.name)}: of each the 16 channels that answer "
+            "most, from dark (least) to bright, each on its own scale.",
+        )
+
+
+def _patches(found: Explanation) -> Iterator[Figure]:
+    for layer in dict.fromkeys(unit.layer for unit in found.patches):
+        units = [u for u in found.patches if u.layer == layer]
+        cells = [_unit(u) for u in units]
+        rows = [
+            ("", [c for pair in cells[i : i + 2] for c in pair]) for i in range(0, len(cells), 2)
+        ]
+        heads = ("patches", "deconvolution", "guided") * min(2, len(units))
+        yield Figure(
+            f"patches-{short(layer)}",
+            sheet(rows, heads),
+            f"the strongest patches of {len(units)} units of {short(layer)}",
+            f"{short(layer)}: for each unit the nine patches of {found.images:,} images of "
+            f"{found.split} that excite it most, their projection back to pixels through a "
+            "deconvolution network (Zeiler and Fergus), and guided backpropagation. Where the "
+            "network has sums or branches the signal follows every path.",
+        )
+
+
+def _unit(unit: Unit) -> list[Cell]:
+    blocks = [block([tile(p, 44) for p in unit.patches], 3)]
+    blocks += [block([tile(signed(s), 44) for s in signals], 3) for signals in unit.back.values()]
+    line = f"unit {unit.unit}: {unit.values[0]:.2g} to {unit.values[-1]:.2g}"
+    return [Cell(b, (line,) if not i else ("",)) for i, b in enumerate(blocks)]
+
+
+def _maximised(found: Explanation) -> Iterator[Figure]:
+    if not found.maximised:
+        return
+    cells = [Cell(tile(image, 110), (name,)) for name, image in found.maximised]
+    rows = [("", cells[i : i + 6]) for i in range(0, len(cells), 6)]
+    yield Figure(
+        "maximised",
+        sheet(rows),
+        "an image for each class that the network answers strongly to",
+        "Images made so that the network is as sure as can be of a class. They show what it can "
+        "answer to, not what it answers to in the data.",
+    )
+
+
+def _attributions(found: Explanation) -> Iterator[Figure]:
+    if not found.attributions:
+        return
+    names = list(found.attributions[0][1])
+    rows = []
+    for picture, maps in found.attributions:
+        cells = [Cell(tile(picture.pixels, _SIDE))]
+        cells += [Cell(tile(overlaid(picture.pixels, maps[name]), _SIDE)) for name in names]
+        rows.append((" · ".join(_said(picture)), cells))
+    yield Figure(
+        "attributions",
+        sheet(rows, ("image", *(_HEADS.get(name, name) for name in names))),
+        f"where {len(rows)} images speak for the class that the network named, by five methods",
+        "Bright: pixels that speak for the class that was named. Methods disagree; the table says "
+        "how far each can be trusted.",
+    )
+
+
+def _errors(found: Explanation) -> Iterator[Figure]:
+    if not found.errors:
+        return
+    rows = []
+    for picture, near in found.errors:
+        cells = [Cell(tile(picture.pixels, 110))]
+        cells += [
+            Cell(tile(n.picture.pixels, 110), (n.picture.true, f"{n.likeness:.2f}")) for n in near
+        ]
+        rows.append((" · ".join(_said(picture)), cells))
+    yield Figure(
+        "errors",
+        sheet(rows),
+        f"{len(rows)} errors and the training images that are most like them",
+        f"The surest errors in {found.images:,} images of {found.split}, and the training images "
+        "nearest to each in the features of the last layer (their cosine). Neighbours of the class "
+        "that was named: the image looks like it, or its label is wrong.",
+    )
+
+
+def _said(picture: Picture) -> tuple[str, ...]:
+    answer = f"{picture.predicted} {picture.probability:.2f}"
+    if not picture.true:
+        return (answer, brief(picture.name))
+    right = picture.true == picture.predicted
+    said = f"{answer}, right" if right else f"{answer}, true: {picture.true}"
+    return (said, brief(picture.name))
+
+
+def brief(name: str) -> str:
+    """The file and its folder; an archive and folders above are left out."""
+    return "/".join(name.rpartition("#")[2].split("/")[-2:])
+
+
+def short(layer: str) -> str:
+    """The name as `striate layers` prints it."""
+    return layer.removeprefix("backbone.")
