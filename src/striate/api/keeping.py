@@ -18,7 +18,7 @@ from striate.metrics.calibration import reliability
 from striate.training.evaluate import Evaluation
 from striate.training.materials import Materials
 
-EXCLUDED, CALIBRATION = "excluded.csv", "calibration.json"
+EXCLUDED, CALIBRATION, COST = "excluded.csv", "calibration.json", "cost.json"
 
 
 def write_setup(

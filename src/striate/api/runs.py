@@ -18,7 +18,9 @@ from torch import nn
 
 from striate.api.evaluating import Robustness
 from striate.api.keeping import CALIBRATION
+from striate.api.looking import Asked
 from striate.api.preparing import IN_MEMORY
+from striate.api.reporting import FORMS, REPORTED, Looked, facts_of
 from striate.api.sample import Sample, sample_of
 from striate.api.session import resume as resume_stream
 from striate.api.session import settled_recipe, stream
@@ -179,7 +181,7 @@ class Run(RunDirectory):
     ) -> Sample:
         """At most so many images from all over a split, as the network sees them, with their
         classes. Raises what `evaluate` raises."""
-        chosen, store, _ = self._opened(data, split, skip_bad=skip_bad, allow=allow)
+        chosen, store, _ = self._opened(data, split, images, skip_bad=skip_bad, allow=allow)
         name, part = next(iter(chosen.splits.items()))
         return sample_of(name, part, store, self._size, images)
 
@@ -189,6 +191,29 @@ class Run(RunDirectory):
         images = kept.splits["all"].images
         names = tuple(images.name(i) for i in range(len(images)))
         return Sample("images", names, None, store, self._size)
+
+    @property
+    def asked(self) -> Asked:
+        """The network with what its logits mean, to look inside."""
+        return Asked(
+            self.network, self.classes, lambda x: self.task.probabilities(x / self.temperature)
+        )
+
+    def report(self, form: str = "html", *, split: str | None = None) -> str:
+        """What was trained on what, how, how good it is, where it fails, and what it learnt.
+
+        form: `html`, one page with all its pictures inside; `md`, a model card; `json`, plain
+        values. Where the data cannot be read any more, what the run's files know.
+        """
+        if form not in FORMS:
+            raise RunError(f"no form of report '{form}'", perhaps(form, FORMS))
+        try:
+            found = self.evaluate(split=split)
+            train = self.sample(split="train", images=REPORTED)
+            looked = Looked(found, self.sample(split=found.split), train, self.asked)
+            return FORMS[form](facts_of(self, self.recipe, looked))
+        except (DataError, RunError) as error:
+            return FORMS[form](facts_of(self, self.recipe, None, why=error.message))
 
     def predict(
         self, paths: Any, *, top: int = 1, skip_bad: bool = False, allow: tuple[str, ...] = ()
@@ -227,9 +252,16 @@ class Run(RunDirectory):
         return Prediction(name, ranked[0][0], ranked[0][1], ranked, labels)
 
     def _opened(
-        self, data: Any, split: str | None, *, skip_bad: bool, allow: tuple[str, ...]
+        self,
+        data: Any,
+        split: str | None,
+        images: int | None = None,
+        *,
+        skip_bad: bool,
+        allow: tuple[str, ...],
     ) -> tuple[Dataset, Store, Survey]:
-        """One split of the run's own or of other data; its own must be what it was."""
+        """One split of the run's own or of other data, or so many images from all over it; a whole
+        split of its own must be what it was."""
         dataset = self._own_data() if data is None else self._other_data(data)
         if split is None:
             split = "test" if "test" in dataset.splits else next(iter(dataset.splits))
@@ -237,9 +269,12 @@ class Run(RunDirectory):
             raise DataError(
                 f"{dataset.source} has no {split} split", perhaps(split, dataset.splits)
             )
-        chosen = replace(dataset, splits={split: dataset.splits[split]})
+        whole = dataset.splits[split]
+        few = images is not None and images < len(whole)
+        part = whole.take(spread(len(whole), images or 0)) if few else whole
+        chosen = replace(dataset, splits={split: part})
         chosen, store, found = self._read(chosen, split, skip_bad=skip_bad, allow=allow)
-        if data is None:
+        if data is None and not few:
             self._refuse_changed(chosen, split, found)
         return chosen, store, found
 

@@ -262,7 +262,8 @@ def _records(
 ) -> Generator[Record, None, None]:
     """Of a new run, or of one that was begun: what it has recorded, then its continuation."""
     if not has_checkpoint(place):
-        yield from stream(data, recipe=recipe, run=place, stop=stop)
+        quiet = set_knob(recipe, "report.write", False)
+        yield from stream(data, recipe=quiet, run=place, stop=stop)
         return
     yield from (record for record in Run(place).records() if isinstance(record, Epoch))
     yield from continued(place, data, stop)

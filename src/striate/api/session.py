@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from striate.api.keeping import EXCLUDED, write_scores, write_setup
+from striate.api.keeping import COST, EXCLUDED, write_scores, write_setup
+from striate.api.looking import Asked
 from striate.api.preparing import (
     IN_MEMORY,
     Ready,
@@ -23,9 +24,12 @@ from striate.api.preparing import (
     short_name,
     source_of,
 )
+from striate.api.reporting import FORMS, REPORTED, Looked, facts_of
+from striate.api.sample import Sample, sample_of
 from striate.core import recipe_io
+from striate.core.energy import counters, joules_between
 from striate.core.errors import RecipeError, RunError
-from striate.core.files import write_json
+from striate.core.files import write_atomically, write_json
 from striate.core.group import Group, join
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
@@ -232,7 +236,7 @@ def _train_and_score(
     directory: RunDirectory, ready: Ready, state: State, log: Log, began: float, stop: Stop
 ) -> Generator[Record, None, None]:
     """The loop, then the scores of the best checkpoint; test is read here, once (D3)."""
-    group, keep = ready.runtime.group, ready.recipe.checkpoints.keep
+    group, keep, energy = ready.runtime.group, ready.recipe.checkpoints.keep, counters()
     save = partial(_save, directory, log, keep) if group.first else lambda _: ""
     job = job_of(ready, save, stop)
     state.parallel = group.parallel(
@@ -264,9 +268,7 @@ def _train_and_score(
     evaluations = {name: _evaluate(state, ready, name) for name in read}
     fitted = fitted_temperature(evaluations["val"])
     evaluations = {k: replace(found, temperature=fitted) for k, found in evaluations.items()}
-    if group.first:
-        write_scores(directory, evaluations, chosen.step)
-    yield Finished(
+    done = Finished(
         run=str(directory.path),
         epochs=at.epoch,
         seconds=round(time.perf_counter() - began, 1),
@@ -275,6 +277,43 @@ def _train_and_score(
         val=evaluations["val"].scores,
         test=evaluations["test"].scores if "test" in evaluations else {},
     )
+    if group.first:
+        write_scores(directory, evaluations, chosen.step)
+        joules = joules_between(energy, counters())
+        write_json(directory.path / COST, {"seconds": done.seconds, "joules": joules})
+        if ready.recipe.report.write:
+            log.flush()
+            yield from _reported(directory, ready, state, evaluations, done)
+    yield done
+
+
+def _reported(
+    directory: RunDirectory,
+    ready: Ready,
+    state: State,
+    evaluations: dict[str, Evaluation],
+    done: Finished,
+) -> Iterator[Record]:
+    """Write report.html. A training is never lost to its report: what fails there is said."""
+    size = ready.recipe.data.image_size
+    assert size != "auto"
+
+    def shown(name: str, images: int | None) -> Sample:
+        split = ready.found.dataset.splits[name]
+        return sample_of(name, split, ready.found.stores[name], size, images)
+
+    found = evaluations.get("test", evaluations["val"])
+    asked = Asked(
+        state.net, found.classes, lambda x: found.task.probabilities(x / found.temperature)
+    )
+    try:
+        looked = Looked(found, shown(found.split, None), shown("train", REPORTED), asked)
+        text = FORMS["html"](facts_of(directory, ready.recipe, looked, done=done))
+        write_atomically(directory.path / "report.html", text)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        again = f"`striate report {directory.path}` shows more"
+        yield Note("warning", f"the report could not be written ({why}); {again}")
 
 
 def _judged(directory: RunDirectory, group: Group, found: Diagnosis) -> Iterator[Record]:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from striate.cli.flags import parse
-from striate.cli.view import class_table, figure_table
+from striate.cli.view import class_table, figure_table, plain_table
 
 if TYPE_CHECKING:
     from striate.metrics.slices import Slice
@@ -107,7 +106,7 @@ def _evaluate(
 def _show_slices(console: Console, found: list[Slice]) -> None:
     worse = sum(s.worse for s in found)
     print(f"\n{len(found)} slices, {worse} significantly worse than the other images")
-    table = _table("slice", "images", "score", "95 %", "p")
+    table = plain_table("slice", "images", "score", "95 %", "p")
     for s in found[:_SHOWN]:
         table.add_row(
             Text(f"{s.column} {s.value}", style="bold" if s.worse else ""), f"{s.n:,}",
@@ -121,7 +120,7 @@ def _show_corruptions(console: Console, found: dict[str, Any]) -> None:
         f"\n{found['images']:,} images in a single view: {found['clean']:.3f} clean, "
         f"{found['mean']:.3f} corrupted; in percent by strength"
     )
-    table = _table("corruption", *map(str, range(1, 6)), "lost, 95 %")
+    table = plain_table("corruption", *map(str, range(1, 6)), "lost, 95 %")
     for row in found["rows"]:
         scores = (f"{100 * s:.0f}" for s in row["scores"])
         lost = f"{100 * row['lost']:.0f} ({100 * row['low']:.0f}–{100 * row['high']:.0f})"
@@ -132,17 +131,8 @@ def _show_corruptions(console: Console, found: dict[str, Any]) -> None:
 def _show_thresholds(console: Console, rows: list[dict[str, Any]], split: str) -> None:
     print(f"\nthresholds chosen on val, shown on {split}")
     figures = ("threshold", "precision", "recall")
-    table = _table("class", *figures)
+    table = plain_table("class", *figures)
     for row in rows:
         shown = ("–" if row[k] is None else f"{row[k]:.3f}" for k in figures)
         table.add_row(Text(row["class"]), *shown)
     console.print(table)
-
-
-def _table(first: str, *others: str) -> Table:
-    """Plain columns; in a narrow terminal the first is folded and figures stay whole."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column(first, overflow="fold", min_width=10)
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table

@@ -21,6 +21,11 @@ VERBS = {
     "lr": ("striate.cli.lr:lr", "find the learning rate, with evidence"),
     "doctor": ("striate.cli.doctor:doctor", "what is wrong with a training, why, what to do"),
     "evaluate": ("striate.cli.evaluate:evaluate", "score a run on its test split or other data"),
+    "explain": (
+        "striate.cli.explain:explain",
+        "what a network has learnt: filters, patches, errors",
+    ),
+    "report": ("striate.cli.report:report", "one page: what was trained, how good, where it fails"),
     "predict": ("striate.cli.predict:predict", "classify files, folders, archives with a run"),
     "certify": ("striate.cli.certify:certify", "what a run is made of; --verify repeats a part"),
     "runs": ("striate.cli.runs:runs", "a table of runs; --prune frees space"),

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from striate.cli.flags import parse
-from striate.cli.view import clock
 from striate.core.errors import RunError
 from striate.core.records import Epoch, Finished, Planned
 from striate.core.run import RunDirectory, find_runs
+from striate.core.words import clock
 
 
 def runs(argv: Sequence[str]) -> int:

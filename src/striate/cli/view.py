@@ -20,6 +20,7 @@ from rich.text import Text
 
 from striate.core.findings import Finding
 from striate.core.records import Epoch, Finished, Note, Planned, Record, Started, Step
+from striate.core.words import clock
 
 if TYPE_CHECKING:
     from striate.metrics.summary import Figures
@@ -229,16 +230,6 @@ def sparkline(values: list[float], width: int) -> str:
     return "".join(_BARS[round((mean - low) * scale)] for mean in means)
 
 
-def clock(seconds: float) -> str:
-    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def _epochs(count: int) -> str:
     return f"{count} epoch{'s' if count > 1 else ''}"
 
@@ -273,3 +264,12 @@ def print_findings(findings: Iterable[Finding]) -> None:
         console.print(Text(f"{mark} ", style=style) + Text(finding.text))
         if finding.remedy and finding.verdict in ("fail", "warn", "undetermined"):
             console.print(Text(f"    {finding.remedy}", style="dim"))
+
+
+def plain_table(first: str, *others: str) -> Table:
+    """Plain columns; in a narrow terminal the first is folded and figures stay whole."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first, overflow="fold", min_width=10)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

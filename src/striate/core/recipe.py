@@ -300,6 +300,16 @@ class Doctor:
 
 
 @dataclass(frozen=True)
+class Report:
+    """The page that a training leaves behind."""
+
+    __pydantic_config__ = _KNOWN_KEYS_ONLY
+
+    write: bool = True
+    """Write report.html at the end: what was trained, how well, where it fails, in one file."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Every knob of a training. Frozen: change it with `dataclasses.replace`."""
 
@@ -316,6 +326,7 @@ class Recipe:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     device: Device = field(default_factory=Device)
     doctor: Doctor = field(default_factory=Doctor)
+    report: Report = field(default_factory=Report)
     seed: Whole = 0
     """Everything random follows from it."""
 

@@ -52,7 +52,7 @@ def summarise(
     values = {k: v for k, v in scores.items() if k != "n"}
     found = {k: wilson(values[k] * n, n) for k in SHARES if k in values}
     by = dict.fromkeys(found, "Wilson")
-    found["loss"], by["loss"] = of_mean(losses), "standard error"
+    found["loss"], by["loss"] = _never_negative(of_mean(losses)), "standard error"
     if truth.ndim == 1:
         rows = _single(truth, probabilities, values, found, by)
         values["calibration_error"] = reliability(probabilities, truth).error
@@ -91,7 +91,7 @@ def _single(
         found[name], by[name] = drawn[name], "bootstrap"
     squares = brier(probabilities, truth)
     values["brier"] = float(squares.mean()) if len(truth) else float("nan")
-    found["brier"], by["brier"] = of_mean(squares), "standard error"
+    found["brier"], by["brier"] = _never_negative(of_mean(squares)), "standard error"
     return [
         {
             "precision": wilson(right[c], called[c]),
@@ -121,3 +121,8 @@ def _areas(
         found[f"mean_{name}"], by[f"mean_{name}"] = of_area(mean, together), "jackknife"
         for row, a in zip(rows, each, strict=True):
             row[name] = of_area(getattr(a, name), getattr(a, moves))
+
+
+def _never_negative(interval: Interval) -> Interval:
+    low, high = interval
+    return (0.0 if low < 0 else low), high

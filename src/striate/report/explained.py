@@ -106,8 +106,8 @@ def _attributions(found: Explanation) -> Iterator[Figure]:
         "attributions",
         sheet(rows, ("image", *(_HEADS.get(name, name) for name in names))),
         f"where {len(rows)} images speak for the class that the network named, by five methods",
-        "Bright: pixels that speak for the class that was named. Methods disagree; the table says "
-        "how far each can be trusted.",
+        "Bright: pixels that speak for the class that was named. Methods disagree, and not all can "
+        "be trusted: see the page of `striate explain`.",
     )
 
 

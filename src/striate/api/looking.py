@@ -1,0 +1,320 @@
+"""Looking inside a network with a sample of images: topic by topic (M5, L8)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from striate.api.sample import Sample
+from striate.core.errors import ModelError, perhaps
+from striate.explain.attribution import ATTRIBUTIONS
+from striate.explain.features import equivariance, last_features, layer_features, nearest, probe
+from striate.explain.found import Explanation, Maps, Neighbour, Picture, Unit
+from striate.explain.layers import Layer, layers_with_maps, maps_of, stages
+from striate.explain.maximise import maximised
+from striate.explain.patches import WAYS_BACK, projections, top_patches, window
+from striate.explain.trust import area, deletion, likeness
+from striate.metrics.intervals import wilson
+from striate.models.arithmetic import fields_of
+from striate.models.network import Network
+from striate.textbook.arithmetic import Field
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.floating[Any]]
+
+_SHOWN, _TRUSTED, _ERRORS, _PROBED = 6, 8, 12, 2000
+"""Images whose maps and attributions are shown, with which attributions are tried, errors that are
+shown, and images on which probes are fitted."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to look at: layers by name (none: the last of each resolution), units of each, images
+    of the data (at most), topics (none: all), attributions."""
+
+    layers: tuple[str, ...] = ()
+    units: int = 16
+    images: int = 10_000
+    topics: Collection[str] = ()
+    methods: tuple[str, ...] = tuple(ATTRIBUTIONS)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A network (float or uint8 (N, H, W, C) → logits), its classes, and logits → probabilities."""
+
+    net: nn.Module
+    classes: tuple[str, ...]
+    probabilities: Callable[[Floats], Floats]
+
+
+def look(
+    asked: Asked, sample: Sample, train: Callable[[int], Sample], choice: Choice,
+    say: Callable[[str], None] = lambda _: None,
+) -> Explanation:  # fmt: skip
+    """Look inside a network with a sample of images; train: gives so many training images."""
+    at = _Looking(asked, sample, train, choice)
+    found = Explanation(asked.classes, sample.split, len(sample))
+    known = [t for t in TOPICS if sample.targets is not None or t not in _NEEDS_CLASSES]
+    for topic in [t for t in known if t in (choice.topics or known)]:
+        say(topic)
+        TOPICS[topic](at, found)
+    return found
+
+
+class _Looking:
+    """A network on the CPU, with the sample and the layers to look at."""
+
+    def __init__(
+        self, asked: Asked, sample: Sample, train: Callable[[int], Sample], choice: Choice
+    ) -> None:
+        self.asked, self.sample, self.train, self.choice = asked, sample, train, choice
+        self.classes = asked.classes
+        self.net: nn.Module = copy.deepcopy(asked.net).cpu().float()
+        self.layers = self._chosen(layers_with_maps(self.net, torch.from_numpy(sample.images([0]))))
+
+    def _chosen(self, found: list[Layer]) -> list[Layer]:
+        by_name = {layer.name: layer for layer in found}
+        short = {name.removeprefix("backbone."): layer for name, layer in by_name.items()}
+        if not self.choice.layers:
+            return stages(found)
+        for name in self.choice.layers:
+            if name not in short and name not in by_name:
+                raise ModelError(f"no layer '{name}' with maps", perhaps(name, short))
+        return [short.get(name) or by_name[name] for name in self.choice.layers]
+
+    def module(self, layer: Layer) -> nn.Module:
+        return self.net.get_submodule(layer.name)
+
+    @cached_property
+    def fields(self) -> dict[str, Field | None]:
+        """The receptive field of each layer, None where a unit sees everything."""
+        names = [layer.name for layer in self.layers]
+        if not isinstance(self.net, Network):
+            return dict.fromkeys(names)
+        height, width, channels = self.shape
+        short = [name.removeprefix("backbone.") for name in names]
+        found = fields_of(self.net.backbone, (channels, height, width), short)
+        return {name: found[key] for name, key in zip(names, short, strict=True)}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.sample.images([0]).shape[1:]
+        return height, width, channels
+
+    def probabilities(self, images: Pixels) -> Floats:
+        with torch.inference_mode():
+            logits = self.net(torch.from_numpy(images)).numpy()
+        return self.asked.probabilities(logits)
+
+    @cached_property
+    def features(self) -> Floats:
+        return last_features(self.net, self.sample.batches())
+
+    @cached_property
+    def all_probabilities(self) -> Floats:
+        return np.concatenate([self.probabilities(x.numpy()) for x in self.sample.batches()])
+
+    def pictures(self, ids: Sequence[int] | NDArray[Any]) -> list[Picture]:
+        return list(_pictures(self.sample, ids, self.probabilities, self.classes))
+
+
+def _pictures(
+    sample: Sample, ids: Sequence[int] | NDArray[Any], ask: Any, classes: tuple[str, ...]
+) -> Iterator[Picture]:
+    images = sample.images(ids)
+    for i, pixels, shares in zip(ids, images, ask(images), strict=True):
+        true = "" if sample.targets is None else _named(sample.targets[i], classes)
+        best = int(shares.argmax())
+        yield Picture(sample.names[i], pixels, true, classes[best], float(shares[best]))
+
+
+def _named(target: Any, classes: tuple[str, ...]) -> str:
+    if np.ndim(target):
+        return ", ".join(c for c, t in zip(classes, target, strict=True) if t)
+    return classes[int(target)]
+
+
+def _filters(at: _Looking, found: Explanation) -> None:
+    channels = at.shape[2]
+    for module in at.net.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels in (1, 3):
+            if min(module.kernel_size) > 1:
+                found.filters = module.weight.detach().permute(0, 2, 3, 1).numpy()
+                return
+            break
+    found.notes.append(f"the first layer has no filters of {channels} channels to show")
+
+
+def _maps(at: _Looking, found: Explanation) -> None:
+    ids = np.arange(min(_SHOWN, len(at.sample))) if at.sample.targets is None else _spread(at)
+    for picture in at.pictures(ids[:3]):
+        image, each = torch.from_numpy(picture.pixels[None]), []
+        for layer in at.layers:
+            with torch.inference_mode():
+                values = maps_of(at.net, image, at.module(layer))[0].float().numpy()
+            strongest = np.sort(np.argsort(-values.max(axis=(1, 2)), kind="stable")[:16])
+            each.append(Maps(layer.name, tuple(map(int, strongest)), values[strongest]))
+        found.maps.append((picture, each))
+
+
+def _spread(at: _Looking) -> NDArray[np.int64]:
+    """Images of as many classes as there are places, the first of each."""
+    targets = at.sample.targets
+    assert targets is not None
+    if targets.ndim == 2 or not len(targets):
+        return np.arange(min(_SHOWN, len(targets)))
+    _, first = np.unique(targets, return_index=True)
+    wanted = np.linspace(0, len(first) - 1, min(_SHOWN, len(first))).round().astype(int)
+    return np.asarray(first[wanted], dtype=np.int64)
+
+
+def _patches(at: _Looking, found: Explanation) -> None:
+    for layer in at.layers:
+        best = top_patches(at.net, at.sample.batches(), at.module(layer))
+        known = layer.channels if layer.channels <= at.choice.units else at.choice.units
+        for unit in np.linspace(0, layer.channels - 1, known).round().astype(int).tolist():
+            ids, places = best.images[unit], best.places[unit]
+            images = at.sample.images(ids.numpy())
+            boxes = [_box(at, layer, tuple(place)) for place in places.tolist()]
+            back = {}
+            for way in WAYS_BACK:
+                units = torch.full((len(ids),), unit)
+                signals = projections(
+                    at.net, torch.from_numpy(images), at.module(layer), units, places, way
+                ).numpy()
+                back[way] = [signal[box] for signal, box in zip(signals, boxes, strict=True)]
+            cut = [image[box] for image, box in zip(images, boxes, strict=True)]
+            values = tuple(map(float, best.values[unit]))
+            found.patches.append(Unit(layer.name, unit, values, cut, back))
+
+
+def _box(at: _Looking, layer: Layer, place: Any) -> tuple[slice, slice]:
+    seen, sides = at.fields[layer.name], at.shape[:2]
+    if seen is None:
+        return slice(0, sides[0]), slice(0, sides[1])
+    return window(place, seen.size, seen.stride, seen.padding, sides)
+
+
+def _maximised(at: _Looking, found: Explanation) -> None:
+    classes = torch.arange(min(len(at.classes), 20))
+    ids = np.linspace(0, len(at.sample) - 1, min(200, len(at.sample))).round().astype(int)
+    made = maximised(at.net, classes, torch.from_numpy(at.sample.images(ids)))
+    for c, image in zip(classes, _as_pixels(made), strict=True):
+        found.maximised.append((at.classes[c], image))
+
+
+def _as_pixels(images: Tensor) -> Pixels:
+    return images.round().clamp(0, 255).byte().numpy()
+
+
+def _attributions(at: _Looking, found: Explanation) -> None:
+    ids = np.arange(min(_SHOWN, len(at.sample))) if at.sample.targets is None else _spread(at)
+    pictures = at.pictures(ids)
+    images = torch.from_numpy(np.stack([p.pixels for p in pictures]))
+    asked = torch.tensor([at.classes.index(p.predicted) for p in pictures])
+    each = {name: ATTRIBUTIONS[name](at.net, images, asked).numpy() for name in at.choice.methods}
+    for i, picture in enumerate(pictures):
+        found.attributions.append((picture, {name: maps[i] for name, maps in each.items()}))
+
+
+def _trust(at: _Looking, found: Explanation) -> None:
+    ids = np.linspace(0, len(at.sample) - 1, min(_TRUSTED, len(at.sample))).round().astype(int)
+    images = torch.from_numpy(at.sample.images(ids))
+    with torch.no_grad():
+        asked = at.net(images).argmax(dim=1)
+    generator = torch.Generator().manual_seed(0)
+    random = torch.rand(images.shape[:3], generator=generator)
+    methods = {**ATTRIBUTIONS, "(random)": lambda *_: random}
+    for name, method in methods.items():
+        maps = method(at.net, images, asked)
+        found.trust.append({
+            "method": name,
+            "deletion": area(deletion(at.net, images, asked, maps)),
+            "insertion": area(deletion(at.net, images, asked, maps, insert=True)),
+            "likeness": likeness(method, at.net, images, asked) if name in ATTRIBUTIONS else None,
+        })  # fmt: skip
+
+
+def _errors(at: _Looking, found: Explanation) -> None:
+    """The surest mistakes, and what of the training images is most like them."""
+    targets = at.sample.targets
+    assert targets is not None
+    if targets.ndim == 2:
+        found.notes.append("errors: with several labels an image they are not shown")
+        return
+    shares = at.all_probabilities
+    wrong = np.flatnonzero(shares.argmax(axis=1) != targets)
+    surest = wrong[np.argsort(-shares.max(axis=1)[wrong], kind="stable")][:_ERRORS]
+    if not len(surest):
+        found.notes.append(f"errors: none in {len(at.sample):,} images of {at.sample.split}")
+        return
+    train = at.train(at.choice.images)
+    positions, likenesses = nearest(
+        last_features(at.net, train.batches()), at.features[surest], count=6
+    )
+    for picture, ids, like in zip(at.pictures(surest), positions, likenesses, strict=True):
+        near = _pictures(train, ids, at.probabilities, at.classes)
+        pairs = zip(near, like, strict=True)
+        found.errors.append((picture, [Neighbour(p, float(value)) for p, value in pairs]))
+
+
+def _probes(at: _Looking, found: Explanation) -> None:
+    targets = at.sample.targets
+    assert targets is not None
+    if targets.ndim == 2:
+        found.notes.append("probes: with several labels an image they are not fitted")
+        return
+    train = at.train(_PROBED)
+    assert train.targets is not None
+    modules = {layer.name: at.module(layer) for layer in at.layers}
+    known = layer_features(at.net, train.batches(), modules)
+    asked = layer_features(at.net, at.sample.batches(), modules)
+    for layer in at.layers:
+        told = probe(layer.name, (known[layer.name], train.targets), (asked[layer.name], targets))
+        low, high = wilson(told.right.sum(), len(told.right))
+        row = _row(found, layer)
+        row |= {"probe": told.accuracy, "low": low, "high": high, "features": told.features}
+
+
+def _equivariance(at: _Looking, found: Explanation) -> None:
+    ids = np.linspace(0, len(at.sample) - 1, min(64, len(at.sample))).round().astype(int)
+    images = torch.from_numpy(at.sample.images(ids))
+    for layer in at.layers:
+        seen = at.fields[layer.name]
+        apart = equivariance(at.net, images, at.module(layer), seen.stride) if seen else np.nan
+        _row(found, layer)["moves"] = None if np.isnan(apart) else apart
+        _row(found, layer)["field"] = list(seen.size) if seen else None
+
+
+def _row(found: Explanation, layer: Layer) -> dict[str, Any]:
+    """The layer's row, made where there is none."""
+    for row in found.rows:
+        if row["layer"] == layer.name:
+            return row
+    shape = [layer.channels, layer.height, layer.width]
+    found.rows.append({"layer": layer.name, "maps": shape})
+    return found.rows[-1]
+
+
+TOPICS: dict[str, Callable[[_Looking, Explanation], None]] = {
+    "filters": _filters, "maps": _maps, "patches": _patches, "maximised": _maximised,
+    "attributions": _attributions, "trust": _trust, "errors": _errors, "probes": _probes,
+    "equivariance": _equivariance,
+}  # fmt: skip
+_NEEDS_CLASSES = {"patches", "errors", "probes", "trust", "equivariance"}
+
+
+def check_topics(topics: Collection[str]) -> None:
+    """Raise ModelError for one that there is not."""
+    for topic in topics:
+        if topic not in TOPICS:
+            raise ModelError(f"no topic '{topic}'", perhaps(topic, TOPICS))

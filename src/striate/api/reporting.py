@@ -1,0 +1,401 @@
+"""What a report says of a run, gathered from its folder and from its evaluated images."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import striate
+from striate.api.keeping import CALIBRATION, COST, figures_json, plain_row
+from striate.api.looking import Asked, Choice, look
+from striate.api.sample import Sample
+from striate.core.recipe import Recipe
+from striate.core.records import Epoch, Finished, Planned, Record, Step, finite
+from striate.core.run import RunDirectory
+from striate.core.words import clock
+from striate.data.augment import Pipeline
+from striate.data.prepare import measure
+from striate.explain.found import Pixels
+from striate.metrics.calibration import reliability
+from striate.metrics.classification import confusion
+from striate.metrics.curves import curve
+from striate.report.explained import brief
+from striate.report.explained import figures as explained
+from striate.report.pictures import Cell, Figure, sheet, tile
+from striate.report.run_report import Facts, html, markdown
+from striate.training.evaluate import Evaluation
+from striate.training.materials import about_of
+from striate.training.resolve import Decisions, settle_augmentation
+
+_CLASSES, _EACH, _VARIANTS, _BEST, _PAIRS = 12, 8, 8, 12, 5
+_SIDE = 72
+_POINTS, _RATES = 60, 200
+REPORTED = 1000
+"""Training images that are looked at for samples."""
+FORMS: dict[str, Callable[[Facts], str]] = {
+    "html": html, "md": markdown,
+    "json": lambda facts: json.dumps(finite(facts.values), indent=1) + "\n",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a report needs beyond the run's files: the evaluated images, training images, and the
+    network."""
+
+    evaluation: Evaluation
+    sample: Sample
+    train: Sample
+    asked: Asked
+
+
+def facts_of(
+    directory: RunDirectory,
+    recipe: Recipe,
+    looked: Looked | None,
+    *,
+    why: str = "",
+    done: Finished | None = None,
+) -> Facts:
+    """All that a report says. Without images (`why`): only what the run's files know. done: the
+    last record, where it is not in the log yet."""
+    records = [*directory.records(), *([done] if done else [])]
+    values = _from_files(directory, recipe, records)
+    if looked is None:
+        values["notes"].append(f"without pictures and curves of classes: {why}")
+        return Facts(values)
+    values |= _from_evaluation(looked.evaluation, values)
+    return Facts(values, _figures(looked, recipe))
+
+
+def _from_files(
+    directory: RunDirectory, recipe: Recipe, records: Sequence[Record]
+) -> dict[str, Any]:
+    data, environment = directory.read_json("dataset.json"), directory.read_json("environment.json")
+    planned = next((r for r in records if isinstance(r, Planned)), None)
+    done = [r for r in records if isinstance(r, Finished)]
+    scores = _optional(directory, "scores.json") or {}
+    splits: dict[str, Any] = {k: scores[k] for k in ("train", "val", "test") if k in scores}
+    decided = directory.read_json("resolved.json")
+    main = planned.score if planned else "accuracy"
+    shown = scores.get("split", "val")
+    headline = splits.get(shown)
+    return {
+        "format": 1,
+        "striate": striate.__version__,
+        "name": directory.path.resolve().name,
+        "run": str(directory.path),
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "notes": [] if done else ["this training has not ended"],
+        "score": main,
+        "headline": headline and {
+            "score": main, "split": shown, "value": headline[main],
+            "interval": headline["intervals"].get(main), "n": headline["n"],
+        },
+        "overfit": {"train": splits["train"][main], "val": splits["val"][f"plain_{main}"]}
+        if {"train", "val"} <= splits.keys() else None,
+        "calibration": _optional(directory, CALIBRATION),
+        "diagnosis": _optional(directory, "findings.json")
+        or {"verdict": "undetermined", "findings": [], "notes": ["not judged yet"]},
+        "preflight": (_optional(directory, "preflight.json") or {}).get("findings", []),
+        "model": {"name": recipe.model.name, "parameters": planned.parameters if planned else 0},
+        "data": {
+            "source": data["source"], "classes": data["classes"], "splits": data["splits"],
+            "multi_label": data["multi_label"], "findings": data["findings"],
+            "most": max([1, *data["splits"]["train"]["per_class"]]),
+        },
+        "recipe": {
+            "words": in_words(recipe, planned),
+            "decisions": [{"knob": k, **found} for k, found in decided.items()],
+            "yaml": (directory.path / "recipe.yaml").read_text(encoding="utf-8"),
+        },
+        "curves": [vars(r) for r in _last_of_each(records)],
+        "rates": _rates([r for r in records if isinstance(r, Step)]),
+        "scores": splits,
+        "score_names": _names(splits),
+        "interval_kinds": _kinds(splits),
+        "per_class": [], "class_scores": [],
+        "confusion": {"classes": data["classes"], "table": None,
+                      "worst": scores.get("confusions", [])},
+        "cost": _cost(directory, records, environment, planned),
+        "use": _use(directory.path),
+        "versions": {"Python": environment["python"], **environment["versions"]},
+    }  # fmt: skip
+
+
+def _from_evaluation(found: Evaluation, values: dict[str, Any]) -> dict[str, Any]:
+    """Scores anew where the run has none, and what needs every answer."""
+    made: dict[str, Any] = {}
+    if found.split not in values["scores"]:
+        splits = {**values["scores"], found.split: figures_json(found)}
+        own = splits[found.split]
+        main = values["score"]
+        made |= {"scores": splits, "score_names": _names(splits), "interval_kinds": _kinds(splits)}
+        made["headline"] = {
+            "score": main, "split": found.split, "value": own[main],
+            "interval": own["intervals"].get(main), "n": own["n"],
+        }  # fmt: skip
+    rows = [
+        {
+            **plain_row(row),
+            "intervals": {k: list(v) if v[0] == v[0] else None for k, v in each.items()},
+        }
+        for row, each in zip(found.per_class(), found.figures.classes, strict=True)
+    ]
+    made["per_class"] = rows
+    made["class_scores"] = [k for k in rows[0] if k not in ("class", "n", "intervals")]
+    made["class_curves"] = _class_curves(found)
+    if found.targets.ndim == 1:
+        predicted = found.logits.argmax(axis=1)
+        table = confusion(found.targets, predicted, len(found.classes))
+        made["confusion"] = {
+            "classes": list(found.classes), "table": table.tolist(),
+            "worst": found.worst_confusions(),
+        }  # fmt: skip
+        said = reliability(found.probabilities, found.targets)
+        made["reliability"] = [
+            {"images": int(n), "said": float(s), "right": float(r)}
+            for n, s, r in zip(said.images, said.said, said.right, strict=True) if n
+        ]  # fmt: skip
+    return made
+
+
+def _class_curves(found: Evaluation) -> list[dict[str, Any]]:
+    rows = []
+    for c, name in enumerate(found.classes):
+        truth = found.targets[:, c] if found.targets.ndim == 2 else found.targets == c
+        whole = curve(truth, found.probabilities[:, c])
+        if not whole.positives or not whole.negatives:
+            continue
+        few = whole.thinned(_POINTS)
+        rows.append({
+            "class": name, "average_precision": whole.average_precision,
+            "recall": _plain(few.recall), "precision": _plain(few.precision),
+            "false_alarms": _plain(few.false_positive_rate), "hits": _plain(few.recall),
+        })  # fmt: skip
+    return rows
+
+
+def _plain(values: NDArray[Any]) -> list[float]:
+    return [float(f"{v:.4g}") for v in values]
+
+
+def _last_of_each(records: Sequence[Record]) -> list[Epoch]:
+    return list({r.epoch: r for r in records if isinstance(r, Epoch)}.values())
+
+
+def _rates(steps: list[Step]) -> list[dict[str, float]]:
+    places = np.unique(np.linspace(0, len(steps) - 1, min(_RATES, len(steps))).astype(int))
+    return [{"step": steps[i].step, "lr": steps[i].lr} for i in places] if steps else []
+
+
+def _names(splits: dict[str, Any]) -> list[str]:
+    found = dict.fromkeys(k for split in splits.values() for k in split)
+    return [k for k in found if not k.startswith("intervals")]
+
+
+def _kinds(splits: dict[str, Any]) -> str:
+    by: dict[str, list[str]] = {}
+    for name, kind in {k: v for s in splits.values() for k, v in s["intervals_by"].items()}.items():
+        by.setdefault(kind, []).append(name.replace("_", " "))
+    said = {"Wilson": "Wilson's", "jackknife": "infinitesimal jackknife"}
+    return "; ".join(f"{said.get(kind, kind)} for {', '.join(of)}" for kind, of in by.items())
+
+
+_CHANGES = {
+    "pad": "moved by up to {:g} pixels", "flip": "mirrored with probability {:g}",
+    "vertical_flip": "turned upside down with probability {:g}",
+    "window": "cropped from larger ones",
+    "resized": "cropped and resized, by up to {:g} of the area",
+    "rotate": "turned by up to {:g}°", "cutout": "a square of {:g} pixels covered",
+    "mixup": "mixed in pairs (MixUp, α = {:g})", "cutmix": "patched in pairs (CutMix, α = {:g})",
+}  # fmt: skip
+_VIEWS = {
+    "single": "one view", "flip": "the mean of an image and its mirror image",
+    "shift": "the mean of three places", "flip_shift": "the mean of three places and their mirror "
+    "images", "ten_crop": "the mean of ten crops", "auto": "one view",
+}  # fmt: skip
+_PREPARED = {
+    "standardise": "each channel centred and divided by its deviation",
+    "mean_image": "less the mean image", "unit": "scaled to 0 to 1",
+    "symmetric": "scaled to -1 to 1", "whiten": "with decorrelated channels",
+}  # fmt: skip
+
+
+def in_words(recipe: Recipe, planned: Planned | None) -> list[str]:
+    """The settled recipe in a few sentences."""
+    r = recipe
+    size = f"{r.data.image_size} × {r.data.image_size} pixels"
+    colour = "grey" if r.data.channels == 1 else "colour"
+    steps = f", {planned.steps:,} steps" if planned else ""
+    rates = f"{r.optim.lr:g}" if isinstance(r.optim.lr, float) else str(r.optim.lr)
+    changes = [
+        _CHANGES.get(name, name.replace("_", " ") + " {:g}").format(value)
+        for name, value in settle_augmentation(Decisions(r), lambda: (False, "")).items()
+        if value
+    ]
+    smoothing = (
+        f" with label smoothing {r.loss.label_smoothing:g}" if r.loss.label_smoothing else ""
+    )
+    regular = [
+        f"{name.replace('_', ' ')} {value:g}"
+        for name, value in vars(r.regularise).items()
+        if isinstance(value, float) and value and name != "average_decay"
+    ]
+    return [
+        f"{r.model.name} from first weights of its own, on {colour} images of {size}, "
+        f"{_PREPARED[r.data.prepare]}.",
+        f"The loss is {r.loss.name.replace('_', '-')}{smoothing}; updates by {r.optim.rule} at a "
+        f"rate of up to {rates} in batches of {r.optim.batch_size}, schedule "
+        f"{r.schedule.name.replace('_', ' ')}, {r.budget.epochs} epochs{steps}.",
+        f"Regularised by {', '.join(regular)}." if regular else "No weight is regularised.",
+        f"Training images are varied: {', '.join(changes)}." if changes
+        else "Training images are not varied.",
+        f"Scored by {_VIEWS[r.augment.test_views]}; the "
+        f"checkpoint with the best validation score is kept. Seed {r.seed}, {r.device.precision} "
+        f"on {r.device.device}.",
+    ]  # fmt: skip
+
+
+def _cost(
+    directory: RunDirectory, records: Sequence[Record], environment: dict[str, Any],
+    planned: Planned | None,
+) -> dict[str, str]:  # fmt: skip
+    done = [r for r in records if isinstance(r, Finished)]
+    epochs = _last_of_each(records)
+    kept = sum(f.stat().st_size for f in directory.checkpoints.rglob("*") if f.is_file())
+    devices = ", ".join(map(str, environment["accelerators"])) or environment["processor"]
+    known = _optional(directory, COST) or {}
+    joules = known.get("joules")
+    cost = {
+        "time": clock(done[-1].seconds) if done else "not ended",
+        "of it epochs": clock(sum(e.seconds for e in epochs)),
+        "device": f"{devices}, {environment['cores']} cores, {environment['processes']} process"
+        + ("es" if environment["processes"] > 1 else ""),
+        "checkpoints": f"{kept / 1e6:.1f} MB",
+        "energy": f"{joules / 3600:.1f} Wh counted by the processor, all programs together"
+        if joules is not None else "not measured: this machine does not let its counters be read",
+    }  # fmt: skip
+    if planned and epochs:
+        seen = planned.images * len(epochs) / max(1e-9, sum(e.seconds for e in epochs))
+        cost["speed"] = f"{seen:,.0f} training images a second, validation included"
+    return cost
+
+
+def _use(path: Path) -> dict[str, Any]:
+    return {
+        "commands": [
+            f"striate predict {path} IMAGE…      # classes of other images",
+            f"striate evaluate {path} DATA       # scores on other data",
+            f"striate explain {path}             # what it has learnt",
+            f"striate train --recipe {path}/recipe.yaml   # make it again",
+        ],
+        "python": f'import striate\n\nrun = striate.Run("{path}")\nrun.predict(["image.jpg"])\n'
+        "logits = run.network(images)  # uint8 (N, H, W, C)",
+    }
+
+
+def _optional(directory: RunDirectory, name: str) -> dict[str, Any] | None:
+    return directory.read_json(name) if (directory.path / name).is_file() else None
+
+
+def _figures(looked: Looked, recipe: Recipe) -> dict[str, list[Figure]]:
+    found, sample, train = looked.evaluation, looked.sample, looked.train
+    made = {"samples": [_samples(train, found.classes)], "augmented": _augmented(train, recipe)}
+    if found.targets.ndim == 1:
+        made |= _answers(found, sample)
+    choice = Choice(topics=("filters", "maps", "attributions"), methods=("saliency", "grad_cam"))
+    inside = explained(look(looked.asked, sample, lambda _: train, choice))
+    made["inside"] = [f for f in inside if f.name not in ("maps-2", "maps-3")]
+    return made
+
+
+def _samples(train: Sample, classes: tuple[str, ...]) -> Figure:
+    assert train.targets is not None
+    rows = []
+    for c, name in enumerate(classes[:_CLASSES]):
+        own = train.targets[:, c] > 0 if train.targets.ndim == 2 else train.targets == c
+        ids = np.flatnonzero(own)[:_EACH]
+        if len(ids):
+            rows.append((name, [Cell(tile(p, _SIDE)) for p in train.images(ids)]))
+    few = f" the first {_CLASSES} of {len(classes)}" if len(classes) > _CLASSES else " all"
+    return Figure(
+        "samples", sheet(rows), f"training images of {len(rows)} classes",
+        f"Training images as the network sees them, before they are varied:{few} classes.",
+    )  # fmt: skip
+
+
+def _augmented(train: Sample, recipe: Recipe) -> list[Figure]:
+    """What augmentation makes of some training images."""
+    mirrored = lambda: (True, "not asked")  # noqa: E731
+    strengths = {k: s for k, s in settle_augmentation(Decisions(recipe), mirrored).items() if s > 0}
+    if not strengths or not len(train):
+        return []
+    ids = np.linspace(0, len(train) - 1, min(4, len(train))).round().astype(np.int64)
+    stored = train.store.load(ids)
+    about = about_of(train.size, measure([stored]))
+    pipe = Pipeline(recipe.seed, strengths, about)
+    variants = [pipe(stored, ids, epoch) for epoch in range(_VARIANTS)]
+    if pipe.mixes:
+        turned = np.roll(np.arange(len(ids)), 1)
+        variants = [
+            pipe.mixed(v, ids, v[turned], ids[turned], epoch).images
+            for epoch, v in enumerate(variants)
+        ]
+    originals = train.images(ids)
+    rows = [
+        ("", [Cell(tile(p, _SIDE)) for p in (originals[i], *(v[i] for v in variants))])
+        for i in range(len(ids))
+    ]
+    return [Figure(
+        "augmented", sheet(rows, ("original", "variants")), f"{len(rows)} images and variants",
+        f"What the network learns from: images and {_VARIANTS} variants of each.",
+    )]  # fmt: skip
+
+
+def _answers(found: Evaluation, sample: Sample) -> dict[str, list[Figure]]:
+    shares = found.probabilities
+    predicted, sure = shares.argmax(axis=1), shares.max(axis=1)
+    right = predicted == found.targets
+
+    def cells(ids: NDArray[Any]) -> list[Cell]:
+        pictures: Pixels = sample.images(ids)
+        made = []
+        for i, pixels in zip(ids, pictures, strict=True):
+            true = () if right[i] else (f"true: {found.classes[found.targets[i]]}",)
+            said = f"{found.classes[predicted[i]]} {sure[i]:.2f}"
+            made.append(Cell(tile(pixels, 118), (said, *true, brief(found.names[i]))))
+        return made
+
+    made: dict[str, list[Figure]] = {}
+    wrong = np.flatnonzero(~right)
+    rows = []
+    for pair in found.worst_confusions()[:_PAIRS]:
+        t, p = found.classes.index(str(pair["true"])), found.classes.index(str(pair["predicted"]))
+        ids = wrong[(found.targets[wrong] == t) & (predicted[wrong] == p)]
+        ids = ids[np.argsort(-sure[ids], kind="stable")][:_EACH]
+        title = f"{pair['n']} × {pair['true']} taken for {pair['predicted']}"
+        rows.append((title, [Cell(tile(x, 84), (f"{sure[i]:.2f}",))
+                             for i, x in zip(ids, sample.images(ids), strict=True)]))  # fmt: skip
+    if rows:
+        made["confusions"] = [Figure(
+            "confusions", sheet(rows), f"images of the {len(rows)} commonest mistakes",
+            "The commonest mistakes: the surest of each, with the probability of the wrong answer.",
+        )]  # fmt: skip
+    for name, ids, said in (
+        ("worst", wrong, "The surest mistakes. Some images may be labelled wrongly."),
+        ("best", np.flatnonzero(right), "The surest right answers."),
+    ):  # fmt: skip
+        chosen = ids[np.argsort(-sure[ids], kind="stable")][:_BEST]
+        if len(chosen):
+            drawn = cells(chosen)
+            grid = sheet([("", drawn[i : i + 6]) for i in range(0, len(drawn), 6)])
+            made[name] = [Figure(name, grid, f"{len(drawn)} images: {said}", said)]
+    return made

@@ -1,0 +1,106 @@
+"""`striate explain RUN [DATA|IMAGE…]`."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from striate.cli.flags import parse
+from striate.cli.view import plain_table
+from striate.core.records import finite
+
+if TYPE_CHECKING:
+    from striate.explain.found import Explanation
+
+
+def explain(argv: Sequence[str]) -> int:
+    """Look inside a run's network."""
+    return int(parse(_explain, "explain", argv))
+
+
+def _explain(
+    run: Annotated[Path, tyro.conf.Positional],
+    data: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    layer: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    only: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    units: int = 16,
+    images: int = 10_000,
+    split: str | None = None,
+    out: Path | None = None,
+    json: bool = False,
+) -> int:
+    """What a network has learnt: a page and pictures of filters, maps, the patches that excite
+    units, images that it likes best, what speaks for an answer, errors beside the training images
+    that are like them, and what each layer knows.
+
+    Args:
+        run: the run directory
+        data: other data with the same classes, or images (files), of which maps and attributions
+            are shown; default: the run's own test images
+        layer: a layer as `striate layers` names it, once or several times (default: the last of
+            each resolution)
+        only: filters, maps, patches, maximised, attributions, trust, errors, probes or
+            equivariance, once or several times (default: all)
+        units: how many units of a layer are shown
+        images: at most so many images are looked at
+        split: train, val or test
+        out: the folder to write (default: RUN/explain)
+        json: print one JSON object as the last line
+    """
+    from striate.api.explaining import explain as look
+    from striate.api.explaining import given, write_explanation
+    from striate.api.looking import Choice
+    from striate.api.runs import Run
+    from striate.core.errors import RecipeError
+
+    for name, value in (("units", units), ("images", images)):
+        if value < 1:
+            raise RecipeError(f"--{name} {value}: expected 1 or more")
+    opened = Run(run)
+    choice = Choice(layer, units, images, only)
+    found = look(opened, given(data), choice=choice, split=split, say=_say)
+    console = Console(highlight=False)
+    _show(console, found)
+    page = write_explanation(opened, found, out)
+    print(f"\nthe page: {page}, its pictures beside it")
+    if json:
+        said = {"run": str(run), "page": str(page), "split": found.split, "images": found.images,
+                "layers": found.rows, "trust": found.trust, "notes": found.notes}  # fmt: skip
+        print(json_format.dumps(finite(said)))
+    return 0
+
+
+def _say(topic: str) -> None:
+    print(f"looking: {topic}", file=sys.stderr)
+
+
+def _show(console: Console, found: Explanation) -> None:
+    for note in found.notes:
+        print(note)
+    if found.rows:
+        table = plain_table("layer", "maps", "sees", "probe", "95 %", "moves along")
+        for row in found.rows:
+            name = row["layer"].removeprefix("backbone.")
+            maps = "×".join(map(str, row["maps"]))
+            sees = "×".join(map(str, row["field"])) if row.get("field") else "all"
+            probe = _figure(row.get("probe"))
+            between = f"{row['low']:.2f}–{row['high']:.2f}" if "low" in row else "–"
+            table.add_row(name, maps, sees, probe, between, _figure(row.get("moves")))
+        console.print(table)
+    if found.trust:
+        print()
+        table = plain_table("attribution", "deletion", "insertion", "likeness")
+        for row in found.trust:
+            figures = (_figure(row[k]) for k in ("deletion", "insertion", "likeness"))
+            table.add_row(row["method"].replace("_", " "), *figures)
+        console.print(table)
+
+
+def _figure(value: Any) -> str:
+    return "–" if value is None else f"{value:.3f}"

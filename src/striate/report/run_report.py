@@ -1,0 +1,116 @@
+"""The report of a run: one page, a model card in Markdown, or plain values. All from `Facts`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from striate.report.charts import Line, line_chart
+from striate.report.page import render
+from striate.report.pictures import Figure
+
+_MOST_CELLS, _LOUD = 30, 6
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`values`: everything that is said, as JSON has it; `figures`: pictures by section."""
+
+    values: dict[str, Any]
+    figures: dict[str, list[Figure]] = field(default_factory=dict)
+
+
+def html(facts: Facts) -> str:
+    """The page: pictures, styles and script inside."""
+    values = facts.values
+    return render(
+        "report.html.j2", v=values, figures=facts.figures, charts=_charts(values),
+        confusion=_confusion(values.get("confusion")),
+    )  # fmt: skip
+
+
+def markdown(facts: Facts) -> str:
+    """A model card without pictures."""
+    return render("card.md.j2", v=facts.values).strip() + "\n"
+
+
+def _charts(values: dict[str, Any]) -> dict[str, Markup]:
+    made: dict[str, Markup] = {}
+    epochs = values["curves"]
+    if epochs:
+        x = [row["epoch"] for row in epochs]
+        score = values["score"]
+        made["loss"] = line_chart(
+            [_line("training", x, epochs, "train_loss"),
+             _line("validation", x, epochs, "val_loss")],
+            "Loss by epoch", "epoch", "loss",
+        )  # fmt: skip
+        made["score"] = line_chart(
+            [_line(f"validation {score}".replace("_", " "), x, epochs, "val_score")],
+            "Validation score by epoch", "epoch", score.replace("_", " "),
+        )  # fmt: skip
+    if values["rates"]:
+        steps = [row["step"] for row in values["rates"]]
+        made["rate"] = line_chart(
+            [Line("learning rate", steps, [row["lr"] for row in values["rates"]])],
+            "Learning rate by step", "step", "rate",
+        )  # fmt: skip
+    if values.get("class_curves"):
+        made |= _class_curves(values["class_curves"])
+    if values.get("reliability"):
+        bins = [b for b in values["reliability"] if b["images"]]
+        made["reliability"] = line_chart(
+            [
+                Line("perfect", [0, 1], [0, 1], quiet=True),
+                Line("right", [b["said"] for b in bins], [b["right"] for b in bins], dots=True),
+            ],
+            "Of images called with this probability, so many are right",
+            "probability that was said", "share that is right",
+            x_range=(0, 1), y_range=(0, 1),
+        )  # fmt: skip
+    return made
+
+
+def _line(label: str, xs: Sequence[float], rows: list[dict[str, Any]], key: str) -> Line:
+    return Line(label, xs, [row[key] for row in rows])
+
+
+def _class_curves(curves: list[dict[str, Any]]) -> dict[str, Markup]:
+    """The worst classes in colour, the others in grey."""
+    ordered = sorted(curves, key=lambda c: c["average_precision"])
+    loud = {c["class"] for c in ordered[:_LOUD]}
+    worst = f"the {_LOUD} worst of {len(curves)} classes in colour"
+    few = len(curves) <= _LOUD
+    made = {}
+    for name, title, x, y, labels in (
+        ("precision", "Precision over recall", "recall", "precision", ("recall", "precision")),
+        ("roc", "Hits over false alarms (ROC)", "false_alarms", "hits",
+         ("share of false alarms", "share of hits (recall)")),
+    ):  # fmt: skip
+        lines = [Line(c["class"], c[x], c[y], quiet=c["class"] not in loud) for c in ordered]
+        made[name] = line_chart(
+            lines, title if few else f"{title}: {worst}", *labels, x_range=(0, 1), y_range=(0, 1)
+        )
+    return made
+
+
+def _confusion(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Cells with their share of the row, for the table; None for very many classes."""
+    if not found or not found["table"] or len(found["table"]) > _MOST_CELLS:
+        return None
+    rows = []
+    for name, counts in zip(found["classes"], found["table"], strict=True):
+        total = sum(counts) or 1
+        rows.append((name, [(n, _shade(n / total)) for n in counts]))
+    return {"classes": found["classes"], "rows": rows}
+
+
+def _shade(share: float) -> Markup:
+    """White to blue, with ink that can be read on it."""
+    part = share**0.5
+    red, green, blue = (round(255 + part * (dark - 255)) for dark in (11, 83, 148))
+    ink = "#fff" if part > 0.55 else "#1b1b1b"
+    return Markup("background:rgb({},{},{});color:{}").format(red, green, blue, Markup(ink))
