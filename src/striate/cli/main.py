@@ -26,6 +26,7 @@ VERBS = {
         "what a network has learnt: filters, patches, errors",
     ),
     "report": ("striate.cli.report:report", "one page: what was trained, how good, where it fails"),
+    "map": ("striate.cli.map:map_data", "data sets as maps: images that are alike lie together"),
     "predict": ("striate.cli.predict:predict", "classify files, folders, archives with a run"),
     "certify": ("striate.cli.certify:certify", "what a run is made of; --verify repeats a part"),
     "runs": ("striate.cli.runs:runs", "a table of runs; --prune frees space"),

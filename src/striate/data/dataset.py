@@ -85,7 +85,8 @@ def open_dataset(
     if "train" not in parts:
         raise DataError(
             f"{found.source} has {', '.join(sorted(parts))} images but none to train on",
-            "Expected a train split, or images without splits.",
+            "Expected a train split (train/CLASS/image.jpg), or images without splits "
+            "(CLASS/image.jpg). Such data can be evaluated and mapped.",
         )
     _refuse_small_classes(parts, found, how)
     findings = [*_ignored(found), *_across_groups(parts, how, found.source, set(allow))]

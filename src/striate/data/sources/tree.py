@@ -153,11 +153,6 @@ def _check_split_names(splits: dict[str, str], source: str) -> None:
                 f"{source}: the folders {' and '.join(names)} both mean the {split} split",
                 "Rename or merge one of them.",
             )
-    if "train" not in splits.values():
-        raise DataError(
-            f"{source}: found {', '.join(sorted(splits))} but no train folder",
-            "Expected train/CLASS/image.jpg (with val/ and test/), or CLASS/image.jpg alone.",
-        )
 
 
 def _refuse_nested_splits(tops: set[str], paths: object, source: str) -> None:

@@ -1,0 +1,68 @@
+"""Principal components of any number of rows, in one pass (D4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+MOST_COLUMNS = 8192
+"""Their covariance matrix must fit into memory and be decomposed."""
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The mean row (D,), the directions of largest variance as rows (K, D), largest first, the
+    variance along each (K,), which is its eigenvalue, and the variance in all directions."""
+
+    mean: Floats
+    axes: Floats
+    variances: Floats
+    total: float
+
+    def project(self, rows: Floats) -> Floats:
+        """(N, D) → (N, K)."""
+        found: Floats = (rows - self.mean) @ self.axes.T
+        return found
+
+    @property
+    def explained(self) -> float:
+        """Share of all variance that these directions hold."""
+        return float(self.variances.sum() / self.total) if self.total else 0.0
+
+
+def principal(batches: Iterable[Floats], count: int) -> Principal:
+    """The `count` first principal components of all rows (N, D) of all batches: eigenvectors of the
+    covariance matrix (divided by N − 1), by eigenvalue. A component's largest entry is positive.
+
+    Memory is D² whatever N is. Raises ValueError below two rows and for more than 8,192 columns.
+    """
+    number, origin, total, products = 0, None, None, None
+    for batch in batches:
+        if not len(batch):
+            continue
+        rows = np.asarray(batch, dtype=np.float64)
+        if origin is None:
+            if rows.shape[1] > MOST_COLUMNS:
+                raise ValueError(f"{rows.shape[1]:,} columns; at most {MOST_COLUMNS:,}")
+            origin = rows.mean(axis=0)  # near the mean, so that products do not cancel
+            total, products = np.zeros_like(origin), np.zeros((len(origin), len(origin)))
+        centred = rows - origin
+        total = total + centred.sum(axis=0)
+        products = products + centred.T @ centred
+        number += len(rows)
+    if origin is None or total is None or products is None or number < 2:
+        raise ValueError("principal components need two rows or more")
+    shift = total / number
+    covariance = (products - number * np.outer(shift, shift)) / (number - 1)
+    variances, vectors = np.linalg.eigh(covariance)
+    order = np.argsort(-variances, kind="stable")[:count]
+    axes = vectors[:, order].T
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    axes = axes * np.where(largest < 0, -1.0, 1.0)
+    found = np.maximum(variances[order], 0.0)
+    return Principal(origin + shift, axes, found, float(np.trace(covariance)))
