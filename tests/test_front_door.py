@@ -10,8 +10,9 @@ import striate
 
 FRONT_DOOR = [
     "Diagnosis", "Evaluation", "Folds", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
-    "compare", "cross_validate", "diagnose", "find_rate", "load_recipe", "resume", "run_preflight",
-    "slices", "stream", "stream_search", "thresholds", "train",
+    "Tally", "compare", "cross_validate", "diagnose", "explain_run", "find_rate", "load_recipe",
+    "make_map", "resume", "run_preflight", "slices", "stream", "stream_search", "thresholds",
+    "train",
 ]  # fmt: skip
 
 

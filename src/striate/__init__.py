@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from striate.api.evaluating import compare as compare
     from striate.api.evaluating import slices as slices
     from striate.api.evaluating import thresholds as thresholds
+    from striate.api.explaining import explain_run as explain_run
     from striate.api.folds import Folds as Folds
     from striate.api.folds import cross_validate as cross_validate
+    from striate.api.mapping import make_map as make_map
     from striate.api.preflight import run_preflight as run_preflight
     from striate.api.rate import find_rate as find_rate
     from striate.api.runs import Prediction as Prediction
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from striate.core.recipe import Recipe as Recipe
     from striate.core.recipe_io import load_recipe as load_recipe
     from striate.doctor.diagnosis import Diagnosis as Diagnosis
+    from striate.metrics.tally import Tally as Tally
     from striate.training.evaluate import Evaluation as Evaluation
 
 __version__ = "0.1.0"
@@ -50,8 +53,11 @@ _FRONT_DOOR = {
     "Recipe": "striate.core.recipe:Recipe",
     "Run": "striate.api.runs:Run",
     "StriateError": "striate.core.errors:StriateError",
+    "Tally": "striate.metrics.tally:Tally",
+    "explain_run": "striate.api.explaining:explain_run",
     "find_rate": "striate.api.rate:find_rate",
     "load_recipe": "striate.core.recipe_io:load_recipe",
+    "make_map": "striate.api.mapping:make_map",
     "run_preflight": "striate.api.preflight:run_preflight",
     "resume": "striate.api.runs:resume",
     "slices": "striate.api.evaluating:slices",

@@ -98,7 +98,7 @@ def test_a_class_missing_in_test_is_a_warning(accepted, tmp_path):
 
 def test_no_training_folder(refused, tmp_path):
     root = write_tree(tmp_path / "d", {"test/red": 3, "val/red": 3})
-    refused(root, "found test, val but no train folder")
+    refused(root, "has test, val images but none to train on")
 
 
 def test_two_names_for_one_split(refused, tree):

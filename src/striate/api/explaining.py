@@ -16,22 +16,29 @@ from striate.explain.found import Explanation
 from striate.report.explained import figures
 from striate.report.page import render
 
-_ALL = Choice()
 
-
-def explain(
-    run: Run, data: Any = None, *, choice: Choice = _ALL, split: str | None = None,
+def explain_run(
+    run: Run,
+    data: Any = None,
+    *,
+    split: str | None = None,
+    layers: Sequence[str] = (),
+    units: int = 16,
+    images: int = 10_000,
+    topics: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
-) -> Explanation:  # fmt: skip
+) -> Explanation:
     """Look inside a run's network, on its own data or other data (see `Run.evaluate`), or on
-    images (a list of paths): of these only maps and attributions.
+    images (a list of paths): of these only filters, maps and attributions.
 
-    say: is told what is being done. Raises DataError, and ModelError for layers or topics that
-    there are not.
+    layers: by name, the last of each resolution by default; units: how many of each; images: at
+    most so many are looked at; topics: some of `striate.api.looking.TOPICS`; say: is told what is
+    being done. Raises DataError, and ModelError for layers or topics that there are not.
     """
-    check_topics(choice.topics)
-    named = isinstance(data, list)
-    sample = run.pictures(data) if named else run.sample(data, split=split, images=choice.images)
+    check_topics(topics)
+    listed = isinstance(data, list)
+    sample = run.pictures(data) if listed else run.sample(data, split=split, images=images)
+    choice = Choice(tuple(layers), units, images, topics)
     train = lambda count: run.sample(split="train", images=count)  # noqa: E731
     return look(run.asked, sample, train, choice, say)
 

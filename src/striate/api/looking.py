@@ -63,6 +63,8 @@ def look(
     """Look inside a network with a sample of images; train: gives so many training images."""
     at = _Looking(asked, sample, train, choice)
     found = Explanation(asked.classes, sample.split, len(sample))
+    if not at.layers:
+        found.notes.append("the network has no layer with maps: no patches, no Grad-CAM")
     known = [t for t in TOPICS if sample.targets is not None or t not in _NEEDS_CLASSES]
     for topic in [t for t in known if t in (choice.topics or known)]:
         say(topic)
@@ -221,7 +223,8 @@ def _attributions(at: _Looking, found: Explanation) -> None:
     pictures = at.pictures(ids)
     images = torch.from_numpy(np.stack([p.pixels for p in pictures]))
     asked = torch.tensor([at.classes.index(p.predicted) for p in pictures])
-    each = {name: ATTRIBUTIONS[name](at.net, images, asked).numpy() for name in at.choice.methods}
+    methods = [m for m in at.choice.methods if at.layers or m != "grad_cam"]
+    each = {name: ATTRIBUTIONS[name](at.net, images, asked).numpy() for name in methods}
     for i, picture in enumerate(pictures):
         found.attributions.append((picture, {name: maps[i] for name, maps in each.items()}))
 
@@ -233,7 +236,8 @@ def _trust(at: _Looking, found: Explanation) -> None:
         asked = at.net(images).argmax(dim=1)
     generator = torch.Generator().manual_seed(0)
     random = torch.rand(images.shape[:3], generator=generator)
-    methods = {**ATTRIBUTIONS, "(random)": lambda *_: random}
+    methods = {k: f for k, f in ATTRIBUTIONS.items() if at.layers or k != "grad_cam"}
+    methods["(random)"] = lambda *_: random
     for name, method in methods.items():
         maps = method(at.net, images, asked)
         found.trust.append({
@@ -310,7 +314,7 @@ TOPICS: dict[str, Callable[[_Looking, Explanation], None]] = {
     "attributions": _attributions, "trust": _trust, "errors": _errors, "probes": _probes,
     "equivariance": _equivariance,
 }  # fmt: skip
-_NEEDS_CLASSES = {"patches", "errors", "probes", "trust", "equivariance"}
+_NEEDS_CLASSES = {"maximised", "patches", "errors", "probes", "trust", "equivariance"}
 
 
 def check_topics(topics: Collection[str]) -> None:

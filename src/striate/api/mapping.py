@@ -111,7 +111,8 @@ def make_map(
     """A map of one or several data sets, over each other.
 
     run: compare images by the features of its last layer instead of by their pixels, and say which
-    it gets wrong; its own data where no other is given. images: at most so many, from all over.
+    it gets wrong; its own data where no other is given. images: about so many, from all over, the
+    same number of each data set.
     Raises DataError and RunError.
     """
     sources = list(data) or ([run.recipe.data.source] if run else [])
@@ -185,7 +186,10 @@ def _read(
     how = _shape(parts, run)
     found, notes = [], []
     for source, split, part in parts:
-        count = len(part) if images is None else max(1, round(images * len(part) / total))
+        whole = sum(len(other) for origin, _, other in parts if origin == source)
+        count = len(part)
+        if images is not None:  # as many of each data set
+            count = max(1, round(images / len(sources) * len(part) / whole))
         some = part.take(spread(len(part), count))
         pixels = np.zeros((len(some), how.size, how.size, how.channels), dtype=np.uint8)
         faults = survey(some.images, how, keep=pixels.__setitem__).faults

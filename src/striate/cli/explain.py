@@ -53,9 +53,7 @@ def _explain(
         out: the folder to write (default: RUN/explain)
         json: print one JSON object as the last line
     """
-    from striate.api.explaining import explain as look
-    from striate.api.explaining import given, write_explanation
-    from striate.api.looking import Choice
+    from striate.api.explaining import explain_run, given, write_explanation
     from striate.api.runs import Run
     from striate.core.errors import RecipeError
 
@@ -63,8 +61,10 @@ def _explain(
         if value < 1:
             raise RecipeError(f"--{name} {value}: expected 1 or more")
     opened = Run(run)
-    choice = Choice(layer, units, images, only)
-    found = look(opened, given(data), choice=choice, split=split, say=_say)
+    found = explain_run(
+        opened, given(data), split=split, layers=layer, units=units, images=images, topics=only,
+        say=_say,
+    )  # fmt: skip
     console = Console(highlight=False)
     _show(console, found)
     page = write_explanation(opened, found, out)

@@ -39,7 +39,7 @@ def _map(
         run: compare by what this run's network makes of the images, and show its errors
             (without DATA: the run's own data)
         method: tsne (needs the extra maps) or pca
-        images: at most so many, from all over
+        images: about so many, from all over, the same number of each data set
         perplexity: of t-SNE, about how many neighbours count
         landmarks: of more images so many are placed by t-SNE, and the others among them
         seed: of t-SNE

@@ -112,9 +112,12 @@ def equivariance(
     if len(images) < 2 or 2 * down > images.shape[1] or 2 * right > images.shape[2]:
         return float("nan")
     x = images.float()
-    with torch.inference_mode():
-        here = maps_of(net, x[:, :-down, :-right], layer).float()[:, :, 2:-1, 2:-1]
-        there = maps_of(net, x[:, down:, right:], layer).float()[:, :, 1:-2, 1:-2]
+    try:
+        with torch.inference_mode():
+            here = maps_of(net, x[:, :-down, :-right], layer).float()[:, :, 2:-1, 2:-1]
+            there = maps_of(net, x[:, down:, right:], layer).float()[:, :, 1:-2, 1:-2]
+    except RuntimeError:  # a view that is too small for a later window
+        return float("nan")
     if not here.numel():
         return float("nan")
     apart = (there - here).square().mean().sqrt()

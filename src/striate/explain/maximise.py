@@ -45,7 +45,8 @@ def maximised(
     waves, colours = _amplitudes(height, width), _colours(like)
     optimiser = torch.optim.Adam([spectrum], lr=_RATE)
     with torch.no_grad(), evaluating(net):
-        spread = _answers(net, like, layer)[:, units].std(dim=0).clamp(min=1e-6)
+        spread = _answers(net, like, layer)[:, units].std(dim=0, correction=0)
+        spread = torch.where(spread > 0, spread, 1.0)
     with evaluating(net), torch.enable_grad():
         for _ in range(steps):
             images = _drawn(spectrum, waves, colours, (height, width))

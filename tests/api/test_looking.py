@@ -1,0 +1,178 @@
+"""Looking inside: every kind of network, other data, images, and what is asked for."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import striate
+from striate.api.explaining import given, write_explanation
+from striate.api.looking import TOPICS, Asked, Choice, look
+from striate.api.sample import Sample
+from striate.core.errors import DataError, ModelError
+from striate.data.loader import ArrayStore
+from striate.models.network import Network
+from striate.models.zoo import build
+from striate.report.explained import figures
+from tests.conftest import encoded, picture
+
+NETWORKS = {
+    "fastnet": 16, "lenet": 16, "decknet": 32, "alexnet": 64, "vgg11_bn": 32, "resnet18": 32,
+    "resnet50": 32, "googlenet": 64, "inception_v3": 80,
+    "conv 3x3 4, relu, pool 2, conv 3x3 6, relu, fc classes": 16,
+}  # fmt: skip
+
+
+class Own(nn.Module):
+    """A user's module: functions, a branch, and a layer that is used twice."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.out = nn.Linear(6, num_classes)
+
+    def forward(self, x):
+        x = F.relu(self.one(x), inplace=True)
+        x = x + torch.relu(self.two(x))
+        return self.out(F.max_pool2d(self.two(x), 2).mean(dim=(2, 3)))
+
+
+def sample_of(side, count=14, classes=3):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    names = tuple(f"{i}.png" for i in range(count))
+    return Sample("test", names, np.arange(count) % classes, ArrayStore(images, None), side)
+
+
+def asked_of(backbone):
+    net = Network(backbone, torch.zeros(3), torch.full((3,), 1 / 255))
+    return Asked(net, ("a", "b", "c"), lambda x: torch.from_numpy(x).softmax(dim=1).numpy())
+
+
+def looked_at(backbone, side, **choice):
+    sample = sample_of(side)
+    chosen = Choice(units=2, images=14, methods=("saliency", "grad_cam"), **choice)
+    return look(asked_of(backbone), sample, lambda _: sample, chosen)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "own"])
+def test_every_architecture(name):
+    torch.manual_seed(0)
+    side = NETWORKS.get(name, 16)
+    net = Own(3) if name == "own" else build(name, num_classes=3, channels=3, image_size=side)
+    topics = ("filters", "maps", "patches", "attributions", "errors", "probes", "equivariance")
+    found = looked_at(net, side, topics=topics)
+    assert found.filters is not None
+    assert found.rows
+    assert {unit.layer for unit in found.patches} == {row["layer"] for row in found.rows}
+    for unit in found.patches:
+        assert len(unit.patches) == 9
+        assert set(unit.back) == {"deconvolution", "guided"}
+        assert all(np.isfinite(s).all() for signals in unit.back.values() for s in signals)
+    assert all(0 <= row["probe"] <= 1 for row in found.rows)
+    drawn = figures(found)
+    assert {"filters", "maps-1", "attributions"} <= {figure.name for figure in drawn}
+    for module in net.modules():
+        assert not module._forward_hooks
+    if name == "own":
+        fields = {row["layer"]: row["field"] for row in found.rows}
+        assert fields["backbone.two"] == [7, 7]
+
+
+def test_a_network_without_maps():
+    found = looked_at(nn.Sequential(nn.Flatten(), nn.Linear(768, 3)), 16)
+    assert not found.patches
+    assert list(found.attributions[0][1]) == ["saliency"]
+    assert any("no layer with maps" in note for note in found.notes)
+    assert found.maximised
+
+
+def test_several_labels_an_image():
+    sample = sample_of(16)
+    several = replace(sample, targets=np.eye(3)[sample.targets])
+    net = build("lenet", num_classes=3, channels=3, image_size=16)
+    found = look(asked_of(net), several, lambda _: several, Choice(units=2))
+    assert any("several labels" in note for note in found.notes)
+    assert found.attributions[0][0].true == "a"
+
+
+def test_names_are_checked(trained):
+    run = striate.Run(trained[0])
+    with pytest.raises(ModelError, match="no topic 'filter'") as told:
+        striate.explain_run(run, topics=["filter"])
+    assert "filters" in told.value.hint
+    with pytest.raises(ModelError, match="no layer 'nothing' with maps"):
+        striate.explain_run(run, layers=["nothing"])
+
+
+@pytest.fixture(scope="module")
+def explained(trained):
+    return striate.explain_run(striate.Run(trained[0]), units=3)
+
+
+def test_a_run(explained):
+    assert explained.split == "test"
+    assert explained.images == 12
+    assert len(explained.trust) == 6
+    assert [row["layer"] for row in explained.rows]
+    assert explained.rows[-1]["probe"] == 1.0  # colours
+    assert "errors: none in 12 images of test" in explained.notes
+
+
+def test_trained_networks_are_told_from_random_ones(explained):
+    """Deletion and insertion of the methods that ask the network, against random pixels."""
+    by = {row["method"]: row for row in explained.trust}
+    assert by["occlusion"]["insertion"] > by["(random)"]["insertion"] - 0.05
+    assert all(-1 <= row["likeness"] <= 1 for name, row in by.items() if name != "(random)")
+
+
+def test_pages_and_pictures(trained, explained, tmp_path):
+    page = write_explanation(striate.Run(trained[0]), explained, tmp_path / "a" / "b")
+    text = page.read_text()
+    assert text.count("<img") == len(list(page.parent.glob("*.png")))
+    assert text.count('alt="') == text.count("<img")
+    assert "http" not in text.replace("http-equiv", "")
+    told = json.loads((page.parent / "explain.json").read_text())
+    assert told["layers"] == json.loads(json.dumps(explained.rows))
+
+
+def test_images_without_classes(trained, tmp_path):
+    (tmp_path / "new.png").write_bytes(encoded(picture((200, 50, 40))))
+    found = striate.explain_run(striate.Run(trained[0]), [str(tmp_path / "new.png")])
+    assert [p.predicted for p, _ in found.attributions] == ["red"]
+    assert found.maps
+    assert not found.patches
+    assert not found.errors
+
+
+def test_what_a_command_names(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(picture((1, 2, 3))))
+    assert given(()) is None
+    assert given([str(tmp_path)]) == str(tmp_path)
+    assert given([str(tmp_path / "a.png")]) == [str(tmp_path / "a.png")]
+
+
+def test_command(striate_cli, trained, tmp_path):
+    code, out, err = striate_cli("explain", trained[0], "--only", "filters", "--only", "probes",
+                                 "--out", tmp_path / "x", "--json")  # fmt: skip
+    assert code == 0, err
+    said = json.loads(out.splitlines()[-1])
+    assert said["layers"][0]["probe"] > 0.5
+    assert (tmp_path / "x" / "explain.html").is_file()
+    assert (tmp_path / "x" / "filters.png").is_file()
+    assert not (tmp_path / "x" / "errors.png").exists()
+    for wrong, told in (
+        (("--units", "0"), "--units 0: expected 1 or more"),
+        (("--only", "maths"), "no topic 'maths'"),
+        (("--layer", "x"), "no layer 'x' with maps"),
+    ):
+        code, _, err = striate_cli("explain", trained[0], *wrong)
+        assert code == 2
+        assert told in err
+    with pytest.raises(DataError):
+        striate.explain_run(striate.Run(trained[0]), str(tmp_path / "nowhere"))
+    assert set(TOPICS) >= {"filters", "maps", "patches", "errors"}
