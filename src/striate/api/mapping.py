@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from striate.core.errors import DataError, RunError, counted
 from striate.core.files import disk_faults_explained, write_atomically, write_json
 from striate.core.runtime import usable_cores
 from striate.data.check.survey import survey
-from striate.data.decode import Pixels, Unified
+from striate.data.decode import Pixels, UndecodableError, Unified
 from striate.data.loader import spread
 from striate.data.sources import open_source
 from striate.data.sources.listing import WHOLE, Part
@@ -213,11 +214,13 @@ def _shape(parts: list[tuple[str, str, Part]], run: Run | None) -> Unified:
         side = run.recipe.data.image_size
         assert side != "auto"
         return Unified(side, whole.channels, whole.resize, whole.max_megapixels)
-    heads = [
-        part.images.header(i, _MEGAPIXELS)
-        for _, _, part in parts
-        for i in spread(len(part), 50).tolist()
-    ]
+    heads = []
+    for _, _, part in parts:
+        for i in spread(len(part), 50).tolist():
+            with contextlib.suppress(UndecodableError):  # it is counted when it is read
+                heads.append(part.images.header(i, _MEGAPIXELS))
+    if not heads:
+        raise DataError("no image could be read", "`striate data check` says why.")
     size = min(_SIDE, max(1, int(np.median([max(h.height, h.width) for h in heads]))))
     channels = 1 if all(h.channels == 1 for h in heads) else 3
     return Unified(size, channels, "crop", _MEGAPIXELS)

@@ -242,7 +242,9 @@ def in_words(recipe: Recipe, planned: Planned | None) -> list[str]:
         if value
     ]
     smoothing = (
-        f" with label smoothing {r.loss.label_smoothing:g}" if r.loss.label_smoothing else ""
+        f" with label smoothing {r.loss.label_smoothing:g}"
+        if isinstance(r.loss.label_smoothing, float) and r.loss.label_smoothing
+        else ""
     )
     regular = [
         f"{name.replace('_', ' ')} {value:g}"

@@ -13,6 +13,9 @@ from striate.report.page import render
 from striate.report.pictures import Figure
 
 _MOST_CELLS, _LOUD = 30, 6
+_CHARTS = ("loss", "score", "rate", "precision", "roc", "reliability")
+SECTIONS = ("samples", "augmented", "confusions", "worst", "best", "inside")
+"""Where a report shows pictures."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class Facts:
 def html(facts: Facts) -> str:
     """The page: pictures, styles and script inside."""
     values = facts.values
+    figures = {name: facts.figures.get(name, []) for name in SECTIONS}
     return render(
-        "report.html.j2", v=values, figures=facts.figures, charts=_charts(values),
+        "report.html.j2", v=values, figures=figures, charts=_charts(values),
         confusion=_confusion(values.get("confusion")),
     )  # fmt: skip
 
@@ -38,7 +42,7 @@ def markdown(facts: Facts) -> str:
 
 
 def _charts(values: dict[str, Any]) -> dict[str, Markup]:
-    made: dict[str, Markup] = {}
+    made = dict.fromkeys(_CHARTS, Markup(""))
     epochs = values["curves"]
     if epochs:
         x = [row["epoch"] for row in epochs]
