@@ -210,7 +210,7 @@ def _kinds(splits: dict[str, Any]) -> str:
 
 
 _CHANGES = {
-    "pad": "moved by up to {:g} pixels", "flip": "mirrored with probability {:g}",
+    "pad": "moved by up to {:g} px", "flip": "mirrored with probability {:g}",
     "vertical_flip": "turned upside down with probability {:g}",
     "window": "cropped from larger ones",
     "resized": "cropped and resized, by up to {:g} of the area",

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4488", "#806000", "#3a6fd8")
 """After Okabe and Ito (2008), dark enough to be read on white."""
 _WIDE, _HIGH = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 44
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ def line_chart(
     if not points:
         return Markup("<p>Nothing was recorded.</p>")
     across = x_range or _range([x for x, _ in points])
-    up = y_range or _range([float(y) for _, y in points if y is not None])
+    low, high = y_range or _range([float(y) for _, y in points if y is not None])
+    room = 0.0 if y_range else 0.05 * (high - low)
+    up = (low - room, high + room)
     frame = _Frame(across, up)
     loud = [line for line in lines if not line.quiet]
     parts = [frame.axes(x_label, y_label)]
