@@ -267,3 +267,13 @@ def test_small_things():
     assert sparkline([3, 2, 1, 0], 4) == "█▆▃▁"
     assert len(sparkline(list(range(1000)), 40)) == 40
     assert sparkline([1.0], 9) == "▁"
+
+
+def test_evaluate_with_other_views(striate_cli, trained):
+    code, out, err = striate_cli("evaluate", trained[0], "--views", "flip", "--json")
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["test"]["n"] == 12
+    for views, told in (("mirror", "no test views 'mirror'"), ("ten_crop", "larger than")):
+        code, _, err = striate_cli("evaluate", trained[0], "--views", views)
+        assert code == 2
+        assert told in err

@@ -24,12 +24,13 @@ from striate.api.reporting import FORMS, REPORTED, Looked, facts_of
 from striate.api.sample import Sample, sample_of
 from striate.api.session import resume as resume_stream
 from striate.api.session import settled_recipe, stream
-from striate.core.errors import DataError, RunError, listing, perhaps
+from striate.core.errors import DataError, RecipeError, RunError, listing, perhaps
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import set_knob
 from striate.core.records import Finished, Record
 from striate.core.run import RunDirectory
 from striate.core.runtime import Runtime, choose_device, free_memory, usable_cores
+from striate.data.augment import VIEWS
 from striate.data.cache import open_cache
 from striate.data.check.changes import read_registered
 from striate.data.check.survey import Survey, fingerprint
@@ -42,6 +43,7 @@ from striate.tasks.task import Task
 from striate.training import checkpoints
 from striate.training.evaluate import Evaluation, evaluate, outputs, right_answers, traits_of
 from striate.training.materials import UNKNOWN, how_to_read, network_of, open_as, task_of
+from striate.training.resolve import store_size
 from striate.training.state import load_weights
 
 
@@ -121,18 +123,22 @@ class Run(RunDirectory):
         skip_bad: bool = False,
         allow: tuple[str, ...] = (),
         traits: bool = False,
+        views: str = "",
     ) -> Evaluation:
         """Scores on a split of the run's own data or of other data (its test split by default).
 
+        views: average the outputs of these views of each image, `single`, `flip`, `shift`,
+        `flip_shift` or `ten_crop`, instead of the recipe's (D2).
         Other data may have fewer classes than the run, never unknown ones. `traits`: also measure
         the images (size, brightness, contrast), for `striate.slices`. Raises DataError; and
         RunError if the run's own data is not what it was when training began.
         """
+        self._views(views)
         chosen, store, found = self._opened(data, split, skip_bad=skip_bad, allow=allow)
         split, part = next(iter(chosen.splits.items()))
         scores, logits, losses = evaluate(
             self.network, store, part, self.task, size=self._size,
-            runtime=self._runtime, views=self.recipe.augment.test_views, threads=usable_cores(),
+            runtime=self._runtime, views=self._views(views), threads=usable_cores(),
         )  # fmt: skip
         names = tuple(part.images.name(i) for i in range(len(part)))
         notes = tuple(f.text for f in chosen.findings if f.verdict != "pass")
@@ -341,6 +347,19 @@ class Run(RunDirectory):
         if not len(places):
             raise DataError(f"{dataset.source}: no image is left in its {name} split")
         return kept, reader.store(images, pixels, places, again=False), found.take(places)
+
+    def _views(self, asked: str) -> str:
+        """What was asked, or the recipe's. Raises RecipeError early for what cannot be had."""
+        if not asked:
+            return self.recipe.augment.test_views
+        if asked not in VIEWS:
+            raise RecipeError(f"no test views '{asked}'", perhaps(asked, VIEWS))
+        if asked == "ten_crop" and store_size(self.recipe) <= self._size:
+            raise RecipeError(
+                f"ten_crop needs images larger than the network's {self._size} pixels",
+                "This run was trained on images of just that size: try flip_shift.",
+            )
+        return asked
 
     @cached_property
     def _runtime(self) -> Runtime:

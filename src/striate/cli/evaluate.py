@@ -36,6 +36,7 @@ def _evaluate(
     corruptions: bool = False,
     precision: float | None = None,
     recall: float | None = None,
+    views: str = "",
     skip_bad: bool = False,
     allow: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     json: bool = False,
@@ -52,6 +53,8 @@ def _evaluate(
         corruptions: also score noisy, blurred, shifted … images, at five strengths
         precision: choose each class's threshold on validation so that it is reached
         recall: likewise for recall
+        views: average these views of each image: single, flip, shift, flip_shift or ten_crop
+            (default: the recipe's)
         skip_bad: leave out and count images that cannot be read
         allow: faults to accept, such as wrong-extension
         json: print one JSON object as the last line
@@ -71,7 +74,7 @@ def _evaluate(
     how: dict[str, Any] = {"split": split, "skip_bad": skip_bad, "allow": allow}
     opened, other = Run(run), None if compare is None else Run(compare)
     console = Console(highlight=False)
-    found = opened.evaluate(data, **how, traits=cut)
+    found = opened.evaluate(data, **how, traits=cut, views=views)
     for note in found.notes:
         print(note, file=sys.stderr)
     console.print(class_table(found.per_class(), found.split))
@@ -81,7 +84,7 @@ def _evaluate(
     console.print(figure_table(found.figures, found.split))
     said: dict[str, Any] = {"run": str(run), found.split: evaluating.evaluation_json(found)}
     if other is not None:
-        compared = evaluating.compare(found, other.evaluate(data, **how))
+        compared = evaluating.compare(found, other.evaluate(data, **how, views=views))
         print(f"\n{run} is {compared}, than {compare}")
         said["comparison"] = {"run": str(compare), **vars(compared)}
     if cut:

@@ -12,7 +12,7 @@ from striate.report.charts import Line, line_chart
 from striate.report.page import render
 from striate.report.pictures import Figure
 
-_MOST_CELLS, _LOUD = 30, 6
+_MOST_CELLS, _LOUD, _QUIET = 30, 6, 60
 _CHARTS = ("loss", "score", "rate", "precision", "roc", "reliability")
 SECTIONS = ("samples", "augmented", "confusions", "worst", "best", "inside")
 """Where a report shows pictures."""
@@ -88,13 +88,15 @@ def _class_curves(curves: list[dict[str, Any]]) -> dict[str, Markup]:
     loud = {c["class"] for c in ordered[:_LOUD]}
     worst = f"the {_LOUD} worst of {len(curves)} classes in colour"
     few = len(curves) <= _LOUD
+    step = max(1, -(-len(ordered) // _QUIET))  # of very many classes the page shows some
+    shown = ordered[:_LOUD] + ordered[_LOUD::step]
     made = {}
     for name, title, x, y, labels in (
         ("precision", "Precision over recall", "recall", "precision", ("recall", "precision")),
         ("roc", "Hits over false alarms (ROC)", "false_alarms", "hits",
          ("share of false alarms", "share of hits (recall)")),
     ):  # fmt: skip
-        lines = [Line(c["class"], c[x], c[y], quiet=c["class"] not in loud) for c in ordered]
+        lines = [Line(c["class"], c[x], c[y], quiet=c["class"] not in loud) for c in shown]
         made[name] = line_chart(
             lines, title if few else f"{title}: {worst}", *labels, x_range=(0, 1), y_range=(0, 1)
         )
