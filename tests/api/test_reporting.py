@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import striate
-from striate.api.reporting import in_words
+from striate.api.in_words import in_words
 from striate.core.errors import RunError
 from striate.core.recipe_io import set_knob
 from striate.core.records import Note

@@ -248,7 +248,7 @@ def test_stop_before_the_first_step_is_at_once():
     """Nothing is there to be saved yet, so one Ctrl-C is enough; later the step is finished."""
     import os
 
-    from striate.api.runs import graceful_stop
+    from striate.api.stopping import graceful_stop
 
     before = signal.getsignal(signal.SIGINT)  # ignored, where the tests run in the background
     with pytest.raises(KeyboardInterrupt), graceful_stop():

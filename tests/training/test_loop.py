@@ -325,7 +325,7 @@ def test_safetensors_only(tree, tmp_path):
     for path in run.checkpoints.glob("*/*.safetensors"):
         assert load_file(path)
     suffixes = {p.suffix for p in run.path.rglob("*") if p.is_file()}
-    assert suffixes <= {".safetensors", ".json", ".jsonl", ".yaml", ".csv", ".gz", ""}
+    assert suffixes <= {".safetensors", ".json", ".jsonl", ".yaml", ".csv", ".gz", ".html", ""}
 
 
 def test_a_nan_leaves_batch_norm_as_it_was(tree, tmp_path):

@@ -12,8 +12,9 @@ import numpy as np
 from scipy.stats import t as student
 
 from striate.api.preparing import settings, short_name
-from striate.api.runs import Run, graceful_stop
+from striate.api.runs import Run
 from striate.api.session import MEASURED, continued, stream
+from striate.api.stopping import graceful_stop
 from striate.core.errors import RecipeError, RunError
 from striate.core.files import write_json
 from striate.core.recipe import Recipe

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import striate
+from striate.api.in_words import in_words
 from striate.api.keeping import CALIBRATION, COST, figures_json, plain_row
 from striate.api.looking import Asked, Choice, look
 from striate.api.sample import Sample
@@ -207,63 +208,6 @@ def _kinds(splits: dict[str, Any]) -> str:
         by.setdefault(kind, []).append(name.replace("_", " "))
     said = {"Wilson": "Wilson's", "jackknife": "infinitesimal jackknife"}
     return "; ".join(f"{said.get(kind, kind)} for {', '.join(of)}" for kind, of in by.items())
-
-
-_CHANGES = {
-    "pad": "moved by up to {:g} px", "flip": "mirrored with probability {:g}",
-    "vertical_flip": "turned upside down with probability {:g}",
-    "window": "cropped from larger ones",
-    "resized": "cropped and resized, by up to {:g} of the area",
-    "rotate": "turned by up to {:g}°", "cutout": "a square of {:g} pixels covered",
-    "mixup": "mixed in pairs (MixUp, α = {:g})", "cutmix": "patched in pairs (CutMix, α = {:g})",
-}  # fmt: skip
-_VIEWS = {
-    "single": "one view", "flip": "the mean of an image and its mirror image",
-    "shift": "the mean of three places", "flip_shift": "the mean of three places and their mirror "
-    "images", "ten_crop": "the mean of ten crops", "auto": "one view",
-}  # fmt: skip
-_PREPARED = {
-    "standardise": "each channel centred and divided by its deviation",
-    "mean_image": "less the mean image", "unit": "scaled to 0 to 1",
-    "symmetric": "scaled to -1 to 1", "whiten": "with decorrelated channels",
-}  # fmt: skip
-
-
-def in_words(recipe: Recipe, planned: Planned | None) -> list[str]:
-    """The settled recipe in a few sentences."""
-    r = recipe
-    size = f"{r.data.image_size} × {r.data.image_size} pixels"
-    colour = "grey" if r.data.channels == 1 else "colour"
-    steps = f", {planned.steps:,} steps" if planned else ""
-    rates = f"{r.optim.lr:g}" if isinstance(r.optim.lr, float) else str(r.optim.lr)
-    changes = [
-        _CHANGES.get(name, name.replace("_", " ") + " {:g}").format(value)
-        for name, value in settle_augmentation(Decisions(r), lambda: (False, "")).items()
-        if value
-    ]
-    smoothing = (
-        f" with label smoothing {r.loss.label_smoothing:g}"
-        if isinstance(r.loss.label_smoothing, float) and r.loss.label_smoothing
-        else ""
-    )
-    regular = [
-        f"{name.replace('_', ' ')} {value:g}"
-        for name, value in vars(r.regularise).items()
-        if isinstance(value, float) and value and name != "average_decay"
-    ]
-    return [
-        f"{r.model.name} from first weights of its own, on {colour} images of {size}, "
-        f"{_PREPARED[r.data.prepare]}.",
-        f"The loss is {r.loss.name.replace('_', '-')}{smoothing}; updates by {r.optim.rule} at a "
-        f"rate of up to {rates} in batches of {r.optim.batch_size}, schedule "
-        f"{r.schedule.name.replace('_', ' ')}, {r.budget.epochs} epochs{steps}.",
-        f"Regularised by {', '.join(regular)}." if regular else "No weight is regularised.",
-        f"Training images are varied: {', '.join(changes)}." if changes
-        else "Training images are not varied.",
-        f"Scored by {_VIEWS[r.augment.test_views]}; the "
-        f"checkpoint with the best validation score is kept. Seed {r.seed}, {r.device.precision} "
-        f"on {r.device.device}.",
-    ]  # fmt: skip
 
 
 def _cost(

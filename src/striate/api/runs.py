@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +21,7 @@ from striate.api.reporting import FORMS, REPORTED, Looked, facts_of
 from striate.api.sample import Sample, sample_of
 from striate.api.session import resume as resume_stream
 from striate.api.session import settled_recipe, stream
+from striate.api.stopping import graceful_stop
 from striate.core.errors import DataError, RecipeError, RunError, listing, perhaps
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import set_knob
@@ -392,34 +390,6 @@ def resume(run: str | Path, **settings: Any) -> Run:
     """Continue a run to the end; takes what `striate.api.session.resume` takes."""
     with graceful_stop() as stop:
         return _drained(resume_stream(run, stop=stop, **settings))
-
-
-@contextmanager
-def graceful_stop() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C or SIGTERM turns the yielded function true, the second stops at once (F3).
-
-    Before that function has been asked for the first time, the first one stops at once too.
-    """
-    asked, polled = threading.Event(), threading.Event()
-
-    def stop() -> bool:
-        polled.set()
-        return asked.is_set()
-
-    def ask(*_: Any) -> None:
-        if asked.is_set() or not polled.is_set():  # before the first step there is nothing to save
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may set handlers
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _drained(records: Iterator[Record]) -> Run:

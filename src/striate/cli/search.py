@@ -60,8 +60,8 @@ def search(argv: Sequence[str]) -> int:
     flags: SearchFlags = parse_knobs(SearchFlags, "search", argv)
     refuse_below_one(jobs=flags.jobs)
     from striate.api.preparing import short_name
-    from striate.api.runs import graceful_stop
     from striate.api.search import best, stream_search
+    from striate.api.stopping import graceful_stop
 
     name = f"{short_name(flags.knobs.data.source)}-search"
     folder = reserve_folder(flags.study, name)

@@ -20,8 +20,8 @@ def train(argv: Sequence[str]) -> int:
     """Train and show it; 130 if interrupted."""
     flags = parse_train(argv)
     refuse_below_one(procs=flags.procs)
-    from striate.api.runs import graceful_stop
     from striate.api.session import stream
+    from striate.api.stopping import graceful_stop
 
     if flags.procs > 1 and not launched():
         return _train_together(argv, flags)
@@ -45,7 +45,7 @@ def _train_together(argv: Sequence[str], flags: TrainFlags) -> int:
 def _train_folds(flags: TrainFlags) -> int:
     """A run for each fold, then the mean with its interval."""
     from striate.api.folds import folds_in, stream_folds
-    from striate.api.runs import graceful_stop
+    from striate.api.stopping import graceful_stop
 
     with graceful_stop() as stop:
         path, last = show(stream_folds(recipe=flags.knobs, run=flags.run, stop=stop))
@@ -81,8 +81,8 @@ def _resume(
         json: print one JSON object as the last line
         epochs: extend the run to so many epochs, more than were planned
     """
-    from striate.api.runs import graceful_stop
     from striate.api.session import resume as resumed
+    from striate.api.stopping import graceful_stop
 
     with graceful_stop() as stop:
         return _watch(resumed(run, epochs=epochs, stop=stop), as_json=json)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.manifold import _t_sne
 
-from striate.textbook import tsne
+from striate.atlas import by_hand as tsne
 from striate.textbook.arrays import TextbookError
 
 RNG = np.random.default_rng(0)
