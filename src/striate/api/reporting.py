@@ -317,7 +317,7 @@ def _answers(found: Evaluation, sample: Sample) -> dict[str, list[Figure]]:
         for i, pixels in zip(ids, pictures, strict=True):
             true = () if right[i] else (f"true: {found.classes[found.targets[i]]}",)
             said = f"{found.classes[predicted[i]]} {sure[i]:.2f}"
-            made.append(Cell(tile(pixels, 118), (said, *true, brief(found.names[i]))))
+            made.append(Cell(tile(pixels, 118), (said, *true, brief(found.names[i], 17))))
         return made
 
     made: dict[str, list[Figure]] = {}

@@ -98,7 +98,7 @@ def _show(console: Console, found: Explanation) -> None:
         table = plain_table("attribution", "deletion", "insertion", "likeness")
         for row in found.trust:
             figures = (_figure(row[k]) for k in ("deletion", "insertion", "likeness"))
-            table.add_row(row["method"].replace("_", " "), *figures)
+            table.add_row(row["method"].replace("_", " ").replace("grad cam", "Grad-CAM"), *figures)
         console.print(table)
 
 

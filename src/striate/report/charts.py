@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4488", "#806000", "#3a6fd8")
 """After Okabe and Ito (2008), dark enough to be read on white."""
-_WIDE, _HIGH = 640, 300
+_WIDE, _HIGH = 480, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 44
 
 

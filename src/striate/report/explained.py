@@ -140,9 +140,10 @@ def _said(picture: Picture) -> tuple[str, ...]:
     return (said, brief(picture.name))
 
 
-def brief(name: str) -> str:
-    """The file and its folder; an archive and folders above are left out."""
-    return "/".join(name.rpartition("#")[2].split("/")[-2:])
+def brief(name: str, most: int = 0) -> str:
+    """The file and its folder; an archive and folders above are left out. Of long ones the end."""
+    short = "/".join(name.rpartition("#")[2].split("/")[-2:])
+    return f"…{short[1 - most :]}" if most and len(short) > most else short
 
 
 def short(layer: str) -> str:

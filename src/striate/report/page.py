@@ -74,4 +74,6 @@ def md(text: str) -> str:
 def words(name: str) -> str:
     """A score's or rule's name in words."""
     plain = name.replace("_", " ").replace("top5", "top-5").replace("roc", "ROC")
-    return {"f1": "F1", "macro f1": "macro F1", "n": "images"}.get(plain, plain)
+    return {"f1": "F1", "macro f1": "macro F1", "n": "images", "grad cam": "Grad-CAM"}.get(
+        plain, plain
+    )
