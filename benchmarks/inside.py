@@ -24,6 +24,7 @@ from striate.explain.patches import top_patches
 
 def main(path: str, mnist: str = "") -> None:
     run, clock = Run(path), _Clock()
+    net = run.network.cpu()
     found = run.evaluate()
     whole = clock("evaluation")
     found.figures  # noqa: B018 - computed when it is first asked for
@@ -32,9 +33,9 @@ def main(path: str, mnist: str = "") -> None:
     text = FORMS["html"](facts_of(run, run.recipe, Looked(found, sample, train, run.asked)))
     clock(f"the report beyond evaluation, {len(text) / 1e6:.1f} MB", most=20)
     images = torch.from_numpy(sample.images([0]))
-    for layer in stages(layers_with_maps(run.network, images)):
-        module = run.network.get_submodule(layer.name)
-        top_patches(run.network, sample.batches(), module)
+    for layer in stages(layers_with_maps(net, images)):
+        module = net.get_submodule(layer.name)
+        top_patches(net, sample.batches(), module)
         clock(f"top patches of {layer.channels} units of {layer.name}, {len(sample):,} images",
               most=60)  # fmt: skip
     if mnist:

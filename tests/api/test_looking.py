@@ -18,7 +18,7 @@ from striate.data.loader import ArrayStore
 from striate.models.network import Network
 from striate.models.zoo import build
 from striate.report.explained import figures
-from tests.conftest import encoded, picture
+from tests.conftest import QUICK, encoded, picture
 
 NETWORKS = {
     "fastnet": 16, "lenet": 16, "decknet": 32, "alexnet": 64, "vgg11_bn": 32, "resnet18": 32,
@@ -80,7 +80,63 @@ def test_every_architecture(name):
         assert not module._forward_hooks
     if name == "own":
         fields = {row["layer"]: row["field"] for row in found.rows}
-        assert fields["backbone.two"] == [7, 7]
+        assert fields["backbone.two"] == [5, 5]  # at its first use
+
+
+def test_a_network_in_training_is_looked_at_as_it_answers():
+    torch.manual_seed(0)
+    net = build("resnet18", num_classes=3, channels=3, image_size=32).train()
+    sample = sample_of(32, count=1)
+    found = look(asked_of(net), sample, lambda _: sample, Choice(topics=("attributions",)))
+    with torch.no_grad():
+        wanted = asked_of(net).net.eval()(torch.from_numpy(sample.images([0]))).argmax()
+    assert found.attributions[0][0].predicted == "abc"[int(wanted)]
+
+
+class Shared(nn.Module):
+    """One pool and one activation for all layers."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 8, 3)
+        self.pool, self.act = nn.MaxPool2d(2), nn.ReLU()
+        self.unused, self.out = nn.Linear(3, 3), nn.Linear(8 * 9, num_classes)
+        self.last = nn.Linear(7, 7)
+
+    def forward(self, x):
+        x = self.pool(self.act(self.one(x)))
+        return self.out(self.pool(self.act(self.two(x)))[:, :, :3, :3].flatten(1))
+
+
+def test_modules_that_are_used_several_times():
+    found = looked_at(Shared(3), 32, topics=("patches", "errors", "equivariance", "probes"))
+    rows = {row["layer"].removeprefix("backbone."): row for row in found.rows}
+    assert rows["act"]["maps"] == [6, 28, 28]
+    assert rows["act"]["field"] == [5, 5]
+    assert rows["pool"]["field"] == [6, 6]
+    assert rows["two"]["field"] == [10, 10]
+
+
+def test_what_is_between_blocks_of_other_proportions_is_no_map():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return x.permute(0, 2, 3, 1)
+
+    net = nn.Sequential(nn.Conv2d(3, 40, 3), Odd(), nn.Flatten(), nn.Linear(40 * 14 * 14, 3))
+    found = looked_at(net, 16, topics=("equivariance",))
+    assert [row["layer"] for row in found.rows] == ["backbone.0"]
+
+
+def test_without_training_images(trained, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    striate.train((images, labels), run=tmp_path / "run", **QUICK)
+    found = striate.explain_run(
+        striate.Run(tmp_path / "run"), (images, labels), topics=["errors", "probes", "filters"]
+    )
+    assert found.filters is not None
+    assert sum("training images cannot be read" in note for note in found.notes) == 2
 
 
 def test_a_network_without_maps():
@@ -147,6 +203,10 @@ def test_images_without_classes(trained, tmp_path):
     assert found.maps
     assert not found.patches
     assert not found.errors
+    found = striate.explain_run(
+        striate.Run(trained[0]), [str(tmp_path / "new.png")], topics=["patches"]
+    )
+    assert found.notes == ["patches: needs data with classes, not single images"]
 
 
 def test_what_a_command_names(tmp_path):

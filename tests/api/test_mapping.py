@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import striate
-from striate.core.errors import DataError
-from tests.conftest import write_tree
+from striate.api.mapping import _components
+from striate.core.errors import DataError, RunError
+from tests.conftest import QUICK, encoded, picture, write_tree
 
 
 def test_two_data_sets_by_pixels(tree, tmp_path):
@@ -65,11 +66,49 @@ def test_fewer_images(tree):
     assert len(found.points.thumbnails) == len(found.points.names)
 
 
+def test_data_sets_of_one_name_and_python_objects(tmp_path):
+    a = write_tree(tmp_path / "a" / "imgs", {"red": 3, "blue": 3})
+    b = write_tree(tmp_path / "b" / "imgs", {"red": 3, "blue": 3})
+    found = striate.make_map([a, b], method="pca")
+    assert len(set(found.points.columns["data set"])) == 2
+    images = np.random.default_rng(0).integers(0, 255, (20, 16, 16, 3), dtype=np.uint8)
+    run = striate.train((images, np.arange(20) % 2), run=tmp_path / "run", **QUICK)
+    with pytest.raises(RunError, match="Python objects"):
+        striate.make_map(run=striate.Run(run.path), method="pca")
+    own = striate.Run(run.path, (images, np.arange(20) % 2))
+    assert len(striate.make_map(run=own, method="pca").points.names) == 20
+    assert len(striate.make_map([(images, np.arange(20) % 2)], method="pca").points.names) == 20
+
+
+def test_several_labels(tmp_path):
+    lines = ["image,label"]
+    for i in range(36):
+        red, blue = i % 2, i // 2 % 2
+        (tmp_path / f"{i}.png").write_bytes(encoded(picture((200 * red, 40, 200 * blue), seed=i)))
+        names = [n for n, there in (("red", red), ("blue", blue)) if there] or ["none"]
+        lines.append(f"{i}.png,{';'.join(names)}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    run = striate.train(tmp_path / "labels.csv", run=tmp_path / "run", **{**QUICK, "epochs": 30})
+    found = striate.make_map(run=run, method="pca")
+    assert "blue, red" in found.points.columns["label"]
+    assert "unknown class" not in found.points.columns["verdict"]
+    assert found.points.columns["verdict"].count("right") > 20
+
+
+def test_few_images_and_wide_features():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (8, 8, 8, 3), dtype=np.uint8)
+    found = striate.make_map([(images, np.arange(8) % 2)], method="pca")
+    assert found.quality.neighbours == 3
+    assert "(42.86% by chance)" in found.sentences()[1]
+    assert _components(rng.normal(size=(30, 9000)).astype(np.float32)).axes.shape == (29, 9000)
+
+
 def test_wrong_input(tmp_path, striate_cli):
     with pytest.raises(DataError, match="no data to map"):
         striate.make_map()
     one = write_tree(tmp_path / "one", {"red": 1})
-    with pytest.raises(DataError, match="a map needs two or more"):
+    with pytest.raises(DataError, match="a map needs 4 or more"):
         striate.make_map([one])
     few = write_tree(tmp_path / "few", {"red": 2, "blue": 2})
     with pytest.raises(DataError, match="t-SNE needs 8 images"):

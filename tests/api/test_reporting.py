@@ -10,7 +10,7 @@ import pytest
 
 import striate
 from striate.api.in_words import in_words
-from striate.core.errors import RunError
+from striate.core.errors import DataError, RunError
 from striate.core.recipe_io import set_knob
 from striate.core.records import Note
 from tests.conftest import QUICK, encoded, picture
@@ -151,16 +151,53 @@ def test_a_report_that_fails_loses_no_training(tree, tmp_path, monkeypatch):
     assert striate.Run(tmp_path / "run").finished
 
 
-def test_without_its_data(trained, tmp_path):
-    """A run that was copied to where its data is not still has a report."""
+def test_without_its_data(trained, tmp_path, striate_cli):
+    """Of a run that was copied to where its data is not; the page of the training stays."""
     shutil.copytree(trained[0], tmp_path / "copy")
     text = (tmp_path / "copy" / "recipe.yaml").read_text()
     (tmp_path / "copy" / "recipe.yaml").write_text(text.replace(str(trained[1]), "/nowhere/data"))
-    run = striate.Run(tmp_path / "copy")
-    page = run.report()
+    before = (tmp_path / "copy" / "report.html").read_text()
+    code, _, err = striate_cli("report", tmp_path / "copy")
+    assert code == 2
+    assert "no data at /nowhere/data" in err
+    assert "--files-only" in err
+    assert (tmp_path / "copy" / "report.html").read_text() == before
+    code, _, err = striate_cli("report", tmp_path / "copy", "--files-only")
+    assert code == 0, err
+    page = (tmp_path / "copy" / "report.html").read_text()
     checked(page)
-    assert "without pictures and curves of classes: no data at /nowhere/data" in page
-    assert "accuracy" in run.report("md")
+    assert "without pictures and figures of classes" in page
+    assert "accuracy" in striate.Run(tmp_path / "copy").report("md", files_only=True)
+
+
+def test_figures_are_those_of_the_split_that_was_asked(trained):
+    values = json.loads(striate.Run(trained[0]).report("json", split="train"))
+    assert values["headline"]["split"] == "train"
+    assert values["headline"]["n"] == 36
+    assert sum(map(sum, values["confusion"]["table"])) == 36
+    with pytest.raises(DataError, match="no tset split"):
+        striate.Run(trained[0]).report(split="tset")
+
+
+def test_a_test_split_that_is_kept_for_later_is_not_read(tree, tmp_path):
+    run = striate.train(tree, run=tmp_path / "run", **QUICK, **{"data.score_test": False})
+    assert "test" not in json.loads(run.report("json"))["scores"]
+    assert striate.explain_run(run, topics=["filters"]).split == "val"
+
+
+def test_old_runs_and_splits_with_other_scores(trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "old")
+    path = tmp_path / "old" / "scores.json"
+    scores = json.loads(path.read_text())
+    for split in ("train", "val", "test"):
+        scores[split].pop("intervals")
+        scores[split].pop("intervals_by")
+    scores["test"].pop("mean_area_under_roc")
+    path.write_text(json.dumps(scores))
+    (tmp_path / "old" / "cost.json").unlink()
+    for form in ("html", "md"):
+        assert "accuracy" in striate.Run(tmp_path / "old").report(form, files_only=True)
+        assert "accuracy" in striate.Run(tmp_path / "old").report(form)
 
 
 def test_before_the_end(tree, tmp_path):

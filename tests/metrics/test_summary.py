@@ -41,7 +41,7 @@ def test_every_figure_has_an_interval_around_it():
     assert found.scores.keys() - found.intervals.keys() == {"n"}
     assert found.intervals.keys() == found.by.keys()
     for name, (low, high) in found.intervals.items():
-        if name != "calibration_error":  # noise only adds to it, so resamples lie above
+        if name != "calibration_error":  # chance only adds to it: the truth lies below
             assert low < found.scores[name] < high, name
     for row in found.classes:
         assert {"precision", "recall", "f1", "average_precision"} <= row.keys()
@@ -87,3 +87,37 @@ def test_one_class_only():
     assert found.intervals["balanced_accuracy"][0] < 0.9  # no error among 20 is no proof
     assert found.scores["mean_average_precision"] == 1.0
     assert "mean_area_under_roc" not in found.scores
+
+
+def test_losses_that_are_all_the_same():
+    """Of a dead network: a mean without a spread, and above 1."""
+    truth = np.arange(10) % 5
+    for shares in (np.full((10, 5), 0.2), np.eye(5)[(truth + 1) % 5]):
+        losses = np.full(10, 2.3)
+        found = summarise(truth, shares, losses, {"accuracy": 0.0, "loss": 2.3, "n": 10})
+        assert found.intervals["loss"] == (pytest.approx(2.3), pytest.approx(2.3))
+        assert found.intervals["accuracy"][0] == 0
+
+
+def test_a_perfect_score_of_a_rare_class_is_not_certain():
+    truth = np.repeat([0, 1], [998, 2])
+    found = summary(truth, np.where(np.eye(2)[truth] > 0, 0.9, 0.1))
+    for name in ("balanced_accuracy", "macro_f1", "mean_average_precision", "mean_area_under_roc"):
+        assert found.intervals[name][0] < 0.5, name
+    assert found.classes[1]["average_precision"][0] < 0.5
+    assert found.classes[0]["average_precision"][0] > 0.99
+
+
+@pytest.mark.parametrize(("warp", "true"), [(1.0, 0.0), (0.7, 0.066)])
+def test_intervals_of_the_calibration_error_hold(warp, true):
+    """Of an honest network, whose error is 0, and of one that is too sure."""
+    inside = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        logits = 2 * rng.normal(size=(1000, 3))
+        shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        truth = (shares.cumsum(axis=1) > rng.random((1000, 1))).argmax(axis=1)
+        told = np.exp(logits / warp) / np.exp(logits / warp).sum(axis=1, keepdims=True)
+        low, high = summary(truth, told).intervals["calibration_error"]
+        inside.append(low <= true <= high)
+    assert np.mean(inside) >= 0.85

@@ -37,6 +37,8 @@ def explain_run(
     """
     check_topics(topics)
     listed = isinstance(data, list)
+    if data is None:
+        split = split or run.shown_split
     sample = run.pictures(data) if listed else run.sample(data, split=split, images=images)
     choice = Choice(tuple(layers), units, images, topics)
     train = lambda count: run.sample(split="train", images=count)  # noqa: E731

@@ -48,6 +48,12 @@ def in_words(recipe: Recipe, planned: Planned | None) -> list[str]:
         for name, value in vars(r.regularise).items()
         if isinstance(value, float) and value and name != "average_decay"
     ]
+    if r.regularise.average != "none":
+        regular.append("an average of the weights (EMA)")
+    if r.optim.clip_norm:
+        regular.append(f"gradients clipped at {r.optim.clip_norm:g}")
+    if r.regularise.patience:
+        regular.append(f"stopping after {r.regularise.patience} epochs without a better score")
     return [
         f"{r.model.name} from first weights of its own, on {colour} images of {size}, "
         f"{_PREPARED[r.data.prepare]}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from striate.api.sample import Sample
-from striate.core.errors import ModelError, perhaps
+from striate.core.errors import DataError, ModelError, RunError, perhaps
 from striate.explain.attribution import ATTRIBUTIONS
 from striate.explain.features import equivariance, last_features, layer_features, nearest, probe
 from striate.explain.found import Explanation, Maps, Neighbour, Picture, Unit
@@ -30,6 +31,8 @@ from striate.textbook.arithmetic import Field
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
 
+_PATIENCE = 60.0
+"""Seconds after which no more maximised images are begun."""
 _SHOWN, _TRUSTED, _ERRORS, _PROBED = 6, 8, 12, 2000
 """Images whose maps and attributions are shown, with which attributions are tried, errors that are
 shown, and images on which probes are fitted."""
@@ -66,6 +69,9 @@ def look(
     if not at.layers:
         found.notes.append("the network has no layer with maps: no patches, no Grad-CAM")
     known = [t for t in TOPICS if sample.targets is not None or t not in _NEEDS_CLASSES]
+    for topic in choice.topics:
+        if topic not in known:
+            found.notes.append(f"{topic}: needs data with classes, not single images")
     for topic in [t for t in known if t in (choice.topics or known)]:
         say(topic)
         TOPICS[topic](at, found)
@@ -80,7 +86,7 @@ class _Looking:
     ) -> None:
         self.asked, self.sample, self.train, self.choice = asked, sample, train, choice
         self.classes = asked.classes
-        self.net: nn.Module = copy.deepcopy(asked.net).cpu().float()
+        self.net: nn.Module = copy.deepcopy(asked.net).cpu().float().eval()
         self.layers = self._chosen(layers_with_maps(self.net, torch.from_numpy(sample.images([0]))))
 
     def _chosen(self, found: list[Layer]) -> list[Layer]:
@@ -207,11 +213,16 @@ def _box(at: _Looking, layer: Layer, place: Any) -> tuple[slice, slice]:
 
 
 def _maximised(at: _Looking, found: Explanation) -> None:
-    classes = torch.arange(min(len(at.classes), 20))
-    ids = np.linspace(0, len(at.sample) - 1, min(200, len(at.sample))).round().astype(int)
-    made = maximised(at.net, classes, torch.from_numpy(at.sample.images(ids)))
-    for c, image in zip(classes, _as_pixels(made), strict=True):
-        found.maximised.append((at.classes[c], image))
+    ids = np.linspace(0, len(at.sample) - 1, min(100, len(at.sample))).round().astype(int)
+    like, began = torch.from_numpy(at.sample.images(ids)), time.monotonic()
+    for first in range(0, len(at.classes), 5):
+        classes = torch.arange(first, min(first + 5, len(at.classes)))
+        for c, image in zip(classes, _as_pixels(maximised(at.net, classes, like)), strict=True):
+            found.maximised.append((at.classes[c], image))
+        if time.monotonic() - began > _PATIENCE and len(found.maximised) < len(at.classes):
+            few, all_ = len(found.maximised), len(at.classes)
+            found.notes.append(f"maximised: the first {few} of {all_} classes, for want of time")
+            return
 
 
 def _as_pixels(images: Tensor) -> Pixels:
@@ -238,12 +249,18 @@ def _trust(at: _Looking, found: Explanation) -> None:
     random = torch.rand(images.shape[:3], generator=generator)
     methods = {k: f for k, f in ATTRIBUTIONS.items() if at.layers or k != "grad_cam"}
     methods["(random)"] = lambda *_: random
+
+    def shares(logits: Tensor) -> Tensor:
+        return torch.from_numpy(np.asarray(at.asked.probabilities(logits.numpy())))
+
     for name, method in methods.items():
         maps = method(at.net, images, asked)
         found.trust.append({
             "method": name,
-            "deletion": area(deletion(at.net, images, asked, maps)),
-            "insertion": area(deletion(at.net, images, asked, maps, insert=True)),
+            "deletion": area(deletion(at.net, images, asked, maps, shares=shares)),
+            "insertion": area(
+                deletion(at.net, images, asked, maps, insert=True, shares=shares)
+            ),
             "likeness": likeness(method, at.net, images, asked) if name in ATTRIBUTIONS else None,
         })  # fmt: skip
 
@@ -261,7 +278,9 @@ def _errors(at: _Looking, found: Explanation) -> None:
     if not len(surest):
         found.notes.append(f"errors: none in {len(at.sample):,} images of {at.sample.split}")
         return
-    train = at.train(at.choice.images)
+    train = _training_images(at, found, "errors", at.choice.images)
+    if train is None:
+        return
     positions, likenesses = nearest(
         last_features(at.net, train.batches()), at.features[surest], count=6
     )
@@ -277,7 +296,9 @@ def _probes(at: _Looking, found: Explanation) -> None:
     if targets.ndim == 2:
         found.notes.append("probes: with several labels an image they are not fitted")
         return
-    train = at.train(_PROBED)
+    train = _training_images(at, found, "probes", _PROBED)
+    if train is None:
+        return
     assert train.targets is not None
     modules = {layer.name: at.module(layer) for layer in at.layers}
     known = layer_features(at.net, train.batches(), modules)
@@ -287,6 +308,14 @@ def _probes(at: _Looking, found: Explanation) -> None:
         low, high = wilson(told.right.sum(), len(told.right))
         row = _row(found, layer)
         row |= {"probe": told.accuracy, "low": low, "high": high, "features": told.features}
+
+
+def _training_images(at: _Looking, found: Explanation, topic: str, count: int) -> Sample | None:
+    try:
+        return at.train(count)
+    except (DataError, RunError) as error:
+        found.notes.append(f"{topic}: the training images cannot be read: {error.message}")
+        return None
 
 
 def _equivariance(at: _Looking, found: Explanation) -> None:

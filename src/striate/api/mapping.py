@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import striate
 from striate.api.runs import Run
 from striate.atlas.embed import LANDMARKS, tsne
-from striate.atlas.pca import Principal, principal
+from striate.atlas.pca import MOST_COLUMNS, Principal, principal
 from striate.atlas.quality import Quality, quality
-from striate.core.errors import DataError, RunError, counted
+from striate.core.errors import DataError, counted
 from striate.core.files import disk_faults_explained, write_atomically, write_json
 from striate.core.runtime import usable_cores
+from striate.data.augment import views_of
 from striate.data.check.survey import survey
 from striate.data.decode import Pixels, UndecodableError, Unified
+from striate.data.images import Images
 from striate.data.loader import spread
 from striate.data.sources import open_source
-from striate.data.sources.listing import WHOLE, Part
+from striate.data.sources.listing import WHOLE
 from striate.explain.features import last_features
 from striate.report.map_page import MapPoints, map_csv, map_html, map_pictures
 from striate.training.materials import how_to_read
@@ -31,7 +35,8 @@ from striate.training.materials import how_to_read
 Method = Literal["tsne", "pca"]
 _SIDE, _MEGAPIXELS = 32, 100.0
 """Pixels are compared at 32 × 32, where what is to be seen is still there."""
-_COMPONENTS = 50
+_COMPONENTS, _LEAST = 50, 4
+_TOGETHER = 1000
 _THUMBNAILS = 100_000
 
 
@@ -72,11 +77,12 @@ class Mapped:
         """What it is, and how far it can be believed."""
         q = self.quality
         how = "t-SNE" if self.method == "tsne" else "principal components"
-        chance = 15 / max(1, len(self.points.names))
+        chance = q.neighbours / (len(self.points.names) - 1)
         said = [
             f"{counted(len(self.points.names), 'image')} by {self.by}, {how}.",
-            f"Of an image's 15 nearest, {q.kept:.0%} are among the 15 nearest on the map "
-            f"({chance:.2%} by chance); trustworthiness {q.trustworthiness:.2f} (½ by chance)"
+            f"Of an image's {q.neighbours} nearest, {q.kept:.0%} are among the {q.neighbours} "
+            f"nearest on the map ({chance:.2%} by chance); trustworthiness "
+            f"{q.trustworthiness:.2f} (½ by chance)"
             + (f"; two seeds agree on {q.stable:.0%}." if q.stable is not None else "."),
         ]
         if self.method == "pca":
@@ -87,15 +93,27 @@ class Mapped:
 
 
 @dataclass(frozen=True)
-class _Images:
-    """Some images of one split of one data set, with pixels as they are mapped and shown."""
+class _Part:
+    """One split of one data set: its images, and the labels of each."""
 
     source: str
     split: str
-    part: Part
-    pixels: Pixels
-    names: tuple[str, ...]
-    labels: list[str]
+    images: Images
+    labels: list[tuple[str, ...]]
+
+
+@dataclass
+class _Rows:
+    """What is kept of the images that could be read: rows to compare, thumbnails, answers."""
+
+    rows: list[NDArray[Any]] = field(default_factory=list)
+    small: list[Pixels] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    labels: list[tuple[str, ...]] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    predicted: list[tuple[str, ...]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def make_map(
@@ -113,33 +131,43 @@ def make_map(
 
     run: compare images by the features of its last layer instead of by their pixels, and say which
     it gets wrong; its own data where no other is given. images: about so many, from all over, the
-    same number of each data set.
-    Raises DataError and RunError.
+    same number of each data set. Raises DataError and RunError.
     """
-    sources = list(data) or ([run.recipe.data.source] if run else [])
-    if not sources:
-        raise DataError("no data to map", "Name a folder, an archive …, or a run: --run RUN.")
+    parts = _opened(data, run)
+    how = _shape(parts, run)
     say("reading images")
-    found, notes = _read(sources, run, images)
-    pixels = np.concatenate([part.pixels for part in found])
-    columns = _columns(found, several=len(sources) > 1)
-    say(f"comparing {counted(len(pixels), 'image')}")
-    if run is None:
-        rows, by = pixels.reshape(len(pixels), -1), f"their pixels at {pixels.shape[1]} × "
-        by += str(pixels.shape[2])
-    else:
-        rows, by = _features(run, pixels), f"what {run.recipe.model.name} makes of them"
-        columns |= _answers(run, pixels, columns["label"])
-    axes = principal(_parts(rows), min(_COMPONENTS, rows.shape[1], len(rows) - 1))
-    reduced = np.concatenate([axes.project(part) for part in _parts(rows)]).astype(np.float32)
+    found = _read(parts, run, how, images)
+    count = len(found.names)
+    if count < _LEAST:
+        raise DataError(
+            f"{counted(count, 'image')}: a map needs {_LEAST} or more", *found.notes[:1]
+        )
+    say(f"comparing {counted(count, 'image')}")
+    rows = np.concatenate(found.rows)
+    found.rows.clear()
+    by = f"their pixels at {how.size} × {how.size}"
+    if run is not None:
+        by = f"what {run.recipe.model.name} makes of them"
+    axes = _components(rows)
+    reduced = np.concatenate([axes.project(part) for part in _blocks(rows)]).astype(np.float32)
     places, again = _placed(reduced, method, perplexity, seed, landmarks, say)
     say("measuring the map")
     told = quality(reduced, places, again)
-    shown = spread(len(pixels), _THUMBNAILS)
-    points = MapPoints(
-        places, [n for part in found for n in part.names], columns, _small(pixels[shown]), shown
-    )
-    return Mapped(points, told, by, method, _first_two(axes), notes)
+    shown = spread(count, _THUMBNAILS)
+    thumbnails = np.concatenate(found.small)[shown]
+    points = MapPoints(places, found.names, _columns(found, run), thumbnails, shown)
+    return Mapped(points, told, by, method, _first_two(axes), found.notes)
+
+
+def _components(rows: NDArray[Any]) -> Principal:
+    count = min(_COMPONENTS, rows.shape[1], len(rows) - 1)
+    if rows.shape[1] <= MOST_COLUMNS:
+        return principal(_blocks(rows), count)
+    from sklearn.decomposition import PCA  # a covariance of so many columns would not fit
+
+    made = PCA(count, svd_solver="randomized", random_state=0).fit(rows)
+    total = float(made.explained_variance_[0] / made.explained_variance_ratio_[0])
+    return Principal(made.mean_, made.components_, made.explained_variance_, total)
 
 
 def _placed(
@@ -165,58 +193,98 @@ def _first_two(axes: Principal) -> float:
     return float(axes.variances[:2].sum() / axes.total) if axes.total else 0.0
 
 
-def _parts(rows: NDArray[Any], count: int = 2000) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(rows), count):
-        yield rows[start : start + count].astype(np.float32)
+def _opened(data: Sequence[Any], run: Run | None) -> list[_Part]:
+    """All splits of all data sets, by names that tell them apart."""
+    if not data and run is not None:
+        own = run.own_data()
+        return [
+            _Part(own.source, name, split.images, _named(split.targets, own.classes))
+            for name, split in own.splits.items()
+        ]
+    if not data:
+        raise DataError("no data to map", "Name a folder, an archive …, or a run: --run RUN.")
+    listings = [open_source(source) for source in data]
+    texts = [
+        str(source) if isinstance(source, str | Path) else f"{listing.source} {number}"
+        for number, (source, listing) in enumerate(zip(data, listings, strict=True), start=1)
+    ]
+    last = [Path(text).name for text in texts]
+    names = last if len(set(last)) == len(last) else texts
+    return [
+        _Part(name, split, part.images, _named(part.targets, part.names))
+        for name, listing in zip(names, listings, strict=True)
+        for split, part in listing.parts.items()
+    ]
 
 
-def _read(
-    sources: Sequence[Any], run: Run | None, images: int | None
-) -> tuple[list[_Images], list[str]]:
-    """All splits of all sources, as many images of each as its share."""
-    parts: list[tuple[str, str, Part]] = []
-    for source in sources:
-        if run is not None and source == run.recipe.data.source and run.data is not None:
-            raise RunError("a run on Python objects cannot be mapped", "Give the data to map.")
-        listing = open_source(source)
-        name = Path(str(source)).name if isinstance(source, str | Path) else listing.source
-        parts += [(name, split, part) for split, part in listing.parts.items()]
-    total = sum(len(part) for _, _, part in parts)
-    if total < 2:
-        raise DataError(f"{counted(total, 'image')}: a map needs two or more")
-    how = _shape(parts, run)
-    found, notes = [], []
-    for source, split, part in parts:
-        whole = sum(len(other) for origin, _, other in parts if origin == source)
-        count = len(part)
+def _named(targets: NDArray[Any], classes: Sequence[str]) -> list[tuple[str, ...]]:
+    if targets.ndim == 1:
+        return [(classes[t],) for t in targets]
+    return [tuple(c for c, t in zip(classes, row, strict=True) if t) for row in targets]
+
+
+def _read(parts: list[_Part], run: Run | None, how: Unified, images: int | None) -> _Rows:
+    """A thousand at a time, so that large images are never all in memory."""
+    found, sources = _Rows(), len({part.source for part in parts})
+    net = None if run is None else copy.deepcopy(run.network).cpu().float()
+    for part in parts:
+        whole = sum(len(other.images) for other in parts if other.source == part.source)
+        count = len(part.images)
         if images is not None:  # as many of each data set
-            count = max(1, round(images / len(sources) * len(part) / whole))
-        some = part.take(spread(len(part), count))
-        pixels = np.zeros((len(some), how.size, how.size, how.channels), dtype=np.uint8)
-        faults = survey(some.images, how, keep=pixels.__setitem__).faults
-        if faults:
-            notes.append(
-                f"{source}, {split}: {counted(len(faults), 'image')} could not be read and left "
+            count = max(1, round(images / sources * count / whole))
+        ids, bad = spread(len(part.images), count), 0
+        for start in range(0, len(ids), _TOGETHER):
+            some = ids[start : start + _TOGETHER]
+            bad += _take(found, part, some, how, run, net)
+        if bad:
+            found.notes.append(
+                f"{part.source}, {part.split}: {counted(bad, 'image')} could not be read and left "
                 "out; `striate data check` names them"
             )
-        kept = np.array([i for i in range(len(some)) if i not in faults], dtype=np.int64)
-        some, pixels = some.take(kept), pixels[kept]
-        names = tuple(some.images.name(i) for i in range(len(some)))
-        found.append(_Images(source, split, some, pixels, names, _labels(some)))
-    if sum(len(part.names) for part in found) < 2:
-        raise DataError("fewer than two images could be read", *notes[:1])
-    return found, notes
+    return found
 
 
-def _shape(parts: list[tuple[str, str, Part]], run: Run | None) -> Unified:
+def _take(
+    found: _Rows, part: _Part, ids: NDArray[Any], how: Unified, run: Run | None, net: Any
+) -> int:
+    """Add what is kept of these images; how many could not be read."""
+    images = part.images.take(ids)
+    pixels = np.zeros((len(ids), how.size, how.size, how.channels), dtype=np.uint8)
+    faults = survey(images, how, keep=pixels.__setitem__).faults
+    kept = np.array([i for i in range(len(ids)) if i not in faults], dtype=np.int64)
+    if not len(kept):
+        return len(faults)
+    pixels = pixels[kept]
+    if run is None:
+        found.rows.append(pixels.reshape(len(pixels), -1))
+    else:
+        pixels = np.ascontiguousarray(views_of(pixels, "single", run.size)[0])
+        batches = [torch.from_numpy(x) for x in _blocks(pixels, 100)]
+        found.rows.append(last_features(net, batches).astype(np.float32))
+        with torch.inference_mode():
+            logits = np.concatenate([net(x).float().numpy() for x in batches])
+        found.predicted += _answers(logits, run)
+    step = max(1, pixels.shape[1] // _SIDE)
+    found.small.append(pixels[:, ::step, ::step].copy())
+    found.names += [images.name(int(i)) for i in kept]
+    found.labels += [part.labels[int(i)] for i in ids[kept]]
+    found.splits += [part.split] * len(kept)
+    found.sources += [part.source] * len(kept)
+    return len(faults)
+
+
+def _answers(logits: NDArray[Any], run: Run) -> list[tuple[str, ...]]:
+    if run.multi_label:
+        return _named(logits > 0, run.classes)
+    return [(run.classes[i],) for i in logits.argmax(axis=1)]
+
+
+def _shape(parts: list[_Part], run: Run | None) -> Unified:
     if run is not None:
-        whole = how_to_read(run.recipe)
-        side = run.recipe.data.image_size
-        assert side != "auto"
-        return Unified(side, whole.channels, whole.resize, whole.max_megapixels)
+        return how_to_read(run.recipe)
     heads = []
-    for _, _, part in parts:
-        for i in spread(len(part), 50).tolist():
+    for part in parts:
+        for i in spread(len(part.images), 50).tolist():
             with contextlib.suppress(UndecodableError):  # it is counted when it is read
                 heads.append(part.images.header(i, _MEGAPIXELS))
     if not heads:
@@ -226,55 +294,23 @@ def _shape(parts: list[tuple[str, str, Part]], run: Run | None) -> Unified:
     return Unified(size, channels, "crop", _MEGAPIXELS)
 
 
-def _labels(part: Part) -> list[str]:
-    if part.targets.ndim == 1:
-        return [part.names[t] for t in part.targets]
-    return [", ".join(n for n, t in zip(part.names, row, strict=True) if t) for row in part.targets]
-
-
-def _columns(found: list[_Images], *, several: bool) -> dict[str, list[str]]:
-    columns = {"label": [label for part in found for label in part.labels]}
-    splits = [part.split for part in found for _ in part.names]
-    if set(splits) != {WHOLE}:
-        columns["split"] = splits
-    if several:
-        columns["data set"] = [part.source for part in found for _ in part.names]
+def _columns(found: _Rows, run: Run | None) -> dict[str, list[str]]:
+    columns = {"label": [", ".join(labels) for labels in found.labels]}
+    if set(found.splits) != {WHOLE}:
+        columns["split"] = found.splits
+    if len(set(found.sources)) > 1:
+        columns["data set"] = found.sources
+    if run is not None:
+        columns["predicted"] = [", ".join(labels) for labels in found.predicted]
+        known = set(run.classes)
+        columns["verdict"] = [
+            "unknown class" if not set(true) <= known else "right" if set(true) == set(said)
+            else "wrong"
+            for true, said in zip(found.labels, found.predicted, strict=True)
+        ]  # fmt: skip
     return columns
 
 
-def _features(run: Run, pixels: Pixels) -> NDArray[Any]:
-    import copy
-
-    import torch
-
-    net = copy.deepcopy(run.network).cpu().float()
-    return last_features(net, (torch.from_numpy(part) for part in _blocks(pixels)))
-
-
-def _blocks(pixels: Pixels, count: int = 500) -> Iterator[Pixels]:
-    for start in range(0, len(pixels), count):
-        yield pixels[start : start + count]
-
-
-def _answers(run: Run, pixels: Pixels, labels: list[str]) -> dict[str, list[str]]:
-    """What the network says; right or wrong where it knows the class."""
-    import torch
-
-    device = next(run.network.parameters()).device
-    predicted = []
-    with torch.inference_mode():
-        for part in _blocks(pixels):
-            best = run.network(torch.from_numpy(part).to(device)).argmax(dim=1)
-            predicted += [run.classes[i] for i in best.tolist()]
-    known = set(run.classes)
-    verdicts = [
-        "unknown class" if label not in known else "right" if label == said else "wrong"
-        for label, said in zip(labels, predicted, strict=True)
-    ]
-    return {"predicted": predicted, "verdict": verdicts}
-
-
-def _small(pixels: Pixels) -> Pixels:
-    """At most 32 pixels wide, for thumbnails."""
-    step = max(1, pixels.shape[1] // _SIDE)
-    return pixels[:, ::step, ::step]
+def _blocks(rows: NDArray[Any], count: int = 2000) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(rows), count):
+        yield rows[start : start + count]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from striate.api.in_words import in_words
 from striate.api.keeping import CALIBRATION, COST, figures_json, plain_row
 from striate.api.looking import Asked, Choice, look
 from striate.api.sample import Sample
+from striate.core.errors import counted
 from striate.core.recipe import Recipe
 from striate.core.records import Epoch, Finished, Planned, Record, Step, finite
 from striate.core.run import RunDirectory
@@ -70,7 +72,7 @@ def facts_of(
     records = [*directory.records(), *([done] if done else [])]
     values = _from_files(directory, recipe, records)
     if looked is None:
-        values["notes"].append(f"without pictures and curves of classes: {why}")
+        values["notes"].append(f"without pictures and figures of classes: {why}")
         return Facts(values)
     values |= _from_evaluation(looked.evaluation, values)
     return Facts(values, _figures(looked, recipe))
@@ -80,7 +82,7 @@ def _from_files(
     directory: RunDirectory, recipe: Recipe, records: Sequence[Record]
 ) -> dict[str, Any]:
     data, environment = directory.read_json("dataset.json"), directory.read_json("environment.json")
-    planned = next((r for r in records if isinstance(r, Planned)), None)
+    planned = next((r for r in reversed(records) if isinstance(r, Planned)), None)
     done = [r for r in records if isinstance(r, Finished)]
     scores = _optional(directory, "scores.json") or {}
     splits: dict[str, Any] = {k: scores[k] for k in ("train", "val", "test") if k in scores}
@@ -98,7 +100,7 @@ def _from_files(
         "score": main,
         "headline": headline and {
             "score": main, "split": shown, "value": headline[main],
-            "interval": headline["intervals"].get(main), "n": headline["n"],
+            "interval": headline.get("intervals", {}).get(main), "n": headline["n"],
         },
         "overfit": {"train": splits["train"][main], "val": splits["val"][f"plain_{main}"]}
         if {"train", "val"} <= splits.keys() else None,
@@ -134,15 +136,14 @@ def _from_files(
 def _from_evaluation(found: Evaluation, values: dict[str, Any]) -> dict[str, Any]:
     """Scores anew where the run has none, and what needs every answer."""
     made: dict[str, Any] = {}
+    own, main = figures_json(found), values["score"]
     if found.split not in values["scores"]:
-        splits = {**values["scores"], found.split: figures_json(found)}
-        own = splits[found.split]
-        main = values["score"]
+        splits = {**values["scores"], found.split: own}
         made |= {"scores": splits, "score_names": _names(splits), "interval_kinds": _kinds(splits)}
-        made["headline"] = {
-            "score": main, "split": found.split, "value": own[main],
-            "interval": own["intervals"].get(main), "n": own["n"],
-        }  # fmt: skip
+    made["headline"] = {
+        "score": main, "split": found.split, "value": own[main],
+        "interval": own["intervals"].get(main), "n": own["n"],
+    }  # fmt: skip
     rows = [
         {
             **plain_row(row),
@@ -204,7 +205,9 @@ def _names(splits: dict[str, Any]) -> list[str]:
 
 def _kinds(splits: dict[str, Any]) -> str:
     by: dict[str, list[str]] = {}
-    for name, kind in {k: v for s in splits.values() for k, v in s["intervals_by"].items()}.items():
+    for name, kind in {
+        k: v for s in splits.values() for k, v in s.get("intervals_by", {}).items()
+    }.items():
         by.setdefault(kind, []).append(name.replace("_", " "))
     said = {"Wilson": "Wilson's", "jackknife": "infinitesimal jackknife"}
     return "; ".join(f"{said.get(kind, kind)} for {', '.join(of)}" for kind, of in by.items())
@@ -219,12 +222,12 @@ def _cost(
     kept = sum(f.stat().st_size for f in directory.checkpoints.rglob("*") if f.is_file())
     devices = ", ".join(map(str, environment["accelerators"])) or environment["processor"]
     known = _optional(directory, COST) or {}
-    joules = known.get("joules")
+    joules, processes = known.get("joules"), environment.get("processes", 1)
     cost = {
         "time": clock(done[-1].seconds) if done else "not ended",
         "of it epochs": clock(sum(e.seconds for e in epochs)),
-        "device": f"{devices}, {environment['cores']} cores, {environment['processes']} process"
-        + ("es" if environment["processes"] > 1 else ""),
+        "device": f"{devices}, {counted(environment['cores'], 'core')}, {processes} process"
+        + ("es" if processes > 1 else ""),
         "checkpoints": f"{kept / 1e6:.1f} MB",
         "energy": f"{joules / 3600:.1f} Wh counted by the processor, all programs together"
         if joules is not None else "not measured: this machine does not let its counters be read",
@@ -236,15 +239,16 @@ def _cost(
 
 
 def _use(path: Path) -> dict[str, Any]:
+    run, recipe = shlex.quote(str(path)), shlex.quote(str(path / "recipe.yaml"))
     return {
         "commands": [
-            f"striate predict {path} IMAGE…      # classes of other images",
-            f"striate evaluate {path} DATA       # scores on other data",
-            f"striate explain {path}             # what it has learnt",
-            f"striate train --recipe {path}/recipe.yaml   # make it again",
+            f"striate predict {run} IMAGE…      # classes of other images",
+            f"striate evaluate {run} DATA       # scores on other data",
+            f"striate explain {run}             # what it has learnt",
+            f"striate train --recipe {recipe}   # make it again",
         ],
-        "python": f'import striate\n\nrun = striate.Run("{path}")\nrun.predict(["image.jpg"])\n'
-        "logits = run.network(images)  # uint8 (N, H, W, C)",
+        "python": f"import striate\n\nrun = striate.Run({str(path)!r})\n"
+        'run.predict(["image.jpg"])\nlogits = run.network(images)  # uint8 (N, H, W, C)',
     }
 
 
@@ -286,7 +290,7 @@ def _augmented(train: Sample, recipe: Recipe) -> list[Figure]:
         return []
     ids = np.linspace(0, len(train) - 1, min(4, len(train))).round().astype(np.int64)
     stored = train.store.load(ids)
-    about = about_of(train.size, measure([stored]))
+    about = about_of(train.size, measure([train.store.load(np.arange(min(200, len(train))))]))
     pipe = Pipeline(recipe.seed, strengths, about)
     variants = [pipe(stored, ids, epoch) for epoch in range(_VARIANTS)]
     if pipe.mixes:

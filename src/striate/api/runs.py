@@ -135,7 +135,7 @@ class Run(RunDirectory):
         chosen, store, found = self._opened(data, split, skip_bad=skip_bad, allow=allow)
         split, part = next(iter(chosen.splits.items()))
         scores, logits, losses = evaluate(
-            self.network, store, part, self.task, size=self._size,
+            self.network, store, part, self.task, size=self.size,
             runtime=self._runtime, views=self._views(views), threads=usable_cores(),
         )  # fmt: skip
         names = tuple(part.images.name(i) for i in range(len(part)))
@@ -161,7 +161,7 @@ class Run(RunDirectory):
         name, part = next(iter(chosen.splits.items()))
         ids = spread(len(part), images)
         some, targets = SubStore(store, ids), part.targets[ids]
-        net, size, threads = self.network, self._size, usable_cores()
+        net, size, threads = self.network, self.size, usable_cores()
 
         def right(from_store: Store) -> NDArray[np.float64]:
             logits, _ = outputs(net, from_store, size=size, runtime=self._runtime, threads=threads)
@@ -187,14 +187,14 @@ class Run(RunDirectory):
         classes. Raises what `evaluate` raises."""
         chosen, store, _ = self._opened(data, split, images, skip_bad=skip_bad, allow=allow)
         name, part = next(iter(chosen.splits.items()))
-        return sample_of(name, part, store, self._size, images)
+        return sample_of(name, part, store, self.size, images)
 
     def pictures(self, paths: Any) -> Sample:
         """Images as `predict` takes them, as the network sees them; their classes are not known."""
         kept, store = self._pictures(paths, skip_bad=False, allow=())
         images = kept.splits["all"].images
         names = tuple(images.name(i) for i in range(len(images)))
-        return Sample("images", names, None, store, self._size)
+        return Sample("images", names, None, store, self.size)
 
     @property
     def asked(self) -> Asked:
@@ -203,21 +203,33 @@ class Run(RunDirectory):
             self.network, self.classes, lambda x: self.task.probabilities(x / self.temperature)
         )
 
-    def report(self, form: str = "html", *, split: str | None = None) -> str:
+    def report(
+        self, form: str = "html", *, split: str | None = None, files_only: bool = False
+    ) -> str:
         """What was trained on what, how, how good it is, where it fails, and what it learnt.
 
         form: `html`, one page with all its pictures inside; `md`, a model card; `json`, plain
-        values. Where the data cannot be read any more, what the run's files know.
+        values. split: the one that the training scored last by default. files_only: without
+        images, what the run's own files know. Raises DataError and RunError where the data cannot
+        be read.
         """
         if form not in FORMS:
             raise RunError(f"no form of report '{form}'", perhaps(form, FORMS))
-        try:
-            found = self.evaluate(split=split)
-            train = self.sample(split="train", images=REPORTED)
-            looked = Looked(found, self.sample(split=found.split), train, self.asked)
-            return FORMS[form](facts_of(self, self.recipe, looked))
-        except (DataError, RunError) as error:
-            return FORMS[form](facts_of(self, self.recipe, None, why=error.message))
+        if files_only:
+            why = "only the files of the run were read"
+            return FORMS[form](facts_of(self, self.recipe, None, why=why))
+        found = self.evaluate(split=split or self.shown_split)
+        train = self.sample(split="train", images=REPORTED)
+        looked = Looked(found, self.sample(split=found.split), train, self.asked)
+        return FORMS[form](facts_of(self, self.recipe, looked))
+
+    @property
+    def shown_split(self) -> str | None:
+        """What reports and explanations look at: the split that was scored at the end; before it,
+        and where test is kept for later (`data.score_test`), validation."""
+        if (self.path / "scores.json").is_file():
+            return str(self.read_json("scores.json").get("split", "test"))
+        return "val" if self.finished is None or not self.recipe.data.score_test else None
 
     def predict(
         self, paths: Any, *, top: int = 1, skip_bad: bool = False, allow: tuple[str, ...] = ()
@@ -231,7 +243,7 @@ class Run(RunDirectory):
         for finding in kept.findings:
             warnings.warn(finding.text, stacklevel=2)
         logits, _ = outputs(
-            self.network, store, size=self._size, runtime=self._runtime,
+            self.network, store, size=self.size, runtime=self._runtime,
             views=self.recipe.augment.test_views, threads=usable_cores(),
         )  # fmt: skip
         shares = self.task.probabilities(logits / np.float32(self.temperature))
@@ -266,7 +278,7 @@ class Run(RunDirectory):
     ) -> tuple[Dataset, Store, Survey]:
         """One split of the run's own or of other data, or so many images from all over it; a whole
         split of its own must be what it was."""
-        dataset = self._own_data() if data is None else self._other_data(data)
+        dataset = self.own_data() if data is None else self._other_data(data)
         if split is None:
             split = "test" if "test" in dataset.splits else next(iter(dataset.splits))
         if split not in dataset.splits:
@@ -282,7 +294,8 @@ class Run(RunDirectory):
             self._refuse_changed(chosen, split, found)
         return chosen, store, found
 
-    def _own_data(self) -> Dataset:
+    def own_data(self) -> Dataset:
+        """The run's own data as it was used, with its splits. Raises RunError and DataError."""
         data = self.recipe.data
         if data.source == IN_MEMORY and self.data is None:
             raise RunError(
@@ -352,9 +365,9 @@ class Run(RunDirectory):
             return self.recipe.augment.test_views
         if asked not in VIEWS:
             raise RecipeError(f"no test views '{asked}'", perhaps(asked, VIEWS))
-        if asked == "ten_crop" and store_size(self.recipe) <= self._size:
+        if asked == "ten_crop" and store_size(self.recipe) <= self.size:
             raise RecipeError(
-                f"ten_crop needs images larger than the network's {self._size} pixels",
+                f"ten_crop needs images larger than the network's {self.size} pixels",
                 "This run was trained on images of just that size: try flip_shift.",
             )
         return asked
@@ -371,7 +384,8 @@ class Run(RunDirectory):
         return task_of(self.recipe, multi_label=self.multi_label)
 
     @property
-    def _size(self) -> int:
+    def size(self) -> int:
+        """The side of the network's input in pixels."""
         size = self.recipe.data.image_size
         assert size != "auto"
         return size

@@ -35,9 +35,10 @@ class Sample:
         stored = self.store.load(np.asarray(ids, dtype=np.int64))
         return views_of(stored, "single", self.size)[0]
 
-    def batches(self, count: int = 500) -> Iterator[Tensor]:
-        """All of them in order, uint8 (N, H, W, C) each."""
-        plan = even(np.arange(len(self), dtype=np.int64), count)
+    def batches(self) -> Iterator[Tensor]:
+        """All of them in order, uint8 (N, H, W, C) each: 500 of 32 pixels, fewer of larger ones."""
+        count = int(500 * min(1.0, (32 / self.size) ** 2))
+        plan = even(np.arange(len(self), dtype=np.int64), max(8, count))
         for stored in loaded(self.store, plan, usable_cores()):
             pixels = np.ascontiguousarray(views_of(stored, "single", self.size)[0])
             yield torch.from_numpy(pixels)

@@ -27,7 +27,7 @@ from striate.api.preparing import (
 from striate.api.reporting import FORMS, REPORTED, Looked, facts_of
 from striate.api.sample import Sample, sample_of
 from striate.core import recipe_io
-from striate.core.energy import counters, joules_between
+from striate.core.energy import Meter
 from striate.core.errors import RecipeError, RunError
 from striate.core.files import write_atomically, write_json
 from striate.core.group import Group, join
@@ -236,7 +236,7 @@ def _train_and_score(
     directory: RunDirectory, ready: Ready, state: State, log: Log, began: float, stop: Stop
 ) -> Generator[Record, None, None]:
     """The loop, then the scores of the best checkpoint; test is read here, once (D3)."""
-    group, keep, energy = ready.runtime.group, ready.recipe.checkpoints.keep, counters()
+    group, keep, meter = ready.runtime.group, ready.recipe.checkpoints.keep, Meter()
     save = partial(_save, directory, log, keep) if group.first else lambda _: ""
     job = job_of(ready, save, stop)
     state.parallel = group.parallel(
@@ -257,7 +257,13 @@ def _train_and_score(
         class_images=tuple(ready.found.dataset.counts("train")),
     )
     watch = Watch(recipe_io.flat(ready.recipe), directory.records())
-    reason = yield from seen_by(watch.see, training_loop(job, state))
+    begun_at = at.step
+
+    def see(record: Record) -> None:
+        watch.see(record)
+        meter.read()
+
+    reason = yield from seen_by(see, training_loop(job, state))
     if reason == "interrupted":
         return
     yield from _judged(directory, group, watch.diagnosis())
@@ -279,7 +285,8 @@ def _train_and_score(
     )
     if group.first:
         write_scores(directory, evaluations, chosen.step)
-        joules = joules_between(energy, counters())
+        whole = begun_at == 0  # of a resumed training only the last part was counted
+        joules = meter.read(now=True) if whole else None
         write_json(directory.path / COST, {"seconds": done.seconds, "joules": joules})
         if ready.recipe.report.write:
             log.flush()

@@ -17,15 +17,18 @@ _ASKED, _SMALL = 1000, 3000
 
 @dataclass(frozen=True)
 class Quality:
-    """Shares of 0 to 1. `kept`: of the nearest 15 in the data, how many are among the nearest 15 on
-    the map; by chance 15 / N. `trustworthiness`: 1 if no point is near on the map that is far in
-    the data (Venna and Kaski 2001), by chance about ½. `stable`: of the nearest 15 on a map of one
-    seed, how many are on that of another; None where it was not asked."""
+    """Shares of 0 to 1. `kept`: of the nearest 15 (`neighbours`: fewer of few images) among the
+    rows that were placed, how many are among the nearest on the map, of up to 1,000 points; by
+    chance neighbours / (N − 1). `trustworthiness`: 1 if no point is near on the map that is far
+    in the rows (Venna and Kaski 2001), by chance about ½, of up to 3,000 points. `stable`: of the
+    nearest on a map of these that starts at random, how many are on that of another seed; None
+    where it was not asked."""
 
     kept: float
     trustworthiness: float
     stable: float | None
     asked: int
+    neighbours: int
 
 
 def quality(
@@ -36,16 +39,16 @@ def quality(
 
     asked = np.unique(np.linspace(0, len(rows) - 1, min(_ASKED, len(rows))).astype(int))
     small = np.unique(np.linspace(0, len(rows) - 1, min(_SMALL, len(rows))).astype(int))
-    few = min(NEIGHBOURS, (len(small) - 1) // 2)
+    few = max(1, min(NEIGHBOURS, (len(small) - 1) // 2))
     stable = None
     if again is not None:
         maps = [nearest_of(again(rows[small], seed), np.arange(len(small)), few) for seed in (1, 2)]
         stable = _shared(*maps)
     trust = trustworthiness(rows[small], places[small], n_neighbors=few)
     kept = _shared(
-        nearest_of(rows, asked, NEIGHBOURS), nearest_of(places, asked, NEIGHBOURS)
+        nearest_of(rows, asked, few), nearest_of(places, asked, few)
     )  # fmt: skip
-    return Quality(kept, float(trust), stable, len(asked))
+    return Quality(kept, float(trust), stable, len(asked), few)
 
 
 def nearest_of(rows: Floats, asked: NDArray[Any], count: int) -> NDArray[np.int64]:

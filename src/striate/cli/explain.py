@@ -88,7 +88,7 @@ def _show(console: Console, found: Explanation) -> None:
         for row in found.rows:
             name = row["layer"].removeprefix("backbone.")
             maps = "×".join(map(str, row["maps"]))
-            sees = "×".join(map(str, row["field"])) if row.get("field") else "all"
+            sees = "×".join(map(str, row["field"] or ["all"])) if "field" in row else "–"
             probe = _figure(row.get("probe"))
             between = f"{row['low']:.2f}–{row['high']:.2f}" if "low" in row else "–"
             table.add_row(name, maps, sees, probe, between, _figure(row.get("moves")))

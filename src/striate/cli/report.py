@@ -20,6 +20,7 @@ def _report(
     run: Annotated[Path, tyro.conf.Positional],
     format: Literal["html", "md", "json"] = "html",
     split: str | None = None,
+    files_only: bool = False,
     out: Path | None = None,
 ) -> int:
     """Write one page that tells what was trained on what, how well, and where it fails.
@@ -27,18 +28,23 @@ def _report(
     Args:
         run: the run directory
         format: html (one file, pictures inside), md (a model card) or json
-        split: which images are scored: train, val or test
+        split: which images are shown: train, val or test (default: what the training scored)
+        files_only: without images and classes, where the data is not there any more
         out: the file to write, - for the terminal (default: RUN/report.FORMAT)
     """
     from striate.api.runs import Run
+    from striate.core.errors import DataError, RunError
     from striate.core.files import write_atomically
 
-    opened = Run(run)
-    text = opened.report(format, split=split)
+    opened, path = Run(run), out or run / f"report.{format}"
+    try:
+        text = opened.report(format, split=split, files_only=files_only)
+    except (DataError, RunError) as error:
+        hint = f"striate report {run} --files-only tells what the run's own files know."
+        raise type(error)(error.message, " ".join(filter(None, (error.hint, hint)))) from None
     if str(out) == "-":
         print(text, end="")
         return 0
-    path = out or run / f"report.{format}"
     write_atomically(path, text)
     print(f"{path}: {len(text.encode()) / 1e6:.1f} MB")
     return 0

@@ -71,9 +71,9 @@ def grad_cam(
     chosen = layer or last_maps(net, images[:1])
     with evaluating(net), torch.enable_grad(), kept_output(chosen) as kept:
         own = net(images.detach().float().requires_grad_()).gather(1, classes[:, None])
-        (slopes,) = torch.autograd.grad(own.sum(), kept[-1])
+        (slopes,) = torch.autograd.grad(own.sum(), kept[0])
     weights = slopes.mean(dim=(2, 3), keepdim=True)
-    maps = (weights * kept[-1].detach()).sum(dim=1, keepdim=True).relu().float()
+    maps = (weights * kept[0].detach()).sum(dim=1, keepdim=True).relu().float()
     side = images.shape[1:3]
     large = nn.functional.interpolate(maps, size=side, mode="bilinear", align_corners=False)
     return large[:, 0]
@@ -89,7 +89,8 @@ def occlusion(
     side = min(side or max(2, min(height, width) // _COVER), height, width)
     stride = stride or max(1, side // 2)
     colour = x.mean(dim=(1, 2), keepdim=True)
-    fall, covers = torch.zeros(x.shape[:3]), torch.zeros(height, width)
+    fall = torch.zeros(x.shape[:3], device=x.device)
+    covers = torch.zeros(height, width, device=x.device)
     with evaluating(net), torch.inference_mode():
         before = net(x).gather(1, classes[:, None])[:, 0]
         for top in _starts(height, side, stride):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.explain.layers import entering_of, evaluating, kept_output, maps_of
+from striate.explain.layers import entering_of, evaluating, kept_output, last_linear, maps_of
 
 Floats = NDArray[np.floating[Any]]
 _POOLED = 4
@@ -47,17 +47,17 @@ def layer_features(
             kept = {name: stack.enter_context(kept_output(m)) for name, m in layers.items()}
             net(images.float())
             for name, outputs in kept.items():
-                found[name].append(_pooled(outputs[-1].float()))
+                found[name].append(_pooled(outputs[0].float()))
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def last_features(net: nn.Module, batches: Iterable[Tensor]) -> Floats:
     """What enters the last linear layer (N, features), or the logits where there is none."""
-    linear = [m for m in net.modules() if isinstance(m, nn.Linear)]
-    found = []
+    found, head = [], None
     for images in batches:
+        head = head or last_linear(net, images)
         with torch.inference_mode():
-            entering = entering_of(net, images, linear[-1]) if linear else net(images.float())
+            entering = entering_of(net, images, head) if head else net(images.float())
         found.append(entering.flatten(1).float().cpu().numpy())
     return np.concatenate(found)
 

@@ -25,16 +25,21 @@ class Layer:
 
 
 def layers_with_maps(net: nn.Module, images: Tensor) -> list[Layer]:
-    """All modules with outputs (N, C, H, W) of more than one place, in the order in which they end:
-    a block stands after its parts. One that is used several times stands where it ended last."""
+    """All modules with maps (N, C, H, W) of more than one place, in the order in which they end: a
+    block stands after its parts. Of one that is used several times the first use counts, here and
+    in `maps_of`. Maps have the proportions of the image: what attention or channels-last blocks
+    give between is none."""
+    height, width = images.shape[1:3]
     found: dict[str, Layer] = {}
     names = {module: name for name, module in net.named_modules() if name}
 
     def see(module: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-            name = names[module]
-            found.pop(name, None)
-            found[name] = Layer(name, *output.shape[1:])
+        if not isinstance(output, Tensor) or output.ndim != 4 or min(output.shape[2:]) < 2:
+            return
+        high, wide = output.shape[2:]
+        alike = abs(high * width - wide * height) <= 2 * max(height, width)
+        if alike and names[module] not in found:
+            found[names[module]] = Layer(names[module], *output.shape[1:])
 
     with _hooked([(module, see) for module in names]), evaluating(net), torch.inference_mode():
         net(images[:1].float())
@@ -55,9 +60,22 @@ def last_maps(net: nn.Module, images: Tensor) -> nn.Module:
     return net.get_submodule(found[-1].name)
 
 
+def last_linear(net: nn.Module, images: Tensor) -> nn.Module | None:
+    """The linear layer that is used last: the classifier."""
+    used: list[nn.Module] = []
+
+    def use(module: nn.Module, *_: object) -> None:
+        used.append(module)
+
+    linear = [m for m in net.modules() if isinstance(m, nn.Linear)]
+    with _hooked([(m, use) for m in linear]), evaluating(net), torch.inference_mode():
+        net(images[:1].float())
+    return used[-1] if used else None
+
+
 def maps_of(net: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
-    """What a layer gives for images; nothing after it is computed. Raises ValueError if the network
-    does not use it."""
+    """What a layer gives for images at its first use; nothing after it is computed. Raises
+    ValueError if the network does not use it."""
 
     def stop(_: nn.Module, __: object, output: Tensor) -> None:
         raise _Reached(output)

@@ -41,8 +41,8 @@ def maximised(
     spectrum = 0.01 * torch.randn(
         len(units), channels, height, width // 2 + 1, 2, generator=generator
     )
-    spectrum.requires_grad_()
-    waves, colours = _amplitudes(height, width), _colours(like)
+    spectrum = spectrum.to(like.device).requires_grad_()
+    waves, colours = _amplitudes(height, width).to(like.device), _colours(like)
     optimiser = torch.optim.Adam([spectrum], lr=_RATE)
     with torch.no_grad(), evaluating(net):
         spread = _answers(net, like, layer)[:, units].std(dim=0, correction=0)
@@ -103,7 +103,7 @@ def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
     turn = torch.tensor([
         [zoom * math.cos(angle), -zoom * math.sin(angle), across],
         [zoom * math.sin(angle), zoom * math.cos(angle), down],
-    ])  # fmt: skip
+    ], device=images.device)  # fmt: skip
     x = images.permute(0, 3, 1, 2)
     grid = F.affine_grid(turn.expand(len(x), -1, -1), list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)

@@ -33,7 +33,7 @@ def top_patches(
     seen = 0
     for images in batches:
         with torch.inference_mode():
-            maps = maps_of(net, images, layer).float()
+            maps = maps_of(net, images, layer).float().cpu()
         values, where = maps.flatten(2).max(dim=2)  # (N, C): one place an image
         ids = torch.arange(seen, seen + len(images))[:, None].expand_as(where)
         places = torch.stack([where // maps.shape[3], where % maps.shape[3]], dim=2)

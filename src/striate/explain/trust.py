@@ -17,16 +17,31 @@ from striate.explain.layers import evaluating
 STEPS = 20
 
 
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(dim=1)
+
+
 def deletion(
-    net: nn.Module, images: Tensor, classes: Tensor, maps: Tensor, *, insert: bool = False
+    net: nn.Module,
+    images: Tensor,
+    classes: Tensor,
+    maps: Tensor,
+    *,
+    insert: bool = False,
+    shares: Callable[[Tensor], Tensor] = _softmax,
 ) -> NDArray[np.float64]:
     """Mean probability of the class (STEPS + 1,) while the most important pixels are covered, one
     twentieth at a time, with the image's mean colour; with `insert` they are uncovered instead
-    (Petsiuk et al. 2018, arXiv:1806.07421). A good map falls quickly, or rises quickly."""
+    (Petsiuk et al. 2018, arXiv:1806.07421). A good map falls quickly, or rises quickly.
+
+    shares: logits → probabilities.
+    """
     x = images.float()
     count = x.shape[1] * x.shape[2]
     order = maps.reshape(len(x), -1).argsort(dim=1, descending=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(count).expand_as(order))
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(count, device=order.device).expand_as(order)
+    )
     rank = rank.reshape(x.shape[0], x.shape[1], x.shape[2], 1)
     colour = x.mean(dim=(1, 2), keepdim=True)
     found = []
@@ -34,8 +49,7 @@ def deletion(
         for step in range(STEPS + 1):
             first = rank < count * step / STEPS
             shown = torch.where(first if insert else ~first, x, colour)
-            shares = net(shown).softmax(dim=1).gather(1, classes[:, None])
-            found.append(float(shares.mean()))
+            found.append(float(shares(net(shown)).gather(1, classes[:, None]).mean()))
     return np.array(found)
 
 
@@ -61,15 +75,16 @@ def likeness(
     net: nn.Module,
     images: Tensor,
     classes: Tensor,
-) -> float:
+) -> float | None:
     """Mean rank correlation of an attribution with that of the network with random weights
-    (Adebayo et al. 2018, arXiv:1810.03292). Near 1 it shows the images' edges, not the network."""
+    (Adebayo et al. 2018, arXiv:1810.03292). Near 1 it shows the images' edges, not the network.
+    None where one of the two is the same everywhere, for all images."""
     from scipy.stats import rankdata
 
-    ours = method(net, images, classes).abs().flatten(1).numpy()
-    theirs = method(randomised(net), images, classes).abs().flatten(1).numpy()
+    ours = method(net, images, classes).abs().flatten(1).cpu().numpy()
+    theirs = method(randomised(net), images, classes).abs().flatten(1).cpu().numpy()
     each = []
     for a, b in zip(ours, theirs, strict=True):
         if a.std() and b.std():
             each.append(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
-    return float(np.mean(each)) if each else 0.0
+    return float(np.mean(each)) if each else None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Whole = NDArray[np.integer[Any]]
 BINS = 15
+_DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def bin_sums(probabilities: Floats, truth: Whole, bins: int = BINS) -> Floats:
 
 
 def resampled_error(
-    probabilities: Floats, truth: Whole, draws: int = 200, bins: int = BINS
+    probabilities: Floats, truth: Whole, draws: int = _DRAWS, bins: int = BINS
 ) -> Floats:
     """Expected calibration errors (draws,) of as many images, drawn anew from these."""
     sure, right, place = _binned(probabilities, truth, bins)
@@ -68,6 +69,23 @@ def resampled_error(
         sums = np.bincount(place[drawn], weights=apart[drawn], minlength=bins)
         found.append(np.abs(sums).sum() / n)
     return np.array(found)
+
+
+def error_interval(probabilities: Floats, truth: Whole, bins: int = BINS) -> tuple[float, float]:
+    """95 % interval of the expected calibration error: a bootstrap, reflected at the error, since
+    chance only ever adds to it. It begins at 0 where an honest network, whose answers are right as
+    often as it says, would show such an error too (Bröcker and Smith 2007). NaN without images."""
+    if not len(truth):
+        return float("nan"), float("nan")
+    error = reliability(probabilities, truth, bins).error
+    low, high = np.percentile(resampled_error(probabilities, truth, bins=bins), (2.5, 97.5))
+    sure, _, place = _binned(probabilities, truth, bins)
+    rng, honest = np.random.default_rng(1), []
+    for _ in range(_DRAWS):
+        apart = sure - (rng.random(len(sure)) < sure)
+        honest.append(np.abs(np.bincount(place, weights=apart, minlength=bins)).sum() / len(sure))
+    perhaps = error <= float(np.percentile(honest, 97.5))
+    return 0.0 if perhaps else max(0.0, 2 * error - high), max(error, 2 * error - low)
 
 
 def _binned(probabilities: Floats, truth: Whole, bins: int) -> tuple[Floats, Floats, Whole]:

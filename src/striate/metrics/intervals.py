@@ -1,7 +1,8 @@
 """How sure a figure is: 95 % intervals of shares, means, and what follows from a confusion table.
 
-Shares have Wilson's interval (Wilson 1927), which holds for few images and near 0 and 1; all others
-a percentile bootstrap over images (Efron 1979). Images are taken as independent: intervals are too
+Shares have Wilson's interval (Wilson 1927), which holds for few images and near 0 and 1; means that
+of their standard error, areas under curves that of the infinitesimal jackknife, all others a
+bootstrap over images (Efron 1979). Images are taken as independent: intervals are too
 narrow where many show the same thing.
 """
 

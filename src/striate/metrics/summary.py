@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.metrics.calibration import brier, reliability, resampled_error
+from striate.metrics.calibration import brier, error_interval, reliability
 from striate.metrics.classification import (
     balanced_accuracy,
     confusion,
@@ -24,7 +24,6 @@ from striate.metrics.intervals import (
     of_area,
     of_mean,
     of_table,
-    percentiles,
     wilson,
 )
 
@@ -56,16 +55,19 @@ def summarise(
     if truth.ndim == 1:
         rows = _single(truth, probabilities, values, found, by)
         values["calibration_error"] = reliability(probabilities, truth).error
-        drawn = resampled_error(probabilities, truth)
-        found["calibration_error"], by["calibration_error"] = percentiles(drawn), "bootstrap"
+        found["calibration_error"] = error_interval(probabilities, truth)
+        by["calibration_error"] = "bootstrap"
         truths = np.eye(probabilities.shape[1], dtype=np.int8)[truth]
     else:
         rows = [{} for _ in range(truth.shape[1])]
         truths = truth
     _areas(truths, probabilities, (values, found, by), rows)
-    for name, (low, high) in found.items():
-        if low == high and name in values:  # no error was seen, so none is ever drawn
-            found[name], by[name] = wilson(values[name] * n, n), "Wilson"
+    present = truths.sum(axis=0)
+    rarest = float(present[present > 0].min()) if (present > 0).any() else 0.0
+    for name in ("balanced_accuracy", "macro_f1", "mean_average_precision", "mean_area_under_roc"):
+        low, high = found.get(name, (0.0, 1.0))
+        if low == high:  # no error was seen, so none is ever drawn: what the rarest class allows
+            found[name], by[name] = wilson(values[name] * rarest, rarest), "Wilson"
     return Figures({**values, "n": n}, found, by, rows)
 
 
@@ -110,17 +112,25 @@ def _areas(
 ) -> None:
     """Adds the areas under the curves: their means over classes, and of each class."""
     values, found, by = into
-    each = [areas(truths[:, c], probabilities[:, c]) for c in range(truths.shape[1])]
-    for name, moves in (("average_precision", "moves_precision"), ("area_under_roc", "moves_roc")):
-        known = [a for a in each if np.isfinite(getattr(a, name))]
-        if not known:
-            continue
-        mean = float(np.mean([getattr(a, name) for a in known]))
-        values[f"mean_{name}"] = mean
-        together = np.mean([getattr(a, moves) for a in known], axis=0)
-        found[f"mean_{name}"], by[f"mean_{name}"] = of_area(mean, together), "jackknife"
-        for row, a in zip(rows, each, strict=True):
-            row[name] = of_area(getattr(a, name), getattr(a, moves))
+    kinds = (("average_precision", "moves_precision"), ("area_under_roc", "moves_roc"))
+    sums = {name: np.zeros(len(truths)) for name, _ in kinds}  # of moves: never classes × images
+    known: dict[str, list[float]] = {name: [] for name, _ in kinds}
+    for c, row in enumerate(rows):
+        a = areas(truths[:, c], probabilities[:, c])
+        for name, moves in kinds:
+            value = getattr(a, name)
+            row[name] = of_area(value, getattr(a, moves))
+            if value in (0.0, 1.0):  # nothing moves it: what so many images of the class allow
+                own = float(truths[:, c].sum())
+                row[name] = wilson(value * own, own)
+            if np.isfinite(value):
+                known[name].append(value)
+                sums[name] += getattr(a, moves)
+    for name, each in known.items():
+        if each:
+            values[f"mean_{name}"] = mean = float(np.mean(each))
+            found[f"mean_{name}"] = of_area(mean, sums[name] / len(each))
+            by[f"mean_{name}"] = "jackknife"
 
 
 def _never_negative(interval: Interval) -> Interval:

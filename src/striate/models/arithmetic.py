@@ -86,6 +86,7 @@ def fields_of(
     """The receptive field of a unit of each of these modules, blocks too, for images (C, H, W);
     None where a unit sees the whole image."""
     found: dict[str, Field | None] = dict.fromkeys(layers)
+    seen: set[str] = set()
     tracer, images = _Fields(), torch.empty(1, *shape, device="meta")
     shadow = copy.deepcopy(net).to("meta", torch.float32).eval()
 
@@ -93,7 +94,8 @@ def fields_of(
         def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if isinstance(module, _NORMS):
                 tracer.place(output, tracer.of(inputs[0]))
-            if name in found:
+            if name in found and name not in seen:  # of several uses the first
+                seen.add(name)
                 found[name] = tracer.of(output)
 
         return note

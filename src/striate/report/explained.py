@@ -87,7 +87,7 @@ def _maximised(found: Explanation) -> Iterator[Figure]:
     yield Figure(
         "maximised",
         sheet(rows),
-        "an image for each class that the network answers strongly to",
+        f"images that the network answers strongly to, for {len(cells)} classes",
         "Images made so that the network is as sure as can be of a class. They show what it can "
         "answer to, not what it answers to in the data.",
     )
@@ -105,7 +105,7 @@ def _attributions(found: Explanation) -> Iterator[Figure]:
     yield Figure(
         "attributions",
         sheet(rows, ("image", *(_HEADS.get(name, name) for name in names))),
-        f"where {len(rows)} images speak for the class that the network named, by five methods",
+        f"where {len(rows)} images speak for the class that was named, by {len(names)} methods",
         "Bright: pixels that speak for the class that was named. Methods disagree, and not all can "
         "be trusted: see the page of `striate explain`.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ COLOURS = (
 """After Tol (2021): told apart by the colour-blind; classes have their names beside them too."""
 OTHERS = "#b5b5b5"
 _MEANT = {"right": "#9fb6cc", "wrong": "#c63d0f", "unknown class": "#8a8a8a"}
+_MOST_KINDS = 1000
 _ACROSS, _TILE = 40, 28
 """Thumbnails stand in sheets of 40 × 40, which a browser opens only when it shows one of them."""
 
@@ -70,7 +72,9 @@ def _unit_square(places: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]
 
 def _coded(name: str, values: list[str]) -> dict[str, Any]:
     """Kinds by number of images, the commonest first, and the number of each image's kind."""
-    kinds, codes, counts = np.unique(np.array(values), return_inverse=True, return_counts=True)
+    common = {kind for kind, _ in Counter(values).most_common(_MOST_KINDS)}
+    told = [kind if kind in common else "(others)" for kind in values]
+    kinds, codes, counts = np.unique(np.array(told), return_inverse=True, return_counts=True)
     order = _order(kinds, counts)
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
