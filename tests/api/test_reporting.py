@@ -134,6 +134,23 @@ def test_several_labels(tmp_path):
     assert json.loads(run.report("json"))["score"] == "mean_average_precision"
 
 
+def test_findings_of_a_preflight_are_in_the_report(striate_cli, tree, tmp_path):
+    knobs = ("--epochs", "1", "--batch-size", "8", "--image-size", "16")
+    code, out, err = striate_cli("preflight", tree, *knobs, "--run", tmp_path / "run")
+    assert code in (0, 1), out + err  # so few images may well fail a check
+    code, _, err = striate_cli("train", tree, *knobs, "--run", tmp_path / "run")
+    assert code == 0, err
+    text = (tmp_path / "run" / "report.html").read_text()
+    checked(text)
+    assert "<h3>Preflight</h3>" in text
+    assert "estimate" in text
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    code, _, err = striate_cli("preflight", tree, *knobs, "--run", tmp_path / "mine")
+    assert code == 2
+    assert "is not empty and not a run" in err
+
+
 def test_no_report_where_none_is_wanted(tree, tmp_path):
     striate.train(tree, run=tmp_path / "run", **QUICK, **{"report.write": False})
     assert not (tmp_path / "run" / "report.html").exists()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from striate.api.preparing import fresh, job_of, prepare, settings, source_of
 from striate.core.errors import RecipeError
+from striate.core.files import write_json
 from striate.core.findings import Finding
 from striate.core.recipe import Recipe
-from striate.core.records import Record
+from striate.core.records import Record, finite
+from striate.core.run import PREFLIGHT
 from striate.preflight.bench import Bench
 from striate.preflight.checks import CHECKS
 from striate.training.resolve import check_used
@@ -46,3 +49,9 @@ def stream_preflight(
     for check in CHECKS.values():
         found = check(bench)
         yield from found if isinstance(found, list) else [found]
+
+
+def keep_preflight(folder: Path, found: list[Finding]) -> None:
+    """Write preflight.json into a run directory, for its report."""
+    values = {"findings": [asdict(finding) for finding in found]}
+    write_json(folder / PREFLIGHT, finite(values))

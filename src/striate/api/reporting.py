@@ -21,7 +21,7 @@ from striate.api.sample import Sample
 from striate.core.errors import counted
 from striate.core.recipe import Recipe
 from striate.core.records import Epoch, Finished, Planned, Record, Step, finite
-from striate.core.run import RunDirectory
+from striate.core.run import PREFLIGHT, RunDirectory
 from striate.core.words import clock
 from striate.data.augment import Pipeline
 from striate.data.prepare import measure
@@ -107,7 +107,7 @@ def _from_files(
         "calibration": _optional(directory, CALIBRATION),
         "diagnosis": _optional(directory, "findings.json")
         or {"verdict": "undetermined", "findings": [], "notes": ["not judged yet"]},
-        "preflight": (_optional(directory, "preflight.json") or {}).get("findings", []),
+        "preflight": (_optional(directory, PREFLIGHT) or {}).get("findings", []),
         "model": {"name": recipe.model.name, "parameters": planned.parameters if planned else 0},
         "data": {
             "source": data["source"], "classes": data["classes"], "splits": data["splits"],

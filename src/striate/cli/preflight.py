@@ -30,6 +30,8 @@ class PreflightFlags:
     """YAML recipe; flags override it"""
     preset: str = "quick"
     """named recipe to start from: quick, standard"""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """keep the findings in this run directory; train with the same --run and its report has them"""
     json: bool = False
     """print one JSON object and nothing else"""
     knobs: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()  # noqa: RUF009 - frozen
@@ -38,8 +40,11 @@ class PreflightFlags:
 def preflight(argv: Sequence[str]) -> int:
     """Show every finding as it is made; 1 if one of them is a fail."""
     flags: PreflightFlags = parse_knobs(PreflightFlags, "preflight", argv)
-    from striate.api.preflight import stream_preflight
+    from striate.api.preflight import keep_preflight, stream_preflight
+    from striate.core.run import reserve_run
 
+    if flags.run:
+        reserve_run(flags.run, "")  # refused before anything is measured
     found: list[Finding] = []
     for record in stream_preflight(recipe=flags.knobs):
         if isinstance(record, Finding):
@@ -48,6 +53,8 @@ def preflight(argv: Sequence[str]) -> int:
                 print_findings([record])
         elif isinstance(record, Note) and not flags.json:
             print(("warning: " if record.level == "warning" else "") + record.text, flush=True)
+    if flags.run:
+        keep_preflight(flags.run, found)
     failed = [f.rule for f in found if f.verdict == "fail"]
     if flags.json:
         values = {"verdict": "fail" if failed else "pass", "findings": [asdict(f) for f in found]}

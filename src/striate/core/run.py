@@ -20,6 +20,10 @@ FORMAT = 1
 """Version of the folder's layout, in environment.json."""
 
 
+PREFLIGHT = "preflight.json"
+"""What was found before the training: it may be there first."""
+
+
 class RunDirectory:
     """Paths and plain contents of a run. Opening one that is not a run raises RunError."""
 
@@ -191,7 +195,7 @@ def _make_unused(name: str) -> Path:
 def _refuse_foreign(folder: Path) -> None:
     if not folder.is_dir():
         raise RunError(f"{folder} is a file", "Give --run a folder that does not exist yet.")
-    if all(child.name == "lock" for child in folder.iterdir()):
+    if all(child.name in ("lock", PREFLIGHT) for child in folder.iterdir()):
         return
     if not (folder / "environment.json").is_file():
         raise RunError(
