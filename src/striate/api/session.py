@@ -259,9 +259,9 @@ def _train_and_score(
     watch = Watch(recipe_io.flat(ready.recipe), directory.records())
     begun_at = at.step
 
-    def see(record: Record) -> None:
-        watch.see(record)
+    def see(record: Record) -> Any:
         meter.read()
+        return watch.see(record)
 
     reason = yield from seen_by(see, training_loop(job, state))
     if reason == "interrupted":

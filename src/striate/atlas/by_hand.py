@@ -59,8 +59,8 @@ def joint(X: Array, perplexity: float) -> Array:
 
 def gaussian(Y: Array) -> tuple[Array, Array]:
     """(Q, weights) of symmetric SNE: q ∝ exp(−|yᵢ − yⱼ|²); the weights are 1."""
-    raised = np.exp(-squared_distances(Y))
-    np.fill_diagonal(raised, 0.0)
+    distances = squared_distances(Y) + np.diag(np.full(len(Y), np.inf))
+    raised = np.exp(distances.min() - distances)  # shifted: far points must not all become 0
     return raised / raised.sum(), np.ones_like(raised)
 
 

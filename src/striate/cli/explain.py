@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,14 +84,11 @@ def _show(console: Console, found: Explanation) -> None:
     for note in found.notes:
         print(note)
     if found.rows:
-        table = plain_table("layer", "maps", "sees", "probe", "95 %", "moves along")
+        shown = [k for k, (key, _) in _COLUMNS.items() if key in found.rows[0]]
+        table = plain_table("layer", *shown)
         for row in found.rows:
-            name = row["layer"].removeprefix("backbone.")
-            maps = "×".join(map(str, row["maps"]))
-            sees = "×".join(map(str, row["field"] or ["all"])) if "field" in row else "–"
-            probe = _figure(row.get("probe"))
-            between = f"{row['low']:.2f}–{row['high']:.2f}" if "low" in row else "–"
-            table.add_row(name, maps, sees, probe, between, _figure(row.get("moves")))
+            values = (_COLUMNS[k][1](row) for k in shown)
+            table.add_row(row["layer"].removeprefix("backbone."), *values)
         console.print(table)
     if found.trust:
         print()
@@ -104,3 +101,13 @@ def _show(console: Console, found: Explanation) -> None:
 
 def _figure(value: Any) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+_COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "maps": ("maps", lambda row: "×".join(map(str, row["maps"]))),
+    "sees": ("field", lambda row: "×".join(map(str, row["field"] or ["all"]))),
+    "probe": ("probe", lambda row: _figure(row["probe"])),
+    "95 %": ("probe", lambda row: f"{row['low']:.2f}–{row['high']:.2f}"),
+    "moves along": ("moves", lambda row: _figure(row["moves"])),
+}
+"""Of each layer: the heading, what must be known for it, and what it says."""
