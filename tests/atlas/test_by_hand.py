@@ -42,13 +42,14 @@ def test_gradients_are_the_numeric_ones(kernel):
     np.testing.assert_allclose(found.sum(axis=0), 0, atol=1e-12)  # moving all changes nothing
 
 
-def test_descent_lowers_the_cost_and_separates_clusters():
+@pytest.mark.parametrize("kernel", tsne.KERNELS)
+def test_descent_lowers_the_cost_and_separates_clusters(kernel):
     centres = 8 * np.eye(5)[:3]
     truth = np.repeat(np.arange(3), 20)
     points = centres[truth] + RNG.normal(size=(60, 5))
-    places = list(tsne.descend(points, perplexity=10, steps=200))
+    places = list(tsne.descend(points, perplexity=10, steps=200, kernel=kernel))
     P = tsne.joint(points, 10)
-    assert tsne.cost(P, places[-1]) < 0.5 * tsne.cost(P, places[0])
+    assert tsne.cost(P, places[-1], kernel) < 0.5 * tsne.cost(P, places[0], kernel)
     near = tsne.squared_distances(places[-1]) + np.diag(np.full(60, np.inf))
     assert (truth[near.argmin(axis=1)] == truth).mean() > 0.95
 

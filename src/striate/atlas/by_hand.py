@@ -90,16 +90,18 @@ def cost_gradient(P: Array, Y: Array, kernel: str = "student") -> Array:
 
 def descend(
     X: Array, *, perplexity: float = 20.0, kernel: str = "student", steps: int = 300,
-    rate: float = 50.0, seed: int = 0,
+    rate: float | None = None, seed: int = 0,
 ) -> Iterator[Array]:  # fmt: skip
     """Places (N, 2) after each step of gradient descent with momentum; in the first quarter P is
-    exaggerated four times, so that clusters form."""
+    exaggerated four times, so that clusters form. rate: N / 3, or N / 30 with Gaussian
+    neighbourhoods, whose springs do not weaken with distance and would overshoot."""
     P = joint(X, perplexity)
+    step_size = rate or len(X) / (30 if kernel == "gaussian" else 3)
     Y = 1e-2 * np.random.default_rng(seed).normal(size=(len(X), 2))
     move = np.zeros_like(Y)
     for step in range(steps):
         early = step < steps // 4
         slope = cost_gradient(4 * P if early else P, Y, kernel)
-        move = (0.5 if early else 0.8) * move - rate * slope
+        move = (0.5 if early else 0.8) * move - step_size * slope
         Y = Y + move
         yield Y

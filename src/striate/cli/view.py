@@ -156,6 +156,8 @@ def closing_table(done: Finished) -> None:
     )
     print("Try next:")
     striate = program()
+    if (Path(done.run) / "report.html").is_file():
+        print(f"  {done.run}/report.html   all of it on one page")
     print(f"  {striate} predict {done.run} IMAGE…   your own pictures")
     print(f"  {striate} evaluate {done.run} DATA    other data")
     print(f"  {striate} train FOLDER   your own classes")
