@@ -5,11 +5,11 @@ import pytest
 
 from striate.api import checking
 from striate.audit.crossfit import SIDE, crossfit
-from striate.audit.difference import told_apart
 from striate.audit.labels import doubtful_labels
 from striate.core.errors import MissingExtraError
 from striate.data.decode import Unified
 from striate.data.sources import open_source
+from striate.metrics.difference import told_apart
 from striate.training.log import drained
 from tests.conftest import write_tree
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from striate.audit.crossfit import SIDE, Judged, crossfit
-from striate.audit.difference import told_apart
 from striate.audit.labels import doubtful_labels
 from striate.core.errors import MissingExtraError, RunError, counted, listing
 from striate.core.findings import Finding
@@ -32,6 +31,7 @@ from striate.data.read import Reader, name_faults, positions_without
 from striate.data.sheet import Row as SheetRow
 from striate.data.sheet import tiles_of
 from striate.data.sources import open_source
+from striate.metrics.difference import told_apart
 from striate.training.materials import open_as
 
 UNLIKE = 0.55

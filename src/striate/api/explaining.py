@@ -10,7 +10,7 @@ import striate
 from striate.api.looking import Choice, check_topics, look
 from striate.api.runs import Run
 from striate.core.files import disk_faults_explained, write_atomically, write_json
-from striate.core.records import finite
+from striate.core.strict_json import finite
 from striate.data.decode import is_image_name
 from striate.explain.found import Explanation
 from striate.report.explained import figures

@@ -14,6 +14,7 @@ from striate.core import recipe_io
 from striate.core.files import write_atomically, write_json
 from striate.core.recipe import Recipe
 from striate.core.run import RunDirectory
+from striate.core.strict_json import finite
 from striate.metrics.calibration import reliability
 from striate.training.evaluate import Evaluation
 from striate.training.materials import Materials
@@ -84,13 +85,7 @@ def write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: in
     is no test)."""
     last, val = found.get("test", found["val"]), found["val"]
     single = last.targets.ndim == 1
-    if val.task.calibrates:
-        before = reliability(replace(val, temperature=1.0).probabilities, val.targets).error
-        after = reliability(val.probabilities, val.targets).error
-        write_json(directory.path / CALIBRATION, {
-            "temperature": val.temperature, "fitted_on": "val",
-            "calibration_error": {"before": before, "after": after},
-        })  # fmt: skip
+    write_calibration(directory, val)
     write_json(
         directory.path / "scores.json",
         {
@@ -102,6 +97,18 @@ def write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: in
         },
     )
     write_atomically(directory.path / "predictions.csv", _predictions(last))
+
+
+def write_calibration(directory: RunDirectory, val: Evaluation) -> None:
+    """calibration.json, where the loss gives probabilities: the temperature, and what it does."""
+    if not val.task.calibrates:
+        return
+    before = reliability(replace(val, temperature=1.0).probabilities, val.targets).error
+    after = reliability(val.probabilities, val.targets).error
+    write_json(directory.path / CALIBRATION, finite({
+        "temperature": val.temperature, "fitted_on": "val",
+        "calibration_error": {"before": before, "after": after},
+    }))  # fmt: skip
 
 
 def figures_json(found: Evaluation) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from striate.core.errors import RecipeError
 from striate.core.files import write_json
 from striate.core.findings import Finding
 from striate.core.recipe import Recipe
-from striate.core.records import Record, finite
+from striate.core.records import Record
 from striate.core.run import PREFLIGHT
+from striate.core.strict_json import finite
 from striate.preflight.bench import Bench
 from striate.preflight.checks import CHECKS
 from striate.training.resolve import check_used

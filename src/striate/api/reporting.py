@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +19,9 @@ from striate.api.looking import Asked, Choice, look
 from striate.api.sample import Sample
 from striate.core.errors import counted
 from striate.core.recipe import Recipe
-from striate.core.records import Epoch, Finished, Planned, Record, Step, finite
+from striate.core.records import Epoch, Finished, Planned, Record, Step
 from striate.core.run import PREFLIGHT, RunDirectory
+from striate.core.strict_json import page
 from striate.core.words import clock
 from striate.data.augment import Pipeline
 from striate.data.prepare import measure
@@ -44,7 +44,7 @@ REPORTED = 1000
 """Training images that are looked at for samples."""
 FORMS: dict[str, Callable[[Facts], str]] = {
     "html": html, "md": markdown,
-    "json": lambda facts: json.dumps(finite(facts.values), indent=1) + "\n",
+    "json": lambda facts: page(facts.values),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from striate.api.evaluating import Robustness
-from striate.api.keeping import CALIBRATION
+from striate.api.keeping import CALIBRATION, write_calibration
 from striate.api.looking import Asked
 from striate.api.preparing import IN_MEMORY
 from striate.api.reporting import FORMS, REPORTED, Looked, facts_of
@@ -26,7 +26,7 @@ from striate.core.errors import DataError, RecipeError, RunError, listing, perha
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import set_knob
 from striate.core.records import Finished, Record
-from striate.core.run import RunDirectory
+from striate.core.run import ADOPTED, AVERAGES, RunDirectory
 from striate.core.runtime import Runtime, choose_device, free_memory, usable_cores
 from striate.data.augment import VIEWS
 from striate.data.cache import open_cache
@@ -39,7 +39,15 @@ from striate.data.read import Reader, positions_without, refuse_or_drop
 from striate.data.sources.pictures import open_pictures
 from striate.tasks.task import Task
 from striate.training import checkpoints
-from striate.training.evaluate import Evaluation, evaluate, outputs, right_answers, traits_of
+from striate.training.averages import adopt
+from striate.training.evaluate import (
+    Evaluation,
+    evaluate,
+    fitted_temperature,
+    outputs,
+    right_answers,
+    traits_of,
+)
 from striate.training.materials import UNKNOWN, how_to_read, network_of, open_as, task_of
 from striate.training.resolve import store_size
 from striate.training.state import load_weights
@@ -111,6 +119,8 @@ class Run(RunDirectory):
             )
         net = network_of(self.recipe, len(self.classes), None)
         load_weights(net, chosen.model())
+        if (self.path / ADOPTED).is_file():
+            adopt(net, checkpoints.read_tensors(self.path / ADOPTED))
         return net.to(self._runtime.device).eval()
 
     def evaluate(
@@ -202,6 +212,25 @@ class Run(RunDirectory):
         return Asked(
             self.network, self.classes, lambda x: self.task.probabilities(x / self.temperature)
         )
+
+    def adopt_averages(self) -> tuple[float, float]:
+        """Answer from now on with the averages of batch norm that were estimated anew at the end of
+        the training; returns the main validation score before and after. Raises RunError where
+        none were offered."""
+        offered = self.path / AVERAGES
+        if not offered.is_file():
+            raise RunError(
+                f"{self.path} has no averages that were estimated anew",
+                "A training makes them where its running averages of batch norm do not fit.",
+            )
+        before = self.evaluate(split="val")
+        offered.replace(self.path / ADOPTED)
+        self.__dict__.pop("network", None)
+        after = self.evaluate(split="val")
+        write_calibration(self, replace(after, temperature=fitted_temperature(after)))
+        self.__dict__.pop("temperature", None)
+        main = self.task.main_score
+        return before.scores[main], after.scores[main]
 
     def report(
         self, form: str = "html", *, split: str | None = None, files_only: bool = False

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from striate.api.closing import best_step, estimated_anew, evaluated, judged, reported
 from striate.api.keeping import COST, EXCLUDED, write_scores, write_setup
-from striate.api.looking import Asked
 from striate.api.preparing import (
     IN_MEMORY,
     Ready,
@@ -24,31 +24,25 @@ from striate.api.preparing import (
     short_name,
     source_of,
 )
-from striate.api.reporting import FORMS, REPORTED, Looked, facts_of
-from striate.api.sample import Sample, sample_of
 from striate.core import recipe_io
 from striate.core.energy import Meter
 from striate.core.errors import RecipeError, RunError
-from striate.core.files import write_atomically, write_json
+from striate.core.files import write_json
 from striate.core.group import Group, join
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
 from striate.core.runtime import describe
-from striate.data.loader import SubStore, spread
 from striate.data.sources import lasting
-from striate.doctor.diagnosis import Diagnosis
 from striate.doctor.live import Watch
 from striate.models.fit import parameter_count
 from striate.training import checkpoints
-from striate.training.evaluate import Evaluation, evaluate, fitted_temperature
+from striate.training.evaluate import fitted_temperature
 from striate.training.log import Log, seen_by
 from striate.training.loop import train as training_loop
 from striate.training.materials import (
     UNKNOWN,
     Materials,
-    task_of,
-    threads_of,
 )
 from striate.training.resolve import (
     Decisions,
@@ -56,7 +50,6 @@ from striate.training.resolve import (
 )
 from striate.training.state import State, load_weights, manifest_of
 
-_TRAIN_SAMPLE = 5_000
 MEASURED = ("device.precision", "device.micro_batch")
 """Knobs whose "auto" is settled by a measurement, which may come out otherwise next time."""
 
@@ -266,12 +259,15 @@ def _train_and_score(
     reason = yield from seen_by(see, training_loop(job, state))
     if reason == "interrupted":
         return
-    yield from _judged(directory, group, watch.diagnosis())
-    best = group.decided(lambda: _best_step(directory))
+    best = group.decided(lambda: best_step(directory))
     chosen = checkpoints.verified(directory.checkpoints / f"step-{best:08d}")
     load_weights(state.net, chosen.model())
+    for record in estimated_anew(directory, ready, state, watch.measured):
+        watch.see(record)
+        yield record
+    yield from judged(directory, group, watch)
     read = [n for n in ready.found.stores if n != "test" or ready.recipe.data.score_test]
-    evaluations = {name: _evaluate(state, ready, name) for name in read}
+    evaluations = {name: evaluated(state, ready, name) for name in read}
     fitted = fitted_temperature(evaluations["val"])
     evaluations = {k: replace(found, temperature=fitted) for k, found in evaluations.items()}
     done = Finished(
@@ -290,70 +286,8 @@ def _train_and_score(
         write_json(directory.path / COST, {"seconds": done.seconds, "joules": joules})
         if ready.recipe.report.write:
             log.flush()
-            yield from _reported(directory, ready, state, evaluations, done)
+            yield from reported(directory, ready, state, evaluations, done)
     yield done
-
-
-def _reported(
-    directory: RunDirectory,
-    ready: Ready,
-    state: State,
-    evaluations: dict[str, Evaluation],
-    done: Finished,
-) -> Iterator[Record]:
-    """Write report.html. A training is never lost to its report: what fails there is said."""
-    size = ready.recipe.data.image_size
-    assert size != "auto"
-
-    def shown(name: str, images: int | None) -> Sample:
-        split = ready.found.dataset.splits[name]
-        return sample_of(name, split, ready.found.stores[name], size, images)
-
-    found = evaluations.get("test", evaluations["val"])
-    asked = Asked(
-        state.net, found.classes, lambda x: found.task.probabilities(x / found.temperature)
-    )
-    try:
-        looked = Looked(found, shown(found.split, None), shown("train", REPORTED), asked)
-        text = FORMS["html"](facts_of(directory, ready.recipe, looked, done=done))
-        write_atomically(directory.path / "report.html", text)
-    except Exception as error:
-        why = f"{type(error).__name__}: {error}"
-        again = f"`striate report {directory.path}` shows more"
-        yield Note("warning", f"the report could not be written ({why}); {again}")
-
-
-def _judged(directory: RunDirectory, group: Group, found: Diagnosis) -> Iterator[Record]:
-    """Write what the doctor says at the end; a healthy run says so once."""
-    if group.first:
-        write_json(directory.path / "findings.json", found.to_json())
-    if found.verdict == "healthy":
-        yield Note("info", "the doctor finds nothing wrong with this training")
-
-
-def _best_step(directory: RunDirectory) -> int:
-    chosen, _ = checkpoints.best(directory.checkpoints)
-    if chosen is None:
-        raise RunError(f"{directory.path} has no sound checkpoint to score")
-    return chosen.step
-
-
-def _evaluate(state: State, ready: Ready, name: str) -> Evaluation:
-    """Scores of a split; of training a sample in the single view, to compare with validation."""
-    recipe, dataset, store = ready.recipe, ready.found.dataset, ready.found.stores[name]
-    split, views = dataset.splits[name], recipe.augment.test_views
-    if name == "train":
-        ids = spread(len(split), _TRAIN_SAMPLE)
-        split, store, views = split.take(ids), SubStore(store, ids), "single"
-    size = recipe.data.image_size
-    assert size != "auto"
-    task = task_of(recipe, multi_label=dataset.multi_label)
-    scores, logits, losses = evaluate(
-        state.net, store, split, task, size=size, runtime=ready.runtime, views=views,
-        threads=threads_of(recipe),
-    )  # fmt: skip
-    names = tuple(split.images.name(i) for i in range(len(split)))
-    return Evaluation(name, scores, dataset.classes, names, split.targets, logits, losses, task)
 
 
 def _save(directory: RunDirectory, log: Log, keep: int, state: State) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from striate.cli.flags import parse
+from striate.core.strict_json import one_line
 
 
 def certify(argv: Sequence[str]) -> int:
@@ -43,7 +43,7 @@ def _certify(
               f"{made['losses']['steps']:,} losses {made['losses']['sha256'][:16]}…")  # fmt: skip
         print(f"certificate: {run / certificates.CERTIFICATE}")
         if json:
-            print(json_format.dumps(made))
+            print(one_line(made))
         return 0
     from striate.cli.view import print_findings
 
@@ -53,5 +53,5 @@ def _certify(
     if json:
         verdict = "fail" if failed else "pass"
         told = [asdict(finding) for finding in findings]
-        print(json_format.dumps({"run": str(run), "verdict": verdict, "findings": told}))
+        print(one_line({"run": str(run), "verdict": verdict, "findings": told}))
     return 1 if failed else 0

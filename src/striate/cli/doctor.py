@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,8 @@ from rich.text import Text
 from striate.cli.flags import parse
 from striate.cli.view import sparkline
 from striate.core.findings import Finding
-from striate.core.records import Note, finite
+from striate.core.records import Note
+from striate.core.strict_json import one_line
 from striate.doctor.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _doctor(
     tested = _tried(source, top, epochs, quiet=json) if attempt else []
     if json:
         also = {"tried": [{**asdict(t), "verdict": t.verdict} for t in tested]} if attempt else {}
-        print(jsons.dumps(finite({**found.to_json(), **also})))
+        print(one_line({**found.to_json(), **also}))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from striate.cli.flags import parse
 from striate.cli.view import class_table, figure_table, plain_table
+from striate.core.strict_json import one_line
 
 if TYPE_CHECKING:
     from striate.metrics.slices import Slice
@@ -102,7 +102,7 @@ def _evaluate(
         _show_thresholds(console, rows, found.split)
         said["thresholds"] = rows
     if json:
-        print(json_format.dumps(said))
+        print(one_line(said))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from striate.cli.flags import parse
 from striate.cli.view import plain_table
-from striate.core.records import finite
+from striate.core.strict_json import one_line
 
 if TYPE_CHECKING:
     from striate.explain.found import Explanation
@@ -72,7 +71,7 @@ def _explain(
     if json:
         said = {"run": str(run), "page": str(page), "split": found.split, "images": found.images,
                 "layers": found.rows, "trust": found.trust, "notes": found.notes}  # fmt: skip
-        print(json_format.dumps(finite(said)))
+        print(one_line(said))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
@@ -11,6 +10,7 @@ import tyro
 
 from striate.cli.flags import parse
 from striate.core.errors import ModelError
+from striate.core.strict_json import one_line
 
 
 def gradcheck(argv: Sequence[str]) -> int:
@@ -46,7 +46,7 @@ def _gradcheck(
     findings = check_target(found, input, seed=seed, limit=limit, evaluate=eval)
     failed = any(finding.verdict == "fail" for finding in findings)
     if json:
-        print(json_format.dumps([asdict(finding) for finding in findings], allow_nan=False))
+        print(one_line([asdict(finding) for finding in findings]))
         return int(failed)
     for finding in findings:
         verdict = "kink" if finding.evidence["kink"] else finding.verdict

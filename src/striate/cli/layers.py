@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from striate.cli.flags import parse
 from striate.core.errors import ModelError
+from striate.core.strict_json import one_line
 
 
 def layers(argv: Sequence[str]) -> int:
@@ -47,11 +47,7 @@ def _layers(
     rows = layer_table(net, shape, model)
     total = totals(rows, net)
     if json:
-        print(
-            json_format.dumps(
-                {"layers": [_as_json(row) for row in rows], "total": total}, allow_nan=False
-            )
-        )
+        print(one_line({"layers": [_as_json(row) for row in rows], "total": total}))
         return 0
     console = Console(highlight=False)
     wide = console.width >= 100 or not console.is_terminal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import tyro
 
 from striate.cli.flags import parse_knobs
 from striate.core.recipe import Recipe
-from striate.core.records import Note, finite
+from striate.core.records import Note
+from striate.core.strict_json import one_line
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def lr(argv: Sequence[str]) -> int:
     if flags.json:
         values = {k: v for k, v in asdict(found).items() if k != "sweeps"}
         sweeps = [{"rates": _plain(s.rates), "losses": _plain(s.losses)} for s in found.sweeps]
-        print(json.dumps(finite({**values, "sweeps": sweeps})))
+        print(one_line({**values, "sweeps": sweeps}))
         return 0
     steep, gone = np.median(found.steepest), np.median(found.explodes)
     print(f"range tests: the loss falls fastest at {steep:.2g}, and rises from {gone:.2g}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from striate.cli.flags import parse
+from striate.core.strict_json import one_line
 from striate.core.words import clock
 
 
@@ -69,5 +69,5 @@ def _map(
     print(f"the map: {page}, with .png, .svg and .csv beside it, in "
           f"{clock(time.perf_counter() - began)}")  # fmt: skip
     if json:
-        print(json_format.dumps({"page": str(page), **found.to_json()}))
+        print(one_line({"page": str(page), **found.to_json()}))
     return 0

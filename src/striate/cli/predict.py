@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from striate.cli.flags import parse
+from striate.core.strict_json import one_line
 
 
 def predict(argv: Sequence[str]) -> int:
@@ -60,7 +60,7 @@ def _predict(
             }
             for p in found
         ]
-        print(json_format.dumps({"run": str(run), "predictions": rows}))
+        print(one_line({"run": str(run), "predictions": rows}))
         return 0
     for p in found:
         ranked = "  ".join(f"{name} {share:.3f}" for name, share in p.top)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from striate.cli.flags import parse_knobs
 from striate.cli.view import print_findings
 from striate.core.findings import Finding
 from striate.core.recipe import Recipe
-from striate.core.records import Note, finite
+from striate.core.records import Note
+from striate.core.strict_json import one_line
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def preflight(argv: Sequence[str]) -> int:
     failed = [f.rule for f in found if f.verdict == "fail"]
     if flags.json:
         values = {"verdict": "fail" if failed else "pass", "findings": [asdict(f) for f in found]}
-        print(json.dumps(finite(values)))
+        print(one_line(values))
     else:
         print(f"\nfailed: {', '.join(failed)}" if failed else "\nready to train")
     return 1 if failed else 0

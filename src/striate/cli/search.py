@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from striate.core.errors import RecipeError
 from striate.core.recipe import Recipe
 from striate.core.run import reserve_folder
 from striate.core.space import DEFAULT_SPACE
+from striate.core.strict_json import one_line
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def search(argv: Sequence[str]) -> int:
     found = best(folder)
     _closing(folder, found)
     if flags.json:
-        print(json.dumps({"study": str(folder), **found}))
+        print(one_line({"study": str(folder), **found}))
     return 0
 
 

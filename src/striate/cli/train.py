@@ -14,6 +14,7 @@ from striate.cli.launch import first, launch, launched, restarted, without
 from striate.cli.view import closing_table, program, show
 from striate.core.records import Finished, Record, to_json
 from striate.core.run import has_checkpoint, reserve_run
+from striate.core.strict_json import one_line
 
 
 def train(argv: Sequence[str]) -> int:
@@ -61,7 +62,7 @@ def _train_folds(flags: TrainFlags) -> int:
     print(f"mean {found.mean:.4f}, 95 % interval {low:.4f} to {high:.4f}, deviation over folds "
           f"{found.deviation:.4f}. The runs: {folder}")  # fmt: skip
     if flags.json:
-        print(json.dumps({"run": str(folder), "score": found.score, "folds": list(found.values),
+        print(one_line({"run": str(folder), "score": found.score, "folds": list(found.values),
                           "mean": found.mean, "interval": [low, high]}))  # fmt: skip
     return 0
 
@@ -111,5 +112,5 @@ def _watch(records: Iterator[Record], *, as_json: bool) -> int:
     if as_json:
         values = json.loads(to_json(last))
         shown = ("run", "epochs", "seconds", "train", "val", "test")
-        print(json.dumps({**{k: values[k] for k in shown}, **_doctor(Path(last.run))}))
+        print(one_line({**{k: values[k] for k in shown}, **_doctor(Path(last.run))}))
     return 0

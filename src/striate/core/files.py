@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.core.errors import RunError
+from striate.core.strict_json import page
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_THE_WAY = (
@@ -45,8 +45,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as indented strict JSON, atomically."""
-    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """`value` as indented strict JSON, atomically; numbers that are not finite become null."""
+    write_atomically(path, page(value))
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,11 +7,11 @@ read them. A record is a flat dataclass of JSON values; `kind` names its class i
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from striate.core.findings import Finding
+from striate.core.strict_json import one_line
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,18 @@ class Measured:
     images, share recognised). `layers`: name of a layer with weights → root mean squares of its
     `weight`, its `gradient` and its last `update`; of an activation → share of its units that are
     `dead` (never above 0) or outputs that are `saturated`.
+
+    Older logs lack what follows. `norm_stale`: by how much the loss is higher with batch norm's
+    running averages than with averages estimated anew. `augmented_gap`: by how much the loss of
+    images as training sees them (without mixing) is above that of the same images as they are, with
+    its standard error. `input_deviation`: root mean square over pixels of the deviation between
+    images, as the first layer with weights receives them; 0: all are equal. `output_range`: the
+    least and the greatest output, and how far an image's outputs are from the sum 1 at most.
+    `frozen`: layers whose weights do not learn. `never_found`: (class, validation images) of those
+    classes of which no validation image is recognised. `splits_area`: how well a linear classifier
+    tells training from validation images, as an area under the ROC curve (0.5: not at all), with
+    its standard error. `by_heart`: share of 20 training images that the network learns by heart,
+    tried where the training has learnt nothing.
     """
 
     step: int
@@ -94,6 +106,27 @@ class Measured:
     recall: tuple[tuple[float, int, float], ...]
     layers: dict[str, dict[str, float]]
     seconds: float
+    norm_stale: float | None = None
+    augmented_gap: tuple[float, float] | None = None
+    input_deviation: float | None = None
+    output_range: tuple[float, float, float] | None = None
+    frozen: tuple[str, ...] = ()
+    never_found: tuple[tuple[int, int], ...] = ()
+    splits_area: tuple[float, float] | None = None
+    by_heart: float | None = None
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """Batch norm's averages were estimated anew from training images, because the running ones do
+    not fit: validation scores with both. `path`: where the new averages are, relative to the run.
+    """
+
+    step: int
+    epoch: int
+    running: float
+    estimated: float
+    path: str
 
 
 @dataclass(frozen=True)
@@ -144,13 +177,26 @@ class Finished:
     test: dict[str, float]
 
 
-Record = Started | Planned | Step | Epoch | Measured | Saved | Note | Finding | Failed | Finished
+Record = (
+    Started
+    | Planned
+    | Step
+    | Epoch
+    | Measured
+    | Estimated
+    | Saved
+    | Note
+    | Finding
+    | Failed
+    | Finished
+)
 KINDS: dict[str, type[Record]] = {
     "started": Started,
     "planned": Planned,
     "step": Step,
     "epoch": Epoch,
     "measured": Measured,
+    "estimated": Estimated,
     "saved": Saved,
     "note": Note,
     "finding": Finding,
@@ -161,7 +207,7 @@ KINDS: dict[str, type[Record]] = {
 
 def to_json(record: Record) -> str:
     """One line of strict JSON; a non-finite number becomes null, which JSON can hold."""
-    return json.dumps({"kind": type(record).__name__.lower(), **finite(asdict(record))})
+    return one_line({"kind": type(record).__name__.lower(), **asdict(record)})
 
 
 def from_json(line: str) -> Record:
@@ -175,12 +221,3 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _frozen(item) for key, item in value.items()}
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
-
-
-def finite(value: Any) -> Any:
-    """The value with null for numbers that are not finite, which JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return tuple(finite(item) for item in value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value

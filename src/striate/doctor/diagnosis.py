@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from striate.core.findings import Finding
-from striate.core.records import finite
+from striate.core.strict_json import finite
 from striate.doctor.history import History
 from striate.doctor.reading import finite_epochs
 from striate.doctor.rules import RULES
@@ -53,6 +53,18 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     not_judged: dict[str, str]
     notes: tuple[str, ...] = ()
+
+    def in_a_sentence(self) -> str:
+        """The verdict with the names of what was found."""
+        names = ", ".join(f.rule.replace("_", " ") for f in self.findings)
+        if self.verdict == "healthy" and not names:
+            return "the doctor finds nothing wrong with this training"
+        if self.verdict == "healthy":
+            return f"the doctor finds nothing wrong with this training, but mentions: {names}"
+        if self.verdict == "sick":
+            sick = [f.rule.replace("_", " ") for f in self.findings if f.verdict == "sick"]
+            return f"the doctor calls this training sick: {', '.join(sick)}"
+        return f"the doctor is not sure about this training: perhaps {names}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: {"verdict", "findings": [{"rule", "verdict", "confidence", …}], …}."""

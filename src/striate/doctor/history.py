@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.core.records import Epoch, Failed, Finished, Measured, Planned, Record, Step
+from striate.core.records import (
+    Epoch,
+    Estimated,
+    Failed,
+    Finished,
+    Measured,
+    Planned,
+    Record,
+    Step,
+)
 from striate.tasks.losses import LOSSES, chance_loss
 
 Column = NDArray[np.float64]
@@ -90,6 +99,7 @@ class History:
     finished: bool = False
     knobs: Mapping[str, Any] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
+    estimated: Estimated | None = None
 
     @property
     def classes(self) -> int:
@@ -169,6 +179,7 @@ class Book:
         self._peaks: dict[int, float] = {}
         self._plan: Planned | None = None
         self._failed: Failed | None = None
+        self._estimated: Estimated | None = None
         self._finished = False
         self._next, self._every, self._missing = 0, 1, 0
 
@@ -184,12 +195,19 @@ class Book:
                 self._epochs[record.epoch] = record
             case Measured():
                 self._measured[record.epoch] = record
+            case Estimated():
+                self._estimated = record
             case Failed():
                 self._failed = record
             case Finished():
                 self._finished = True
             case _:
                 pass
+
+    @property
+    def measured(self) -> Measured | None:
+        """The last measurement."""
+        return self._measured[max(self._measured)] if self._measured else None
 
     def _put_step(self, record: Step) -> None:
         if self._next and record.step > self._next:
@@ -225,6 +243,7 @@ class Book:
             self._finished,
             self.knobs,
             self._faults(epoch),
+            self._estimated,
         )
 
     def _faults(self, epoch: Column) -> tuple[str, ...]:

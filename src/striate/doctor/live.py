@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from striate.core.findings import Finding
-from striate.core.records import Epoch, Failed, Record, Saved
+from striate.core.records import Epoch, Failed, Measured, Record, Saved
 from striate.doctor.diagnosis import Diagnosis, diagnose
 from striate.doctor.history import Book
 
@@ -38,6 +38,15 @@ class Watch:
         ]
         self._said |= {f.rule for f in fired}
         return fired
+
+    @property
+    def measured(self) -> Measured | None:
+        """The last measurement."""
+        return self._book.measured
+
+    def withdrawn(self, last: Diagnosis) -> list[str]:
+        """Rules that fired during the training and no longer do."""
+        return sorted(self._said - {f.rule for f in last.findings})
 
     def diagnosis(self) -> Diagnosis:
         return diagnose(self._book.history())

@@ -11,7 +11,7 @@ import numpy as np
 
 from striate.core.findings import Finding
 from striate.core.recipe_io import knob_names
-from striate.core.records import finite
+from striate.core.strict_json import finite
 from striate.doctor.history import Column, History
 from striate.optim.rules import SHALLOW, UPDATE_RULES, default_rate
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from striate.core.findings import Finding, Verdict
 from striate.preflight.bench import Bench
 from striate.tasks.losses import chance_loss
-from striate.training.measure import watched
+from striate.training.activity import watched
 
 _LEARNS = (nn.Conv2d, nn.Linear)
 _LARGE = {"mse": 3.0}

@@ -6,12 +6,13 @@ the pointer; without script it is a still picture. Every curve also stands in a 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
+
+from striate.core.strict_json import one_line
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4488", "#806000", "#3a6fd8")
 """After Okabe and Ito (2008), dark enough to be read on white."""
@@ -53,7 +54,7 @@ def line_chart(
         )
         for i, line in enumerate(loud)
     )
-    data = json.dumps({
+    data = one_line({
         "frame": [*across, *up, _LEFT, _WIDE - _RIGHT, _TOP, _HIGH - _BOTTOM],
         "x": x_label,
         "lines": [

@@ -78,6 +78,16 @@ def save(folder: Path, manifest: dict[str, Any], model: Tensors, state: Tensors)
     return final
 
 
+def write_tensors(path: Path, tensors: Tensors) -> None:
+    """A file of tensors by name, atomically."""
+    write_atomically(path, save_tensors(_plain(tensors)))
+
+
+def read_tensors(path: Path) -> Tensors:
+    """What `write_tensors` wrote. Raises RunError."""
+    return _read(path)
+
+
 def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """(the newest sound checkpoint, what was wrong with newer ones)."""
     faults: list[str] = []

@@ -21,7 +21,8 @@ from striate.data.augment import Batch, Pipeline
 from striate.data.loader import Ids, Store, batches
 from striate.optim.schedules import Schedule
 from striate.tasks.task import Outputs, Task
-from striate.training.measure import Probe, moved, weights_of
+from striate.training.activity import moved, weights_of
+from striate.training.measure import Probe
 from striate.training.state import Position, State
 
 

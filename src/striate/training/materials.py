@@ -14,6 +14,7 @@ from torch import nn
 
 from striate.core.errors import RecipeError
 from striate.core.findings import Finding
+from striate.core.randomness import permutation
 from striate.core.recipe import Recipe
 from striate.core.records import Note
 from striate.core.runtime import Runtime, choose_device, choose_precision, usable_cores
@@ -261,7 +262,7 @@ def _ask_probe(at: Decisions, found: Materials) -> tuple[bool, str]:
 
     def some(name: str, count: int) -> tuple[Any, Any]:
         store, split = found.stores[name], dataset.splits[name]
-        ids = spread(len(store), count)
+        ids = permutation(at.recipe.seed, 0, "flip test", len(store))[:count]
         return pictures(store, ids, size), split.targets[ids]
 
     verdict = flip_probe(
@@ -367,6 +368,7 @@ def make_job(
     task = task_of(recipe, multi_label=found.dataset.multi_label)
     per_epoch = steps_per_epoch(len(train), batch)
     threads = threads_of(recipe)
+    augment = Pipeline(recipe.seed, strengths, about_of(size, found.statistics))
 
     def validate(net: nn.Module) -> tuple[dict[str, float], Logits]:
         logits, _ = outputs(net, found.stores["val"], size=size, runtime=runtime, threads=threads)
@@ -380,7 +382,7 @@ def make_job(
         plan=_planner(recipe, train.targets, found.weights, batch),
         threads=threads,
         steps_per_epoch=per_epoch,
-        augment=Pipeline(recipe.seed, strengths, about_of(size, found.statistics)),
+        augment=augment,
         task=task,
         rate=schedule_of(recipe, epochs * per_epoch, per_epoch),
         lr=lr,
@@ -395,11 +397,13 @@ def make_job(
         save_steps=recipe.checkpoints.every_steps,
         save_seconds=60 * recipe.checkpoints.every_minutes,
         stop=stop,
-        probe=_probe(recipe, found, task, runtime) if recipe.doctor.measure else None,
+        probe=_probe(recipe, found, task, runtime, augment) if recipe.doctor.measure else None,
     )
 
 
-def _probe(recipe: Recipe, found: Materials, task: Task, runtime: Runtime) -> Probe:
+def _probe(
+    recipe: Recipe, found: Materials, task: Task, runtime: Runtime, augment: Pipeline
+) -> Probe:
     """What is measured for the doctor, on which images."""
     train, size = found.dataset.splits["train"], recipe.data.image_size
     assert size != "auto"
@@ -408,8 +412,10 @@ def _probe(recipe: Recipe, found: Materials, task: Task, runtime: Runtime) -> Pr
     return Probe(
         store=found.stores["train"],
         train=train,
+        val_store=found.stores["val"],
         val=found.dataset.splits["val"],
         task=task,
+        loss=recipe.loss.name,
         size=size,
         runtime=runtime,
         batch=recipe.optim.batch_size // runtime.group.size,
@@ -418,6 +424,7 @@ def _probe(recipe: Recipe, found: Materials, task: Task, runtime: Runtime) -> Pr
         last_ids=last_ids,
         every=every,
         class_images=np.array(found.dataset.counts("train"), dtype=np.int64),
+        augment=augment,
     )
 
 

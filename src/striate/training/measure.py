@@ -6,55 +6,70 @@ as before.
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import math
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from striate.core.randomness import permutation
 from striate.core.records import Measured
 from striate.core.runtime import Runtime
-from striate.data.augment import centre
+from striate.data.augment import Pipeline, centre
 from striate.data.dataset import Split
+from striate.data.decode import Pixels
 from striate.data.loader import Ids, Store, SubStore
+from striate.tasks.losses import chance_loss
 from striate.tasks.task import Outputs, Task
+from striate.training.activity import (
+    NORM,
+    Moved,
+    batch_statistics,
+    frozen_layers,
+    received,
+    watched,
+)
 from striate.training.evaluate import forward, outputs
 from striate.training.state import State
 
 COST = 0.025
 """Share of a training's time that measuring may take."""
 _SAMPLE, _LEAST, _SHARE, _LAST = 500, 128, 8, 4
-"""At most so many images, at least so many, otherwise this part; times so many at the end."""
+"""An eighth of the training images is measured, at least 128 and at most 500; four times as many
+after the last epoch."""
 _WATCHED, _BATCHES = 128, 16
-"""Images on which activations and batch statistics are looked at, in at most so many batches."""
+"""Images on which activations and batch statistics are looked at, in at most 16 batches."""
 _GROUPS = 10
-_NORM = nn.modules.batchnorm._BatchNorm
-_SATURATED = 0.05
-"""Of its steepest slope: a sigmoid or tanh that is flatter hardly passes a gradient on."""
-
-Moved = dict[str, dict[str, float]]
+_FEW, _HEART_STEPS, _HEART_SHARE = 20, (20, 150), 0.25
+"""Images that a network which has learnt nothing tries to learn by heart, in how many steps (at
+least, at most), and what part of the training's images these steps may see."""
+_AT_CHANCE = 0.85
+"""Share of the loss of knowing nothing above which nothing has been learnt."""
+_COMPARED = 30
+"""With fewer images on a side nobody tells splits apart."""
 
 
 @dataclass(frozen=True)
 class Probe:
     """Fixed samples and what is asked of them.
 
-    `store` and `train`: all training images; `val`: what the validation pass holds. A measurement
-    of `ids` each `every` epochs, of `last_ids` at the end. `batch`: images that batch norm sees at
-    once in training; `class_images`: training images of each class.
+    `store` and `train`: all training images; `val` and `val_store`: all validation images. A
+    measurement of `ids` each `every` epochs, of `last_ids` at the end; both are in an order of
+    their own, since folders come class by class. `batch`: images that batch norm sees at once in
+    training; `class_images`: training images of each class; `augment`: what training does to them.
     """
 
     store: Store
     train: Split
+    val_store: Store
     val: Split
     task: Task
+    loss: str
     size: int
     runtime: Runtime
     batch: int
@@ -63,6 +78,7 @@ class Probe:
     last_ids: Ids
     every: int
     class_images: NDArray[np.int64]
+    augment: Pipeline
 
     def due(self, epoch: int, epochs: int) -> bool:
         """Whether the epoch of this number (0 is the first) ends with a measurement."""
@@ -76,7 +92,7 @@ class Probe:
         logits, _ = outputs(net, store, size=self.size, runtime=self.runtime, threads=self.threads)
         ours = task.plain_losses(logits, targets)
         theirs = task.plain_losses(val_logits, self.val.targets)
-        seen, gap = self._watch(net)
+        seen = self._watch(net, state.position.epoch)
         single = targets.ndim == 1
         return Measured(
             step=state.position.step,
@@ -90,46 +106,154 @@ class Probe:
             train_images=len(ours),
             val_images=len(theirs),
             contradicted=contradicted(logits, targets) if single else None,
-            norm_gap=gap,
+            norm_gap=seen.norm_gap,
             recall=recall_by_count(val_logits, self.val.targets, self.class_images)
             if single
             else (),
-            layers={**state.moved, **seen},
+            layers={**state.moved, **seen.layers},
             seconds=round(time.perf_counter() - began, 3),
-        )
+            norm_stale=seen.norm_stale,
+            augmented_gap=seen.augmented_gap,
+            input_deviation=seen.input_deviation,
+            output_range=(
+                float(logits.min()), float(logits.max()),
+                float(np.abs(logits.sum(axis=1) - 1).max()),
+            ),
+            frozen=frozen_layers(net),
+            never_found=never_found(val_logits, self.val.targets) if single and last else (),
+            splits_area=self._splits_area() if state.position.epoch == 1 or last else None,
+            by_heart=self._by_heart(net, state.position.step)
+            if last and single and self._knows_nothing(ours)
+            else None,
+        )  # fmt: skip
 
-    def _watch(self, net: nn.Module) -> tuple[Moved, float | None]:
-        """(activations, loss with running averages minus loss with batch statistics)."""
-        ids = self.ids[:: max(1, len(self.ids) // _WATCHED)][:_WATCHED]  # from all classes
-        images, targets = centre(self.store.load(ids), self.size), self.train.targets[ids]
-        was = net.training
+    def _watch(self, net: nn.Module, epoch: int) -> Seen:
+        """What the sample's first images tell of the inside. Activations are looked at as training
+        sees them: behind batch norm with the statistics of a batch."""
+        ids = self.ids[:_WATCHED]
+        stored, targets = self.store.load(ids), self.train.targets[ids]
+        images, was = centre(stored, self.size), net.training
+        norms = any(isinstance(m, NORM) for m in net.modules())
         net.eval()
         try:
             with torch.inference_mode():
-                with watched(net) as seen:
-                    logits = forward(net, images, self.runtime)
-                if not any(isinstance(m, _NORM) for m in net.modules()):
-                    return seen(), None
-                size = max(2, min(self.batch, len(ids)))
-                starts = range(0, len(ids) - size + 1, size)[:_BATCHES]
-                with batch_statistics(net):
-                    own = [forward(net, images[i : i + size], self.runtime) for i in starts]
+                with watched(net) as seen, received(net) as arrived:
+                    if norms and len(ids) > 1:
+                        with batch_statistics(net):
+                            whole = forward(net, images, self.runtime)
+                    else:
+                        whole = forward(net, images, self.runtime)
+                layers, deviation = seen(), arrived()
+                running = self._losses(net, images, targets)
+                varied = self.augment(stored, ids, epoch)
+                apart = self._losses(net, varied, targets) - running
+                gap: float | None = None
+                stale: float | None = None
+                if norms and len(ids) > 1:
+                    gap, stale = self._norm_gaps(net, images, targets, running, whole)
         finally:
             net.train(was)
+        return Seen(layers, gap, stale, (float(apart.mean()), _error(apart)), deviation)
+
+    def _norm_gaps(
+        self,
+        net: nn.Module,
+        images: Pixels,
+        targets: NDArray[Any],
+        running: Outputs,
+        whole: Outputs,
+    ) -> tuple[float, float]:
+        """By how much the loss is lower with batches' own statistics, and with averages that fit:
+        those of all images at once."""
+        size = max(2, min(self.batch, len(images)))
+        starts = range(0, len(images) - size + 1, size)[:_BATCHES]
+        with batch_statistics(net):
+            own = [forward(net, images[i : i + size], self.runtime) for i in starts]
         used = len(starts) * size
-        running = self.task.plain_losses(logits[:used], targets[:used])
         batch = self.task.plain_losses(np.concatenate(own), targets[:used])
-        return seen(), float(running.mean() - batch.mean())
+        fitting = self.task.plain_losses(whole, targets)
+        return float(running[:used].mean() - batch.mean()), float(running.mean() - fitting.mean())
+
+    def _losses(self, net: nn.Module, images: Pixels, targets: NDArray[Any]) -> Outputs:
+        return self.task.plain_losses(forward(net, images, self.runtime), targets)
+
+    def _splits_area(self) -> tuple[float, float] | None:
+        """Can training and validation images be told apart by their looks?"""
+        from striate.metrics.difference import area_between, looks
+
+        val = permutation(0, 0, "splits compared", len(self.val))[:_SAMPLE]
+        sides = [(self.store, self.ids), (self.val_store, val)]
+        if min(len(ids) for _, ids in sides) < _COMPARED:
+            return None
+        ours, theirs = (looks(centre(s.load(ids), self.size)) for s, ids in sides)
+        return area_between(ours, theirs)
+
+    def _knows_nothing(self, losses: Outputs) -> bool:
+        return float(losses.mean()) > _AT_CHANCE * chance_loss(self.loss, len(self.class_images))
+
+    def _by_heart(self, net: nn.Module, steps: int) -> float | None:
+        """Share of 20 images of all classes that a copy of the network learns by heart."""
+        ids = self._few()
+        if len(np.unique(self.train.targets[ids])) < 2:
+            return None
+        images, targets = centre(self.store.load(ids), self.size), self.train.targets[ids]
+        x, y = self.runtime.on_device(images), self.runtime.on_device(targets)
+        low, high = _HEART_STEPS
+        count = int(np.clip(_HEART_SHARE * steps * self.batch / len(ids), low, high))
+        best = 0.0
+        devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(0)
+            pupil = copy.deepcopy(net).train()
+            for m in pupil.modules():
+                if isinstance(m, nn.modules.dropout._DropoutNd):
+                    m.p = 0.0
+            learning = [p for p in pupil.parameters() if p.requires_grad]
+            rule = torch.optim.Adam(learning, lr=1e-3)
+            for _ in range(count):
+                logits = pupil(x).float()
+                best = max(best, float((logits.argmax(dim=1) == y).float().mean()))
+                loss = self.task.losses(logits, y).mean()
+                if best == 1.0 or not torch.isfinite(loss):
+                    break
+                rule.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                rule.step()
+        return best
+
+    def _few(self) -> Ids:
+        """Training images of as many classes as there are, in turn."""
+        targets = self.train.targets[self.last_ids]
+        order = np.argsort(targets, kind="stable")
+        turn = np.arange(len(order)) - np.searchsorted(targets[order], targets[order])
+        return self.last_ids[order[np.argsort(turn, kind="stable")]][:_FEW]
+
+
+class Seen(NamedTuple):
+    """What one look inside tells; see `Measured`."""
+
+    layers: Moved
+    norm_gap: float | None
+    norm_stale: float | None
+    augmented_gap: tuple[float, float]
+    input_deviation: float | None
+
+
+def averages_lag(found: Measured, chance: float) -> bool:
+    """Whether batch norm's running averages cost so much that estimating them anew is worth it."""
+    return found.norm_stale is not None and found.norm_stale > max(
+        0.05 * chance, 0.2 * (found.train_loss - found.norm_stale)
+    )
 
 
 def sample(count: int, seed: int) -> tuple[Ids, Ids, int]:
-    """(images to measure on, those of the last measurement, every how many epochs) of so many
-    training images, so that measuring keeps to `COST`: a forward pass is a third of a step."""
+    """(images to measure on, those of the last measurement, every how many epochs) of `count`
+    training images, in random order, so that measuring keeps to `COST`: a forward pass is a third
+    of a step."""
     wanted = min(count, _SAMPLE, max(_LEAST, count // _SHARE))
     order = permutation(seed, 0, "measured", count)
-    cost = (wanted + 2 * min(_WATCHED, wanted)) / 3
-    last = np.sort(order[: _LAST * wanted])
-    return np.sort(order[:wanted]), last, math.ceil(cost / (COST * count))
+    cost = (wanted + 4 * min(_WATCHED, wanted)) / 3
+    return order[:wanted], order[: _LAST * wanted], math.ceil(cost / (COST * count))
 
 
 def contradicted(logits: Outputs, targets: NDArray[Any]) -> float | None:
@@ -164,97 +288,12 @@ def recall_by_count(
     return tuple(found)
 
 
-def weights_of(net: nn.Module) -> dict[str, Tensor]:
-    """Copies of the weights that learn, before an update."""
-    return {n: p.detach().clone() for n, p in _learning(net)}
-
-
-def moved(net: nn.Module, before: dict[str, Tensor]) -> Moved:
-    """Root mean squares of weights, gradients and the update since `before`, by layer."""
-    kinds = {name: type(module).__name__ for name, module in net.named_modules()}
-    found = {}
-    for name, p in _learning(net):
-        layer = name.rpartition(".")[0]
-        gradient = torch.zeros(()) if p.grad is None else _rms(p.grad)
-        figures = torch.stack([_rms(before[name]), gradient.to(p.device), _rms(p - before[name])])
-        weight, slope, update = figures.tolist()
-        found[_label(layer, kinds[layer])] = {
-            "weight": weight, "gradient": slope, "update": update,
-        }  # fmt: skip
-    return found
-
-
-def _learning(net: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Weights of layers; biases and the gains of norm layers are left out."""
-    return ((n, p) for n, p in net.named_parameters() if p.ndim > 1 and p.requires_grad)
-
-
-@contextlib.contextmanager
-def watched(net: nn.Module) -> Iterator[Callable[[], Moved]]:
-    """Within it forward passes are watched; what is yielded tells of each activation layer the
-    share of `dead` or `saturated` parts."""
-    found: Moved = {}
-
-    def hook(name: str, look: Callable[[Tensor], dict[str, float]]) -> Callable[..., None]:
-        def see(_: nn.Module, __: Any, output: Tensor) -> None:
-            label = name  # a module that is used several times is several activations
-            while label in found:
-                label += "'"
-            found[label] = look(output)
-
-        return see
-
-    handles = [
-        module.register_forward_hook(
-            hook(_label(name, type(module).__name__), _LOOKS[type(module)])
-        )
-        for name, module in net.named_modules()
-        if type(module) in _LOOKS
-    ]
-    try:
-        yield lambda: found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _dead(output: Tensor) -> dict[str, float]:
-    """Units (channels) that are 0 for every image, everywhere."""
-    rest = [d for d in range(output.ndim) if d != 1]
-    return {"dead": float((output.amax(dim=rest) <= 0).float().mean())}
-
-
-def _flat(slope: Callable[[Tensor], Tensor]) -> Callable[[Tensor], dict[str, float]]:
-    return lambda output: {"saturated": float((slope(output.float()) < _SATURATED).float().mean())}
-
-
-_LOOKS: dict[type[nn.Module], Callable[[Tensor], dict[str, float]]] = {
-    nn.ReLU: _dead,
-    nn.Sigmoid: _flat(lambda y: 4 * y * (1 - y)),
-    nn.Tanh: _flat(lambda y: 1 - y * y),
-}
-
-
-@contextlib.contextmanager
-def batch_statistics(net: nn.Module) -> Iterator[None]:
-    """Within it batch norm uses the batch and learns nothing from it."""
-    norms = [m for m in net.modules() if isinstance(m, _NORM)]
-    before = [(m.training, m.track_running_stats) for m in norms]
-    for m in norms:
-        m.training, m.track_running_stats = True, False
-    try:
-        yield
-    finally:
-        for m, (training, tracking) in zip(norms, before, strict=True):
-            m.training, m.track_running_stats = training, tracking
-
-
-def _label(name: str, kind: str) -> str:
-    return f"{name.removeprefix('backbone.')} {kind}"
-
-
-def _rms(tensor: Tensor) -> Tensor:
-    return tensor.detach().float().square().mean().sqrt()
+def never_found(logits: Outputs, targets: NDArray[Any]) -> tuple[tuple[int, int], ...]:
+    """(class, validation images) of each class that is there and of which no image is right."""
+    classes = logits.shape[1]
+    there = np.bincount(targets, minlength=classes)
+    right = np.bincount(targets[logits.argmax(axis=1) == targets], minlength=classes)
+    return tuple((int(c), int(there[c])) for c in np.flatnonzero((there > 0) & (right == 0)))
 
 
 def _error(losses: Outputs) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from striate.cli.flags import parse
 from striate.core import recipe_io
 from striate.core.recipe import Augment, Recipe
 from striate.core.recipe import Data as DataKnobs
+from striate.core.strict_json import one_line
 
 _ROWS, _VARIANTS = 8, 9
 
@@ -57,7 +57,7 @@ def augment(argv: Sequence[str]) -> int:
     if flags.json:
         counts = {n: None if math.isinf(c) else int(c) for n, c in found.counts.items()}
         total = None if math.isinf(found.total) else int(found.total)
-        print(json_format.dumps({"variants": counts, "total": total, "png": str(flags.png)}))
+        print(one_line({"variants": counts, "total": total, "png": str(flags.png)}))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import tyro
 from striate.cli.flags import parse
 from striate.cli.view import print_findings
 from striate.core.records import Note, Record
+from striate.core.strict_json import one_line
 
 
 def check(argv: Sequence[str]) -> int:
@@ -92,7 +92,7 @@ def _check(
         splits = {n: len(s) for n, s in found.dataset.splits.items()} if found.dataset else {}
         findings = [asdict(f) for f in found.findings]
         print(
-            json_format.dumps(
+            one_line(
                 {"source": source, "verdict": found.verdict, "splits": splits, "findings": findings}
             )
         )

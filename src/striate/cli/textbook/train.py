@@ -14,6 +14,7 @@ from striate.cli.flags import parse
 from striate.cli.view import result_tables, show
 from striate.core.errors import StriateError, perhaps
 from striate.core.records import Epoch, Finished, Planned, Record, Started, Step, to_json
+from striate.core.strict_json import one_line
 from striate.data.dataset import Dataset, open_dataset
 from striate.data.prepare import measure, shift_and_scale
 from striate.data.splits import Splitting
@@ -74,7 +75,7 @@ def _train(
     if json:
         values = json_format.loads(to_json(last)) | {"run": None}
         keys = ("run", "epochs", "seconds", "train", "val", "test")
-        print(json_format.dumps({key: values[key] for key in keys}))
+        print(one_line({key: values[key] for key in keys}))
     return 0
 
 
