@@ -1,6 +1,7 @@
 """Train the cases of the corpus and keep their records.
 
-    python benchmarks/doctor/make.py [PART OF]      such as 0 2 and 1 2 in two processes
+    python benchmarks/doctor/make.py [PART OF]          such as 0 2 and 1 2 in two processes
+    python benchmarks/doctor/make.py third [PART OF]    the third part: other data, other networks
 
 Resumable: cases that are in curves/ are left out. Each line of curves/PART.jsonl is one case.
 """
@@ -17,24 +18,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from corpus import DATASETS, Case, healthy, sick
+import corpus
+import third
 
 import striate
 from striate.core.errors import TrainingError
 from striate.core.recipe_io import flat
-from striate.core.records import Epoch, Failed, Finished, Measured, Planned, Record, Step, to_json
+from striate.core.records import (
+    Epoch,
+    Estimated,
+    Failed,
+    Finished,
+    Measured,
+    Planned,
+    Record,
+    Step,
+    to_json,
+)
 
 HERE = Path(__file__).parent
 CURVES = HERE / "curves"
 
 
 def main(arguments: list[str]) -> int:
-    part, of = map(int, arguments or ("0", "1"))
+    which, prefix = (third, "third-") if arguments[:1] == ["third"] else (corpus, "")
+    part, of = map(int, arguments[bool(prefix) :] or ("0", "1"))
     CURVES.mkdir(exist_ok=True)
     done = {row["name"] for row in rows()}
-    cases = sorted((*sick(), *healthy()), key=lambda c: DATASETS.index(c.data))[part::of]
+    cases = [*which.sick(), *which.healthy()]
+    cases = sorted(cases, key=lambda c: which.DATASETS.index(c.data))[part::of]
     cases = cases[:: int(os.environ.get("ORDER", "1"))]
-    with (CURVES / f"{part}.jsonl").open("a", encoding="utf-8", buffering=1) as file:
+    with (CURVES / f"{prefix}{part}.jsonl").open("a", encoding="utf-8", buffering=1) as file:
         for number, case in enumerate(cases, start=1):
             if case.name in done:
                 continue
@@ -54,7 +68,7 @@ def rows() -> Iterator[dict[str, Any]]:
         yield from map(json.loads, text.decode().splitlines())
 
 
-def trained(case: Case, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+def trained(case: corpus.Case | third.Case, extra: dict[str, Any] | None = None) -> dict[str, Any]:
     """A case's records and its score on test images, which no fault touches."""
     kept: list[Record] = []
     knobs: dict[str, Any] = {}
@@ -77,7 +91,7 @@ def trained(case: Case, extra: dict[str, Any] | None = None) -> dict[str, Any]:
         "records": [
             json.loads(to_json(r), parse_float=rounded)
             for r in kept
-            if isinstance(r, Planned | Epoch | Measured | Failed)
+            if isinstance(r, Planned | Epoch | Measured | Estimated | Failed)
         ],
         "finished": isinstance(last, Finished),
     }
