@@ -22,8 +22,8 @@ from corpus import DATA, Change, Splits, noisy, small_validation
 DATASETS = ("usps", "tinyin", "signs")
 NETS = ("shufflenet", "densenet", "resnet10t", "grouped", "vgg", "mobilenet")
 RATES = {
-    "shufflenet": 0.05, "squeezenet": 0.01, "densenet": 0.05, "vgg": 0.01, "resnet10t": 0.05, "grouped": 0.03,
-    "mobilenet": 0.05, "mnasnet": 0.05,
+    "shufflenet": 0.05, "squeezenet": 0.01, "densenet": 0.05, "vgg": 0.01, "resnet10t": 0.05,
+    "grouped": 0.03, "mobilenet": 0.05, "mnasnet": 0.05,
 }  # fmt: skip
 EPOCHS = {"usps": 12, "tinyin": 14, "signs": 20}
 SIDE = 32

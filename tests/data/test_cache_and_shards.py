@@ -23,6 +23,7 @@ from striate.data.images import UndecodableError
 from striate.data.read import Reader
 from striate.data.shards import parse_size, write_shards
 from striate.data.sources import open_source
+from striate.data.sources.options import SourceOptions
 from striate.data.sources.sharded import ENTRY, ShardImages
 from striate.data.splits import Splitting
 from striate.data.strings import Strings
@@ -230,7 +231,7 @@ class TestShards:
 
     def test_several_labels(self, tmp_path):
         write_tree(tmp_path, {"red/shirt": 3, "blue/hat": 3})
-        found = open_source(tmp_path, ("colour", "garment"))
+        found = open_source(tmp_path, SourceOptions(("colour", "garment")))
         list(write_shards(found, tmp_path / "out", size=10**6))
         again = open_source(tmp_path / "out")
         assert again.multi_label

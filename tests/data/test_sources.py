@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 from striate.core.errors import DataError
 from striate.data.dataset import open_dataset, open_for_evaluation
 from striate.data.sources import open_source
+from striate.data.sources.options import SourceOptions
 from striate.data.splits import Splitting
 from tests.conftest import COLOURS, encoded, picture, write_tree
 
@@ -134,7 +135,9 @@ def test_what_is_ignored_is_counted(tree):
 
 def test_folder_levels_are_labels(tmp_path):
     counts = {f"{c}/{g}": 8 for c in ("red", "blue") for g in ("shirt", "shoe")}
-    dataset = open_dataset(write_tree(tmp_path, counts), label_levels=("colour", "garment"))
+    dataset = open_dataset(
+        write_tree(tmp_path, counts), options=SourceOptions(("colour", "garment"))
+    )
     assert dataset.multi_label
     assert dataset.classes == ("colour:blue", "colour:red", "garment:shirt", "garment:shoe")
     assert (dataset.splits["train"].targets.sum(axis=1) == 2).all()
@@ -286,6 +289,7 @@ def test_arrays():
     floats = open_dataset((images / 255.0, ["ab"[i % 2] for i in range(30)]))
     assert floats.classes == ("a", "b")
     table = np.eye(3)[np.arange(30) % 3]
+    table[0] = 1
     assert open_dataset((images, table)).multi_label
     given = open_dataset(
         {"train": (images, np.arange(30) % 3), "test": (images, np.arange(30) % 3)}

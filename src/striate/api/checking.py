@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from striate.api.session import settled_recipe
 from striate.audit.crossfit import SIDE, Judged, crossfit
 from striate.audit.labels import doubtful_labels
 from striate.core.errors import MissingExtraError, RunError, counted, listing
@@ -32,7 +33,7 @@ from striate.data.sheet import Row as SheetRow
 from striate.data.sheet import tiles_of
 from striate.data.sources import open_source
 from striate.metrics.difference import told_apart
-from striate.training.materials import open_as
+from striate.training.materials import open_as, options_of
 
 UNLIKE = 0.55
 """Splits whose area under the curve is surely above this are a warning."""
@@ -137,8 +138,7 @@ def check_run(run: str | Path) -> Checked:
         registered = read_registered(path.read_bytes(), str(path))
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from None
-    known = directory.read_json("dataset.json")
-    parts = open_source(source, tuple(known["label_levels"]), tuple(known["columns"])).parts
+    parts = open_source(source, options_of(settled_recipe(directory))).parts
     now = {name: part.images for name, part in parts.items()}
     return Checked(None, tuple(changes(registered, now)))
 

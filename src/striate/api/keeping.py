@@ -37,12 +37,6 @@ def write_setup(
         {
             "source": dataset.source,
             "source_path": recipe.data.source,
-            "label_levels": list(recipe.data.label_levels),
-            "columns": [
-                name
-                for name in (recipe.data.group_by, recipe.data.time_by, recipe.data.weight_by)
-                if name
-            ],
             "classes": list(dataset.classes),
             "multi_label": dataset.multi_label,
             "splits": {

@@ -48,7 +48,14 @@ from striate.training.evaluate import (
     right_answers,
     traits_of,
 )
-from striate.training.materials import UNKNOWN, how_to_read, network_of, open_as, task_of
+from striate.training.materials import (
+    UNKNOWN,
+    how_to_read,
+    network_of,
+    open_as,
+    options_of,
+    task_of,
+)
 from striate.training.resolve import store_size
 from striate.training.state import load_weights
 
@@ -350,11 +357,8 @@ class Run(RunDirectory):
         return replace(dataset, splits=splits)
 
     def _other_data(self, data: Any) -> Dataset:
-        knobs = self.recipe.data
-        columns = tuple(c for c in (knobs.group_by, knobs.time_by, knobs.weight_by) if c)
-        return open_for_evaluation(
-            data, self.classes, self.multi_label, knobs.label_levels, columns
-        )
+        options = options_of(self.recipe)
+        return open_for_evaluation(data, self.classes, self.multi_label, options)
 
     def _refuse_changed(self, dataset: Dataset, split: str, found: Survey) -> None:
         """Other images in a split would be scored under a false name, training images even."""

@@ -67,6 +67,14 @@ class Data:
     """CSV column of the weights of sampler=weighted."""
     label_levels: tuple[str, ...] = ()
     """Multi-label by folders: a name for each folder level; repeat the flag for each."""
+    class_level: Whole | Auto = "auto"
+    """Folder level that names the class: 1 is the first below the split's folder, 0 the folder that
+    holds the image; auto: the only level there is; where there are several you are asked."""
+    label_column: str = ""
+    """Column of a table that names the class, whatever it is called."""
+    label_pattern: str = ""
+    """Classes by the names of files: a regular expression whose first group is the class, such as
+    '^([a-z]+)\\.' for cat.0.jpg."""
     skip_bad: bool = False
     """Drop and count images that cannot be read, instead of stopping before the first step."""
     allow: tuple[str, ...] = ()

@@ -14,6 +14,8 @@ from striate.core.findings import Finding
 from striate.data.images import Images, Indices
 from striate.data.sources import open_source
 from striate.data.sources.listing import WHOLE, Listing, Part, Targets, natural_order
+from striate.data.sources.names import alike, alike_findings
+from striate.data.sources.options import AS_FOUND, SourceOptions
 from striate.data.splits import Splitting, fold_of, hold_out, usual_share, values_of
 
 
@@ -60,7 +62,7 @@ def open_dataset(
     source: Any,
     how: Splitting | None = None,
     *,
-    label_levels: tuple[str, ...] = (),
+    options: SourceOptions = AS_FOUND,
     weight_by: str = "",
     exclude: Iterable[tuple[str, str]] = (),
     allow: Iterable[str] = (),
@@ -76,7 +78,7 @@ def open_dataset(
     """
     how = how or Splitting()
     columns = tuple(name for name in (how.group_by, how.time_by, weight_by) if name)
-    found = open_source(source, label_levels, columns)
+    found = open_source(source, replace(options, columns=columns))
     parts, origin = dict(found.parts), dict.fromkeys(found.parts, "given")
     own = {name: name for name in parts}
     if WHOLE in parts:
@@ -105,6 +107,7 @@ def open_dataset(
     counts = parts["train"].counts()
     others = set() if strict else {n for part in parts.values() for n in part.counts()}
     classes = tuple(sorted({*counts, *others}, key=natural_order))
+    findings += alike_findings(classes)
     splits = {
         name: _numbered(parts[name], classes, found.multi_label)
         for name in sorted(parts, key=["train", "val", "test"].index)
@@ -120,15 +123,14 @@ def open_for_evaluation(
     source: Any,
     classes: tuple[str, ...],
     multi_label: bool,
-    label_levels: tuple[str, ...] = (),
-    columns: tuple[str, ...] = (),
+    options: SourceOptions = AS_FOUND,
 ) -> Dataset:
     """Open other data under a trained network's class map; nothing is held out.
 
-    `columns` of a table are no labels. A class that the network does not know raises DataError;
-    missing classes are a warning.
+    `options.columns` of a table are no labels. A class that the network does not know raises
+    DataError; missing classes are a warning.
     """
-    found = open_source(source, label_levels, columns)
+    found = open_source(source, options)
     if found.multi_label and not multi_label:
         raise DataError(
             f"{found.source} has several labels an image; the run's network gives one",
@@ -202,14 +204,15 @@ def _refuse_small_classes(parts: dict[str, Part], found: Listing, how: Splitting
     train = parts["train"]
     counts = train.counts()
     if train.empty_classes:
+        unread = [f"{f.text}. {f.remedy}" for f in found.remarks if f.rule == "unread format"]
         raise DataError(
             f"{found.source}: class folders without images: {', '.join(train.empty_classes)}",
-            "Add images, or remove the folders.",
+            "\n".join(unread) or "Add images, or remove the folders.",
         )
     if len(counts) < 2 and not found.multi_label:
         only = next(iter(counts), "none")
         raise DataError(
-            f"{found.source}: one class only ({only}, {len(train.images)} images)",
+            f"{found.source}: one class only ({only}, {counted(len(train.images), 'image')})",
             "Classification needs at least two class folders, such as cats/ and dogs/.",
         )
     if found.multi_label and not counts:
@@ -297,6 +300,10 @@ def _check_against(
         remedy = f"{authority.capitalize()} knows: {', '.join(classes[:20])}" + (
             ", …" if len(classes) > 20 else ""
         )
+        same = [group for group in alike([*unknown, *classes]) if set(group) & set(unknown)]
+        if same:
+            pairs = "; ".join(" and ".join(f"'{name}'" for name in group) for group in same[:5])
+            remedy += f". Perhaps these are one class each: {pairs}"
         findings.append(
             Finding(
                 "unknown class",
@@ -326,15 +333,12 @@ def _singular(what: str) -> str:
 
 
 def _ignored(found: Listing) -> list[Finding]:
-    findings = [
-        Finding(
-            "ignored",
-            "note",
-            f"{count:,} {what if count > 1 else _singular(what)} ignored",
-            {"count": count},
-        )
-        for what, count in found.ignored.items()
-    ]
+    """What the source remarked, and what of it is not used."""
+    findings = list(found.remarks)
+    for what, count in found.ignored.items():
+        if count:
+            text = f"{count:,} {what if count > 1 else _singular(what)} ignored"
+            findings.append(Finding("ignored", "note", text, {"count": count}))
     for name, part in found.parts.items():
         if part.empty_classes and name not in ("train", WHOLE):
             text = f"empty class folders in {name}: {', '.join(part.empty_classes)}"

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 Pixels = NDArray[np.uint8]
 Resize = Literal["crop", "squash", "pad"]
@@ -36,9 +36,29 @@ Resize = Literal["crop", "squash", "pad"]
 ENDINGS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".bmp": "BMP",
     ".gif": "GIF", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
-    ".ppm": "PPM", ".pgm": "PPM", ".pbm": "PPM", ".pnm": "PPM",
+    ".ppm": "PPM", ".pgm": "PPM", ".pbm": "PPM", ".pnm": "PPM", ".jpe": "JPEG", ".dib": "DIB",
+    **({".avif": "AVIF"} if features.check("avif") else {}),
 }  # fmt: skip
 """Endings taken as images, and the format that each promises."""
+
+_CONVERT = "Convert them first, for example with ImageMagick: magick mogrify -format jpg '*{}'"
+UNREAD = {
+    ending: (kind, _CONVERT.format(ending))
+    for kind, endings in {
+        "HEIC, as phones write it": (".heic", ".heif", ".hif"),
+        "AVIF, which this Pillow was built without": (".avif",),
+        "JPEG XL": (".jxl",),
+        "JPEG 2000": (".jp2", ".j2k", ".jpx"),
+        "a camera's raw format": (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"),
+        "a vector graphic": (".svg", ".eps"),
+        "Photoshop": (".psd",),
+        "Targa": (".tga",),
+        "an icon": (".ico",),
+    }.items()
+    for ending in endings
+    if ending not in ENDINGS
+}
+"""Endings of pictures that are not read: what they are, and what to do."""
 
 _FORMATS = sorted({*ENDINGS.values()})
 _GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
@@ -69,16 +89,22 @@ class Header:
     flags: int = 0
 
 
+def ending_of(name: str) -> str:
+    """`.jpg` of `A/B.JPG`."""
+    return PurePosixPath(name).suffix.lower()
+
+
 def is_image_name(name: str) -> bool:
     """Whether the ending is one that we read."""
-    return PurePosixPath(name).suffix.lower() in ENDINGS
+    return ending_of(name) in ENDINGS
 
 
 def wrong_ending(name: str, header: Header) -> str:
     """Why the ending lies about the content, or an empty string."""
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = ending_of(name)
     promised = ENDINGS.get(suffix)
-    actual = "JPEG" if header.format == "MPO" else header.format
+    actual = {"MPO": "JPEG", "DIB": "BMP"}.get(header.format, header.format)
+    promised = "BMP" if promised == "DIB" else promised
     if promised in (None, actual):
         return ""
     return f"wrong extension: the content is {actual}, the name says {suffix}"
@@ -281,7 +307,7 @@ def _open(data: bytes, max_megapixels: float) -> Image.Image:
 
 def _header(image: Image.Image, orientation: int, data: bytes) -> Header:
     width, height = image.size
-    if orientation in _MIRRORED_SIDES:
+    if orientation in _MIRRORED_SIDES and image.format != "TIFF":  # there Pillow has done it
         width, height = height, width
     channels = 1 if image.mode in _GREY_MODES else 3
     flags = (

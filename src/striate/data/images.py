@@ -143,17 +143,20 @@ class BytesReader:
 
 
 class ZipReader:
-    """Members of a zip. One open file for each process and thread: handles cannot be shared."""
+    """Members of a zip. One open file for each process and thread: handles cannot be shared.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `stored`: shown name → the archive's own, where they differ.
+    """
+
+    def __init__(self, path: Path, stored: Mapping[str, str] | None = None) -> None:
+        self.path, self.stored = path, stored or {}
         self._local = threading.local()
 
     def read(self, key: str) -> bytes:
         if getattr(self._local, "pid", None) != os.getpid():
             self._local.file, self._local.pid = zipfile.ZipFile(self.path), os.getpid()
         try:
-            data: bytes = self._local.file.read(key)
+            data: bytes = self._local.file.read(self.stored.get(key, key))
         except _DAMAGED as error:
             raise OSError(f"cannot be read from {self.path.name}: {error}") from None
         return data
@@ -162,7 +165,7 @@ class ZipReader:
         return _stamp(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
+        return {"path": self.path, "stored": self.stored}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]

@@ -44,6 +44,7 @@ from striate.data.read import (
     refuse_emptied,
     refuse_or_drop,
 )
+from striate.data.sources.options import SourceOptions
 from striate.data.splits import Splitting
 from striate.models.fit import bytes_per_image, check_fits, has_norm, weight_layers
 from striate.models.initialise import initialise, whiten_first
@@ -145,12 +146,25 @@ def open_as(recipe: Recipe, source: Any, *, strict: bool = True) -> Dataset:
             data.test_fraction, data.group_by, data.time_by,
             data.folds, data.fold,
         ),
-        label_levels=data.label_levels,
+        options=options_of(recipe),
         weight_by=data.weight_by,
         exclude=read_excluded(data.exclude),
         allow=data.allow,
         strict=strict,
     )  # fmt: skip
+
+
+def options_of(recipe: Recipe) -> SourceOptions:
+    """How the recipe reads its source."""
+    data = recipe.data
+    return SourceOptions(
+        levels=data.label_levels,
+        columns=tuple(c for c in (data.group_by, data.time_by, data.weight_by) if c),
+        class_level=None if data.class_level == "auto" else data.class_level,
+        label_column=data.label_column,
+        label_pattern=data.label_pattern,
+        skip_bad=data.skip_bad,
+    )
 
 
 def _settle_reading(at: Decisions, dataset: Dataset) -> Reader:

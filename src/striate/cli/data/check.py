@@ -34,6 +34,10 @@ def _check(
     seed: int = 0,
     allow: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     label_levels: tuple[str, ...] = (),
+    class_level: int | None = None,
+    label_column: str = "",
+    label_pattern: str = "",
+    skip_bad: bool = False,
     json: bool = False,
 ) -> int:
     """Check a data set: bad files, copies within and across splits, classes, odd images, doubtful
@@ -54,6 +58,10 @@ def _check(
         seed: of the splits that Striate makes
         allow: faults to accept: wrong-extension, leakage
         label_levels: a name for each folder level that is a label
+        class_level: the folder level that names the class: 1 is the first below the split's folder
+        label_column: the column of a table that names the class
+        label_pattern: a regular expression whose first group in a file's name is its class
+        skip_bad: leave out files whose names cannot be read
         json: print one JSON object as the last line
     """
     from dataclasses import replace
@@ -72,7 +80,9 @@ def _check(
         found = checking.check_run(source)
     else:
         data = Data(group_by=group_by, time_by=time_by, exclude=exclude, allow=allow,
-                    label_levels=label_levels, check=check)  # fmt: skip
+                    label_levels=label_levels, check=check, skip_bad=skip_bad,
+                    class_level="auto" if class_level is None else class_level,
+                    label_column=label_column, label_pattern=label_pattern)  # fmt: skip
         steps = checking.check(
             source, Recipe(data=data, seed=seed), turned=turned, models=not quick
         )

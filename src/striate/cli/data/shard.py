@@ -24,6 +24,9 @@ def _shard(
     skip_bad: bool = False,
     label_levels: tuple[str, ...] = (),
     columns: tuple[str, ...] = (),
+    class_level: int | None = None,
+    label_column: str = "",
+    label_pattern: str = "",
 ) -> int:
     """Write a data set as plain tar shards with an index; then `striate train OUT`, here or behind
     a URL.
@@ -36,12 +39,19 @@ def _shard(
         skip_bad: leave out images that cannot be read
         label_levels: a name for each folder level that is a label
         columns: of a CSV, to be kept beside the labels: groups, times, weights
+        class_level: the folder level that names the class, as in training
+        label_column: the column of a table that names the class
+        label_pattern: a regular expression whose first group in a file's name is its class
     """
     from striate.core.errors import DataError
     from striate.data.shards import parse_size, write_shards
     from striate.data.sources import open_source
+    from striate.data.sources.options import SourceOptions
 
-    found = open_source(source, label_levels, columns)
+    options = SourceOptions(
+        label_levels, columns, class_level, label_column, label_pattern, skip_bad
+    )
+    found = open_source(source, options)
     there = {name for part in found.parts.values() for name in part.columns}
     if missing := sorted(set(columns) - there):
         raise DataError(

@@ -24,30 +24,39 @@ def show(argv: Sequence[str]) -> int:
 
 def _show(
     source: Annotated[str, tyro.conf.Positional],
-    png: Path = Path("contact-sheet.png"),
+    png: Path | None = None,
     seed: int = 0,
     label_levels: tuple[str, ...] = (),
+    class_level: int | None = None,
+    label_column: str = "",
+    label_pattern: str = "",
+    skip_bad: bool = False,
     group_by: str = "",
     time_by: str = "",
 ) -> int:
-    """Counts, sizes, splits and classes of a data set, and a contact sheet of it.
+    """Counts, sizes, splits and classes of a data set.
 
     Args:
         source: what `striate train` takes
-        png: where to write the contact sheet
+        png: also write a contact sheet here: some images of each class
         seed: of the splits that Striate makes
         label_levels: a name for each folder level that is a label
+        class_level: the folder level that names the class: 1 is the first below the split's folder
+        label_column: the column of a table that names the class
+        label_pattern: a regular expression whose first group in a file's name is its class
+        skip_bad: leave out files whose names cannot be read
         group_by: as in training: a regular expression on the path, or a column of a CSV
         time_by: likewise
     """
     from striate.data.check.survey import sample_headers
     from striate.data.dataset import open_dataset
     from striate.data.sheet import contact_sheet
+    from striate.data.sources.options import SourceOptions
     from striate.data.splits import Splitting
 
-    dataset = open_dataset(
-        source, Splitting(seed, group_by=group_by, time_by=time_by), label_levels=label_levels
-    )
+    options = SourceOptions(label_levels, (), class_level, label_column, label_pattern, skip_bad)
+    how = Splitting(seed, group_by=group_by, time_by=time_by)
+    dataset = open_dataset(source, how, options=options)
     console = Console(highlight=False)
     kind = "several labels an image" if dataset.multi_label else "one label an image"
     print(f"{dataset.source}: {len(dataset.classes)} classes, {kind}")
@@ -69,8 +78,11 @@ def _show(
         _print_sizes(name, *sample_headers(split.images, 100, len(split.images)))
     for finding in dataset.findings:
         print(f"{finding.verdict}: {finding.text}")
-    contact_sheet(dataset, png)
-    print(f"contact sheet: {png}")
+        if finding.remedy and finding.verdict == "warn":
+            print(f"    {finding.remedy}")
+    if png is not None:
+        contact_sheet(dataset, png)
+        print(f"contact sheet: {png}")
     return 0
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from striate.core.errors import DataError, perhaps
+from striate.data.decode import UNREAD, is_image_name
 from striate.data.sources.builtin import open_digits, open_object, open_torchvision
 from striate.data.sources.fake import open_fake
-from striate.data.sources.idx import is_idx_folder, open_idx
-from striate.data.sources.listing import Listing
+from striate.data.sources.idx import has_idx, open_idx
+from striate.data.sources.listing import Listing, single_if_one_hot
+from striate.data.sources.options import AS_FOUND, SourceOptions
+from striate.data.sources.scan import scan_archive, scan_folder
 from striate.data.sources.sharded import is_sharded, open_shards
-from striate.data.sources.table import open_csv
-from striate.data.sources.tree import open_archive, open_folder
+from striate.data.sources.table import TABLE_ENDINGS, open_table
+from striate.data.sources.tree import arrange
+from striate.data.sources.webdataset import open_webdataset, scan_shards, tar_shards
 
 SOURCES: dict[str, Callable[[], Listing]] = {"digits": open_digits}
 """Built-in names; `torchvision:NAME` opens torchvision's, `fake:1000x3x64x64x10` invents one."""
@@ -21,19 +25,20 @@ SOURCES: dict[str, Callable[[], Listing]] = {"digits": open_digits}
 _ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
-def open_source(
-    source: Any, levels: tuple[str, ...] = (), columns: tuple[str, ...] = ()
-) -> Listing:
-    """A folder, archive, IDX folder, CSV, built-in name or Python object → its Listing.
+def open_source(source: Any, options: SourceOptions = AS_FOUND) -> Listing:
+    """A folder, archive, IDX folder, table, built-in name or Python object → its Listing.
 
-    `levels` names the folder levels that give one label each; `columns` what else to read from a
-    table, where it has such columns. Raises DataError.
+    Raises DataError.
     """
-    if levels and not _is_tree(source):
+    if options.levels and not _is_tree(source):
         raise DataError(
             f"data.label_levels: {source} is no tree of folders, so it has no levels",
             "Leave --data.label-levels out.",
         )
+    return single_if_one_hot(_opened(source, options))
+
+
+def _opened(source: Any, options: SourceOptions) -> Listing:
     if not isinstance(source, str | Path):
         return open_object(source)
     text = str(source)
@@ -48,7 +53,7 @@ def open_source(
         return SOURCES[text]()
     if not path.exists():
         raise DataError(f"no data at {path}", _what_else(path))
-    return _open_path(path, inside, levels, columns)
+    return _open_path(path, inside, options)
 
 
 def _is_tree(source: Any) -> bool:
@@ -58,7 +63,7 @@ def _is_tree(source: Any) -> bool:
         return False
     path, inside = _split_inside(str(source))
     if path.is_dir():
-        return not ((path / inside).is_dir() and is_idx_folder(path / inside))
+        return not ((path / inside).is_dir() and has_idx(scan_folder(path / inside, skip_bad=True)))
     if str(source) in SOURCES or str(source).startswith(("torchvision:", "fake:")):
         return False
     return not path.exists() or path.name.lower().endswith(_ARCHIVE_ENDINGS)
@@ -74,18 +79,28 @@ def lasting(source: str) -> str:
     return str(path.absolute()) + (f"#{inside}" if inside else "")
 
 
-def _open_path(
-    path: Path, inside: str, levels: tuple[str, ...], columns: tuple[str, ...]
-) -> Listing:
+def _open_path(path: Path, inside: str, options: SourceOptions) -> Listing:
     if path.is_dir():
         folder = path / inside
         if not folder.is_dir():
             raise DataError(f"no folder {inside} in {path}")
-        return open_idx(folder) if is_idx_folder(folder) else open_folder(folder, levels)
+        shards = tar_shards(folder)
+        if shards:
+            tree = scan_shards(folder, shards)
+            return open_webdataset(tree, str(folder))
+        tree = scan_folder(folder, skip_bad=options.skip_bad)
+        return open_idx(tree, str(folder)) if has_idx(tree) else arrange(tree, str(folder), options)
     if path.name.lower().endswith(_ARCHIVE_ENDINGS):
-        return open_archive(path, inside, levels)
-    if path.suffix.lower() == ".csv":
-        return open_csv(path, columns)
+        tree = scan_archive(path, inside, skip_bad=options.skip_bad)
+        source = f"{path}#{inside}" if inside else str(path)
+        return open_idx(tree, source) if has_idx(tree) else arrange(tree, source, options)
+    if path.suffix.lower() in TABLE_ENDINGS:
+        return open_table(path, options)
+    if path.suffix.lower() in UNREAD or is_image_name(path.name):
+        raise DataError(
+            f"{path} is one picture, not a data set",
+            f"Give its folder: {path.parent}",
+        )
     raise DataError(
         f"{path}: not a kind of data that Striate opens",
         "Expected a folder of class folders, a .zip or .tar of one, an IDX folder, or a .csv.",

@@ -12,7 +12,7 @@ import numpy as np
 from striate.core.errors import DataError, perhaps
 from striate.data.decode import UndecodableError
 from striate.data.images import ArrayImages, Images, TorchImages, as_uint8
-from striate.data.sources.listing import WHOLE, Listing, Part, numbered_part, part_of
+from striate.data.sources.listing import WHOLE, Listing, Part, number_names, numbered_part, part_of
 
 DOWNLOADS = Path("~/.cache/striate/torchvision")
 _OFFLINE_SECONDS = 10.0
@@ -103,6 +103,8 @@ def _object_part(value: Any) -> Part:
 
 def _array_part(images: Any, labels: Any) -> Part:
     array, table = np.asarray(images), np.asarray(labels)
+    if table.ndim == 2 and table.shape[1] == 1:
+        table = table[:, 0]  # a column of labels, as table programs give it
     array = array[..., None] if array.ndim == 3 else array
     if array.ndim != 4 or array.shape[3] not in (1, 3):
         raise DataError(
@@ -123,7 +125,7 @@ def _array_part(images: Any, labels: Any) -> Part:
 
 def _label_names(table: Any) -> Any:
     if table.ndim == 1:
-        return [str(label) for label in table.tolist()]
+        return number_names(table.tolist())
     if not np.isin(table, (0, 1)).all():
         raise DataError("the label table has values other than 0 and 1")
     return [[str(c) for c in np.flatnonzero(row)] for row in table]

@@ -10,7 +10,7 @@ from striate.core.errors import DataError, perhaps
 from striate.data.decode import UndecodableError, is_image_name
 from striate.data.images import ArrayImages, EncodedImages, FolderReader, Images, Indices
 from striate.data.images import sample_pixels as _sample_pixels
-from striate.data.sources.tree import scan_archive, scan_folder, visible_pictures
+from striate.data.sources.scan import scan_archive, scan_folder, visible_pictures
 from striate.data.strings import Strings
 
 
