@@ -78,3 +78,15 @@ def test_train_alone_takes_one_fold(whole, tmp_path):
     assert run.read_json("dataset.json")["splits"]["test"]["from"].startswith("fold 2 of 3")
     with pytest.raises(RunError, match="is a run"):
         striate.cross_validate(whole, run=tmp_path / "r", folds=3, **QUICK)
+
+
+@pytest.mark.parametrize(
+    "values", [(0.5, 0.5), (0.5, 0.4), (1.0, 0.9, 0.95), (0.0, 0.0), (1.0, 1.0)]
+)
+@pytest.mark.parametrize("images", [0, 40])
+def test_intervals_of_folds_stay_within_bounds_and_have_a_width(values, images):
+    low, high = Folds(
+        Path("x"), "accuracy", values, (images,) * len(values) if images else ()
+    ).interval
+    assert np.isnan(low) or 0 <= low < high <= 1
+    assert np.isfinite(low) or len(values) == 2 or not images

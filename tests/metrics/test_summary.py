@@ -95,16 +95,20 @@ def test_losses_that_are_all_the_same():
     for shares in (np.full((10, 5), 0.2), np.eye(5)[(truth + 1) % 5]):
         losses = np.full(10, 2.3)
         found = summarise(truth, shares, losses, {"accuracy": 0.0, "loss": 2.3, "n": 10})
-        assert found.intervals["loss"] == (pytest.approx(2.3), pytest.approx(2.3))
+        low, high = found.intervals["loss"]
+        assert low == pytest.approx(2.3)
+        assert 2.3 < high < 4  # an image that none of ten was like may be worse
         assert found.intervals["accuracy"][0] == 0
 
 
 def test_a_perfect_score_of_a_rare_class_is_not_certain():
     truth = np.repeat([0, 1], [998, 2])
     found = summary(truth, np.where(np.eye(2)[truth] > 0, 0.9, 0.1))
-    for name in ("balanced_accuracy", "macro_f1", "mean_average_precision", "mean_area_under_roc"):
-        assert found.intervals[name][0] < 0.5, name
-    assert found.classes[1]["average_precision"][0] < 0.5
+    assert found.intervals["balanced_accuracy"][0] < 0.6
+    for name in ("macro_f1", "mean_average_precision", "mean_area_under_roc"):
+        assert np.isnan(found.intervals[name]).all(), name
+        assert "too few images" in found.by[name]
+    assert np.isnan(found.classes[1]["average_precision"]).all()
     assert found.classes[0]["average_precision"][0] > 0.99
 
 
@@ -121,3 +125,50 @@ def test_intervals_of_the_calibration_error_hold(warp, true):
         low, high = summary(truth, told).intervals["calibration_error"]
         inside.append(low <= true <= high)
     assert np.mean(inside) >= 0.85
+
+
+def drawn(rng, n, priors, strength, sureness):
+    """Labels and probabilities of a classifier whose logits are signal and noise."""
+    truth = rng.choice(len(priors), n, p=priors)
+    z = rng.normal(size=(n, len(priors)))
+    z[np.arange(n), truth] += strength
+    logits = z * strength * sureness
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return truth, shares / shares.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("sureness", [1.0, 2.0])
+@pytest.mark.parametrize(
+    ("n", "priors", "strength"),
+    [(1000, [0.2] * 5, 2.96), (300, [0.2] * 5, 3.78), (100, [0.992 / 9] * 9 + [0.008], 3.75)],
+)
+def test_intervals_hold_or_say_that_images_are_too_few(n, priors, strength, sureness):
+    """As benchmarks/intervals.py does with 400 draws and 93 %."""
+    rng = np.random.default_rng(0)
+    true = summary(*drawn(rng, 60_000, priors, strength, sureness)).scores
+    held = {name: [] for name in true if name != "n"}
+    for _ in range(80):
+        found = summary(*drawn(rng, n, priors, strength, sureness))
+        for name, inside in held.items():
+            low, high = found.intervals[name]
+            if np.isfinite(low):
+                inside.append(low - 1e-9 <= true[name] <= high + 1e-9)
+    for name, inside in held.items():
+        assert len(inside) < 8 or np.mean(inside) > 0.87, name
+
+
+def test_a_class_that_is_absent_has_no_recall():
+    from striate.metrics.classification import per_class
+
+    truth, shares = example(classes=3)
+    here = truth < 2
+    rows = per_class(truth[here], shares[here], ["a", "b", "c"])
+    assert np.isnan(rows[2]["recall"])
+    assert np.isnan(rows[2]["f1"])
+    assert np.isfinite(rows[2]["precision"])
+
+
+def test_one_image_has_no_average_precision():
+    found = summary(np.array([1]), np.array([[0.2, 0.8]]))
+    assert "mean_average_precision" not in found.scores
+    assert np.isnan(found.classes[1]["average_precision"]).all()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from striate.api.keeping import figures_json, plain_row
 from striate.core.errors import DataError, perhaps
+from striate.data.splits import first_group
 from striate.metrics.curves import curve, threshold_for
 from striate.metrics.intervals import difference, mcnemar
 from striate.metrics.slices import Slice, by_slice
@@ -179,7 +180,7 @@ def _group(by: str, found: Evaluation) -> dict[str, NDArray[Any]]:
     matches = [pattern.search(name) for name in found.names]
     if not any(matches):
         raise DataError(f"'{by}' is in no image's name", f"A name is such as {found.names[0]}.")
-    texts = [m.group(1 if m.lastindex else 0) if m else "(none)" for m in matches]
+    texts = [first_group(m) if m else "(none)" for m in matches]
     return {by: np.array(texts)}
 
 

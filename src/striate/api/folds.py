@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from striate.api.keeping import images_fingerprint, refuse_other_images
 from striate.api.preparing import settings, short_name
 from striate.api.runs import Run
 from striate.api.session import MEASURED, continued, stream
@@ -22,19 +23,23 @@ from striate.core.recipe_io import load_recipe, set_knob
 from striate.core.records import Finished, Note, Record, Started
 from striate.core.run import has_checkpoint, reserve_folder
 from striate.data.sources import lasting
+from striate.metrics.intervals import wilson
 
 
 @dataclass(frozen=True)
 class Folds:
-    """The test scores of all folds: mean, deviation, and Student's 95 % interval of the mean.
+    """The test scores of all folds: mean, deviation, and a 95 % interval of the mean.
 
-    The folds share most of their training images, so the interval is somewhat too narrow (Bengio
-    and Grandvalet 2004); the deviation over folds is exact.
+    The interval is the wider of Student's over the folds and, where `images` says how many images
+    each fold tested, Wilson's of all images together; it stays within 0 and 1, and is NaN where so
+    few folds say nothing. The folds share most of their training images, so it is somewhat too
+    narrow (Bengio and Grandvalet 2004); the deviation over folds is exact.
     """
 
     path: Path
     score: str
     values: tuple[float, ...]
+    images: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -48,7 +53,13 @@ class Folds:
     def interval(self) -> tuple[float, float]:
         count = len(self.values)
         half = float(student.ppf(0.975, count - 1)) * self.deviation / math.sqrt(count)
-        return self.mean - half, self.mean + half
+        low, high = max(0.0, self.mean - half), min(1.0, self.mean + half)
+        if self.images:
+            total = sum(self.images)
+            least, most = wilson(self.mean * total, total)
+            low, high = min(low, least), max(high, most)
+        nothing = low == high or (low <= 0 and high >= 1)
+        return (math.nan, math.nan) if nothing else (low, high)
 
 
 def stream_folds(
@@ -69,21 +80,25 @@ def stream_folds(
     if count < 2 or wanted.data.fold:
         raise RecipeError(f"data.folds: {count} folds", "Two or more are needed (--folds 5).")
     folder = reserve_folder(run, f"{short_name(wanted.data.source)}-{count}-folds")
+    like: Path | None = None
     for fold in range(1, count + 1):
         place = folder / f"fold-{fold}"
         one = set_knob(wanted, "data.fold", fold)
         yield Note("info", f"fold {fold} of {count}: {place}")
         if has_checkpoint(place):
             _refuse_other(place, one)
+            if like:
+                refuse_other_images(images_fingerprint(place), like, str(place))
             records = continued(place, data, stop)
         else:
-            records = stream(data, recipe=one, run=place, stop=stop)
+            records = stream(data, recipe=one, run=place, stop=stop, like=like)
         last: Record | None = None
         for record in records:
             last = record
             yield record
         if not isinstance(last, Finished):
             return
+        like = like or place
     found = folds_in(folder, count)
     write_json(
         folder / "folds.json",
@@ -126,7 +141,8 @@ def folds_in(folder: str | Path, count: int) -> Folds:
     finished = [run.finished for run in runs]
     scores = [done.test for done in finished if done]
     name = next(iter(scores[0]))
-    return Folds(root, name, tuple(score[name] for score in scores))
+    images = tuple(int(score["n"]) for score in scores)
+    return Folds(root, name, tuple(score[name] for score in scores), images)
 
 
 def cross_validate(data: Any = None, **given: Any) -> Folds:

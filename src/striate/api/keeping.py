@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from striate.core import recipe_io
+from striate.core.errors import RunError
 from striate.core.files import write_atomically, write_json
 from striate.core.recipe import Recipe
 from striate.core.run import RunDirectory
@@ -37,6 +38,7 @@ def write_setup(
         {
             "source": dataset.source,
             "source_path": recipe.data.source,
+            "images_fingerprint": found.whole,
             "classes": list(dataset.classes),
             "multi_label": dataset.multi_label,
             "splits": {
@@ -72,6 +74,24 @@ def _image_list(found: Materials) -> bytes:
 
 def _cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+
+
+def images_fingerprint(run: Path) -> str:
+    """Hash of all images that a run's source had; "" where it is not known."""
+    known: str = RunDirectory(run).read_json("dataset.json").get("images_fingerprint", "")
+    return known
+
+
+def refuse_other_images(here: str, other: Path, name: str) -> None:
+    """Trainings that are compared must divide the same images. Raises RunError if the fingerprint
+    `here` is not that of the run `other`; name: what the training is called."""
+    there = images_fingerprint(other)
+    if here and there and here != there:
+        raise RunError(
+            f"the images changed since {other} was trained: {name} could not be compared with it",
+            f"`striate data check {other}` lists what changed. Restore the images, or begin anew "
+            "in another folder.",
+        )
 
 
 def write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: int) -> None:

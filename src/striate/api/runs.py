@@ -160,8 +160,8 @@ class Run(RunDirectory):
         known = traits_of(store, found.sides, usable_cores()) if traits else {}
         return Evaluation(
             split, scores, self.classes, names, part.targets, logits, losses, self.task,
-            self.temperature, notes, known,
-        )  # fmt: skip
+            1.0, notes, known,
+        ).calibrated(self.temperature)  # fmt: skip
 
     def robustness(
         self,
@@ -234,7 +234,7 @@ class Run(RunDirectory):
         offered.replace(self.path / ADOPTED)
         self.__dict__.pop("network", None)
         after = self.evaluate(split="val")
-        write_calibration(self, replace(after, temperature=fitted_temperature(after)))
+        write_calibration(self, after.calibrated(fitted_temperature(after)))
         self.__dict__.pop("temperature", None)
         main = self.task.main_score
         return before.scores[main], after.scores[main]

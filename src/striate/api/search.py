@@ -257,13 +257,20 @@ def _try(
         yield Note("info", f"trial {trial.number} ends here: it falls behind")
 
 
+def _reference(place: Path) -> Path | None:
+    """The first trial that was trained: all others must have the same images."""
+    known = sorted(path.parent for path in place.parent.glob("trial-*/dataset.json"))
+    return next((path for path in known if path != place and has_checkpoint(path)), None)
+
+
 def _records(
     place: Path, recipe: Recipe, data: Any, stop: Callable[[], bool]
 ) -> Generator[Record, None, None]:
     """Of a new run, or of one that was begun: what it has recorded, then its continuation."""
     if not has_checkpoint(place):
         quiet = set_knob(recipe, "report.write", False)
-        yield from stream(data, recipe=quiet, run=place, stop=stop)
+        like = _reference(place)
+        yield from stream(data, recipe=quiet, run=place, stop=stop, like=like)
         return
     yield from (record for record in Run(place).records() if isinstance(record, Epoch))
     yield from continued(place, data, stop)

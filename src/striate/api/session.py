@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from striate.api.closing import best_step, estimated_anew, evaluated, judged, reported
-from striate.api.keeping import COST, EXCLUDED, write_scores, write_setup
+from striate.api.keeping import COST, EXCLUDED, refuse_other_images, write_scores, write_setup
 from striate.api.preparing import (
     IN_MEMORY,
     Ready,
@@ -60,6 +59,7 @@ def stream(
     recipe: Recipe | str | Path | None = None,
     run: str | Path | None = None,
     stop: Stop = lambda: False,
+    like: Path | None = None,
     **knobs: Any,
 ) -> Iterator[Record]:
     """Train, yielding records; the first names the run. `break` leaves a complete run behind.
@@ -67,7 +67,8 @@ def stream(
     data: anything that `open_source` opens (a path, arrays, a torch Dataset); None uses the
     recipe's source, the built-in digits by default. recipe: a Recipe or a YAML file. run: the
     run directory.
-    stop: asked after each step; true saves and ends. knobs: `epochs=5`, `model="resnet18"`, or
+    stop: asked after each step; true saves and ends. like: a run whose images these must be, as
+    trainings that are compared need. knobs: `epochs=5`, `model="resnet18"`, or
     dotted names through `**{"optim.lr": 0.1}`.
     """
     began = time.perf_counter()
@@ -87,6 +88,8 @@ def stream(
         yield early[0]
         preparing = prepare_together(group, wanted, source, began)
         ready, at = yield from seen_by(early.append, preparing)
+        if like:
+            refuse_other_images(ready.found.whole, like, str(folder))
     except BaseException:
         if group.first:
             release_run(folder)
@@ -269,7 +272,7 @@ def _train_and_score(
     read = [n for n in ready.found.stores if n != "test" or ready.recipe.data.score_test]
     evaluations = {name: evaluated(state, ready, name) for name in read}
     fitted = fitted_temperature(evaluations["val"])
-    evaluations = {k: replace(found, temperature=fitted) for k, found in evaluations.items()}
+    evaluations = {k: found.calibrated(fitted) for k, found in evaluations.items()}
     done = Finished(
         run=str(directory.path),
         epochs=at.epoch,

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check failed, 2 the user's input is wrong, 130 interrupt
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -53,6 +54,7 @@ start with:  striate train                 the built-in digits, under a minute
 
 def main(argv: Sequence[str]) -> int:
     """Run one verb and return the exit code."""
+    _bear_any_encoding()
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP.format(verbs=_verb_lines()))
         return 0
@@ -62,6 +64,16 @@ def main(argv: Sequence[str]) -> int:
         print(f"striate {__version__}")
         return 0
     return _guarded(argv[0], argv[1:])
+
+
+def _bear_any_encoding() -> None:
+    """A pipe or terminal that is not UTF-8 shows a question mark for a letter that it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in (
+            "utf-8",
+            "utf8",
+        ):
+            stream.reconfigure(errors="replace")
 
 
 def entry() -> None:

@@ -21,7 +21,7 @@ from striate.cli.view import program, show
 from striate.core.errors import RecipeError
 from striate.core.recipe import Recipe
 from striate.core.run import reserve_folder
-from striate.core.space import DEFAULT_SPACE
+from striate.core.space import DEFAULT_SPACE, by_knob
 from striate.core.strict_json import one_line
 
 
@@ -62,7 +62,11 @@ def search(argv: Sequence[str]) -> int:
     from striate.api.preparing import short_name
     from striate.api.search import best, stream_search
     from striate.api.stopping import graceful_stop
+    from striate.training.resolve import check_used
 
+    space = _space(flags.space)
+    check_used(flags.knobs)
+    by_knob(space)
     name = f"{short_name(flags.knobs.data.source)}-search"
     folder = reserve_folder(flags.study, name)
     with ExitStack() as stack:
@@ -70,7 +74,7 @@ def search(argv: Sequence[str]) -> int:
         with graceful_stop() as stop:
             show(
                 stream_search(
-                    recipe=flags.knobs, study=folder, space=_space(flags.space),
+                    recipe=flags.knobs, study=folder, space=space,
                     trials=flags.trials, method=flags.method, prune=flags.prune, stop=stop,
                 )
             )  # fmt: skip

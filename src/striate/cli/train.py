@@ -59,8 +59,13 @@ def _train_folds(flags: TrainFlags) -> int:
     for number, value in enumerate(found.values, start=1):
         print(f"fold {number}: test {found.score} {value:.4f}")
     low, high = found.interval
-    print(f"mean {found.mean:.4f}, 95 % interval {low:.4f} to {high:.4f}, deviation over folds "
-          f"{found.deviation:.4f}. The runs: {folder}")  # fmt: skip
+    interval = (
+        f"95 % interval {low:.4f} to {high:.4f}"
+        if low == low  # noqa: PLR0124 - NaN
+        else "too few folds and images for an interval"
+    )
+    print(f"mean {found.mean:.4f}, {interval}, deviation over folds {found.deviation:.4f}. "
+          f"The runs: {folder}")  # fmt: skip
     if flags.json:
         print(one_line({"run": str(folder), "score": found.score, "folds": list(found.values),
                           "mean": found.mean, "interval": [low, high]}))  # fmt: skip

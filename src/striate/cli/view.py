@@ -174,16 +174,21 @@ def class_table(rows: list[dict[str, Any]], split: str) -> Table:
     columns = [key for key in rows[0] if key not in ("class", "n")]
     shown, title = rows, f"{split} scores by class"
     if len(rows) > _CLASSES_SHOWN:
-        shown = sorted(rows, key=lambda row: row[columns[-1]] or 0)[:_CLASSES_SHOWN]
+        shown = sorted(rows, key=lambda row: _known(row[columns[-1]], 2.0))[:_CLASSES_SHOWN]
         title = f"{split} scores, the worst {_CLASSES_SHOWN} of {len(rows)} classes"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=30)
     for column in ("images", *columns):
         table.add_column("F1" if column == "f1" else _name(column), justify="right")
     for row in shown:
-        ratios = ("–" if row[key] is None else f"{row[key]:.3f}" for key in columns)
+        ratios = (f"{v:.3f}" if (v := _known(row[key], -1.0)) >= 0 else "–" for key in columns)
         table.add_row(Text(row["class"]), f"{row['n']:,}", *ratios)
     return table
+
+
+def _known(value: float | None, otherwise: float) -> float:
+    """A figure, or what stands for one that does not exist."""
+    return otherwise if value is None or math.isnan(value) else value
 
 
 def score_table(splits: dict[str, dict[str, float]]) -> Table:

@@ -36,7 +36,7 @@ from striate.data.images import EncodedImages, Images, Stamped
 
 FREE_SHARE = 0.2
 """The limit, if none is given: this share of the free disk."""
-_LAYOUT = 2
+_LAYOUT = 3
 _ABANDONED = 2 * 86_400
 """Seconds after which a temporary file belongs to nobody; filling one is never that slow, and it is
 written to all the time."""

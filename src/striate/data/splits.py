@@ -99,7 +99,12 @@ def values_of(part: Part, by: str, knob: str) -> list[str]:
             f"{listing(missing)}",
             "Give a regular expression that every path contains, or the name of a CSV column.",
         )
-    return [m[1] if m.re.groups else m[0] for m in found if m]
+    return [first_group(match) for match in found if match]
+
+
+def first_group(match: re.Match[str]) -> str:
+    """The first group that took part in a match; the whole match where none did."""
+    return next((group for group in match.groups() if group is not None), match[0])
 
 
 def strata_of(part: Part) -> Strata:

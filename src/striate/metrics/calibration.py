@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Whole = NDArray[np.integer[Any]]
 BINS = 15
-_DRAWS = 200
+_DRAWS, _UNSURE = 400, 4.0
+_TAILS = (0.5, 99.5)
+"""Wider than 95 % of the draws: reflected, these would hold in 90 % of the cases only."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def error_interval(probabilities: Floats, truth: Whole, bins: int = BINS) -> tup
     if not len(truth):
         return float("nan"), float("nan")
     error = reliability(probabilities, truth, bins).error
-    low, high = np.percentile(resampled_error(probabilities, truth, bins=bins), (2.5, 97.5))
+    low, high = np.percentile(resampled_error(probabilities, truth, bins=bins), _TAILS)
     sure, _, place = _binned(probabilities, truth, bins)
     rng, honest = np.random.default_rng(1), []
     for _ in range(_DRAWS):
@@ -108,19 +110,25 @@ def temperature(logits: Floats, truth: Whole) -> float:
     """The number by which logits are divided so that their softmax fits best (least cross-entropy):
     above 1 the network was too sure. It changes no answer (Guo et al. 2017, arXiv:1706.04599).
 
-    1 where there is nothing to learn from. Kept within 0.05 and 20.
+    Few mistakes say little: with k mistakes seen and expected together, log T is drawn towards 0 by
+    the factor k / (k + 4), and a normal prior with deviation 1 keeps it from running away. 1 where
+    there is nothing to learn from.
     """
     from scipy.optimize import minimize_scalar
 
-    if not len(truth):
+    n = len(truth)
+    if not n or not np.isfinite(logits).all():
         return 1.0
     x = logits.astype(np.float64)
     x = x - x.max(axis=1, keepdims=True)
-    own = x[np.arange(len(truth)), truth]
+    own = x[np.arange(n), truth]
 
     def loss(log_t: float) -> float:
         scaled = x / np.exp(log_t)
-        return float((np.log(np.exp(scaled).sum(axis=1)) - own / np.exp(log_t)).mean())
+        nats = np.log(np.exp(scaled).sum(axis=1)) - own / np.exp(log_t)
+        return float(nats.mean() + log_t**2 / (2 * n))
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    return float(np.exp(found.x))
+    sure = 1 / np.exp(x).sum(axis=1)
+    mistakes = float((own < 0).sum() + (1 - sure).sum())
+    return float(np.exp(found.x * mistakes / (mistakes + _UNSURE)))

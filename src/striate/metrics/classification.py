@@ -42,11 +42,14 @@ def confusion(truth: Whole, predicted: Whole, classes: int) -> NDArray[np.int64]
 
 
 def precision_recall_f1(table: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Per class (classes, 3) from a confusion table; 0 where a denominator is 0."""
+    """Per class (classes, 3) from a confusion table. NaN is what does not exist: recall and F1 of a
+    class without images, precision of one that was never predicted. F1 of a class with images that
+    was never predicted is 0."""
     right = np.diag(table).astype(np.float64)
     predicted, true = table.sum(axis=0), table.sum(axis=1)
     precision, recall = _share(right, predicted), _share(right, true)
-    return np.stack([precision, recall, _share(2 * right, predicted + true)], axis=1)
+    f1 = np.where(true > 0, _share(2 * right, predicted + true), np.nan)
+    return np.stack([precision, recall, f1], axis=1)
 
 
 def balanced_accuracy(right: Floats, predicted: Floats, true: Floats) -> Any:
@@ -124,4 +127,4 @@ def exact_match(truth: NDArray[Any], scores: Floats) -> float:
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)

@@ -48,8 +48,8 @@ class Curve:
 
     @property
     def average_precision(self) -> float:
-        """Σ (Rₙ − Rₙ₋₁) Pₙ; NaN without positives."""
-        if not self.positives:
+        """Σ (Rₙ − Rₙ₋₁) Pₙ; NaN without positives, and for a single image, which has no order."""
+        if not self.positives or self.positives + self.negatives < 2:
             return float("nan")
         return float((np.diff(self.recall, prepend=0.0) * self.precision).sum())
 
@@ -110,7 +110,7 @@ def areas(truth: NDArray[Any], scores: Floats) -> Areas:
     order = np.argsort(-scores, kind="stable")
     positive = (truth[order] > 0).astype(np.float64)
     negative, count = 1 - positive, float(positive.sum())
-    if not count:
+    if not count or n < 2:
         return Areas(float("nan"), float("nan"), np.zeros(n), np.zeros(n))
     new = np.flatnonzero(np.diff(scores[order])) + 1
     starts, ends = np.append(0, new), np.append(new, n)

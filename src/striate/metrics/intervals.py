@@ -1,9 +1,10 @@
 """How sure a figure is: 95 % intervals of shares, means, and what follows from a confusion table.
 
 Shares have Wilson's interval (Wilson 1927), which holds for few images and near 0 and 1; means that
-of their standard error, areas under curves that of the infinitesimal jackknife, all others a
-bootstrap over images (Efron 1979). Images are taken as independent: intervals are too
-narrow where many show the same thing.
+of their standard error, areas under curves that of the infinitesimal jackknife, both with Student's
+quantile for the number of images that really count; what follows from a confusion table, the
+table's posterior distribution. Images are taken as independent: intervals are too narrow where many
+show the same thing.
 """
 
 from __future__ import annotations
@@ -36,12 +37,30 @@ def wilson(right: float, n: float) -> Interval:
     return (0.0 if right == 0 else low), (1.0 if right == n else high)
 
 
-def of_mean(values: NDArray[Any]) -> Interval:
-    """Of a mean, by its standard error; NaN below two values."""
+def of_mean(values: NDArray[Any], worst: float | None = None) -> Interval:
+    """Of a mean, by its standard error; NaN below two values. worst: what a value may be that was
+    not seen; the upper end then allows for one of it, as few mistakes hide how bad they can be."""
     if len(values) < 2:
         return NONE
-    error = _Z * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return float(values.mean()) - error, float(values.mean()) + error
+    wide = values.astype(np.float64)
+    mean, more = float(wide.mean()), wide if worst is None else np.append(wide, worst)
+    return mean - _half(wide), max(mean, float(more.mean())) + _half(more)
+
+
+def _half(values: NDArray[np.float64]) -> float:
+    """Half of the interval of a mean."""
+    return quantile_of(values) * float(values.std(ddof=1)) / math.sqrt(len(values))
+
+
+def quantile_of(values: NDArray[Any]) -> float:
+    """Student's quantile for as many degrees of freedom as values matter: where three of a hundred
+    make nearly all of the variance, there are three (Satterthwaite 1946)."""
+    from scipy.stats import t as student
+
+    squares = (values - values.mean()) ** 2
+    fourth = float((squares**2).sum())
+    count = float(squares.sum()) ** 2 / fourth if fourth > 0 else float(len(values))
+    return float(student.ppf(0.5 + LEVEL / 2, max(2.0, count)))
 
 
 def of_area(value: float, moves: NDArray[Any]) -> Interval:
@@ -49,7 +68,7 @@ def of_area(value: float, moves: NDArray[Any]) -> Interval:
     so that it stays between 0 and 1; both ends are the value where nothing moves it."""
     if not 0 < value < 1 or len(moves) < 2:
         return (value, value) if math.isfinite(value) and len(moves) else NONE
-    error = _Z * float(moves.std(ddof=1)) / math.sqrt(len(moves)) / (value * (1 - value))
+    error = _half(moves.astype(np.float64)) / (value * (1 - value))
     odds = math.log(value / (1 - value))
     low, high = (
         1 / (1 + math.exp(-min(max(x, -700.0), 700.0))) for x in (odds - error, odds + error)
@@ -62,25 +81,47 @@ def of_table(
     statistics: dict[str, Callable[[Counts, Counts, Counts], NDArray[Any]]],
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Of figures that follow from a confusion table (rows are truths), by drawing its images anew.
+    """Of figures that follow from a confusion table (rows are truths), from its posterior
+    distribution: each class that is there has one answer more than was counted, right as often as
+    all answers are, so that a class without mistakes is not taken for perfect.
 
-    A statistic takes counts (resamples, classes) of images that are right, predicted and true, and
-    gives (resamples,) or (resamples, classes); its interval is (low, high), or one for each class.
+    A statistic takes counts (draws, classes) of images that are right, predicted and true, and
+    gives shares (draws,); its interval is Wilson's for as many images as would make a share vary as
+    much.
     """
-    truth, predicted = np.nonzero(table)
-    n = int(table.sum())
+    n, classes = int(table.sum()), len(table)
     if not n:
         return dict.fromkeys(statistics, NONE)
-    cells = table[truth, predicted]
-    resamples = max(100, min(_RESAMPLES, _MOST_NUMBERS // max(len(cells), len(table))))
-    drawn = np.random.default_rng(seed).multinomial(n, cells / n, size=resamples).astype(float)
-    sums = [np.zeros((len(table), resamples)) for _ in range(3)]
+    there = table.sum(axis=1) > 0
+    share = (float(table.diagonal().sum()) + 0.5) / (n + 1)
+    prior = np.where(there[:, None] & there[None, :], 1.0, 0.0)
+    np.fill_diagonal(prior, 0.0)
+    prior *= (1 - share) / np.maximum(prior.sum(axis=1, keepdims=True), 1.0)
+    np.fill_diagonal(prior, np.where(there, share, 0.0))
+    truth, predicted = np.nonzero(table + prior)
+    shape = (table + prior)[truth, predicted]
+    draws = max(100, min(_RESAMPLES, _MOST_NUMBERS // max(len(shape), classes)))
+    drawn = np.random.default_rng(seed).gamma(shape, size=(draws, len(shape)))
+    drawn *= n / drawn.sum(axis=1, keepdims=True)
+    sums = [np.zeros((classes, draws)) for _ in range(3)]
     hit = truth == predicted
     np.add.at(sums[0], truth[hit], drawn.T[hit])
     np.add.at(sums[1], predicted, drawn.T)
     np.add.at(sums[2], truth, drawn.T)
-    right, called, true = (part.T for part in sums)
-    return {name: percentiles(f(right, called, true)) for name, f in statistics.items()}
+    drawn_counts = [part.T for part in sums]
+    diagonal = table.diagonal().astype(np.float64)[None]
+    counted = [
+        diagonal,
+        table.sum(axis=0)[None].astype(float),
+        table.sum(axis=1)[None].astype(float),
+    ]
+    found = {}
+    for name, f in statistics.items():
+        values, value = f(*drawn_counts), float(f(*counted)[0])
+        mean, variance = float(values.mean()), float(values.var())
+        images = mean * (1 - mean) / variance if variance > 0 else float(n)
+        found[name] = wilson(value * images, images)
+    return found
 
 
 def percentiles(values: NDArray[Any]) -> Any:

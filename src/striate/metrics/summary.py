@@ -20,6 +20,7 @@ from striate.metrics.classification import (
 )
 from striate.metrics.curves import areas
 from striate.metrics.intervals import (
+    NONE,
     Interval,
     of_area,
     of_mean,
@@ -28,6 +29,11 @@ from striate.metrics.intervals import (
 )
 
 Floats = NDArray[np.floating[Any]]
+WORST_LOSS = 5.0
+"""A loss that an image may have although none of few images had it: the truth at 1 in 150."""
+FEW = "too few images of a class for an interval"
+LEAST = 5
+"""With fewer images of a class than this nobody knows how sure its area under a curve is."""
 SHARES = ("accuracy", "plain_accuracy", "top5_error", "exact_match")
 """Scores that are shares of images."""
 
@@ -51,7 +57,9 @@ def summarise(
     values = {k: v for k, v in scores.items() if k != "n"}
     found = {k: wilson(values[k] * n, n) for k in SHARES if k in values}
     by = dict.fromkeys(found, "Wilson")
-    found["loss"], by["loss"] = _never_negative(of_mean(losses)), "standard error"
+    worst = float(losses.max()) if n else 0.0
+    found["loss"] = _never_negative(of_mean(losses, max(worst, WORST_LOSS)))
+    by["loss"] = "standard error"
     if truth.ndim == 1:
         rows = _single(truth, probabilities, values, found, by)
         values["calibration_error"] = reliability(probabilities, truth).error
@@ -66,7 +74,9 @@ def summarise(
     rarest = float(present[present > 0].min()) if (present > 0).any() else 0.0
     for name in ("balanced_accuracy", "macro_f1", "mean_average_precision", "mean_area_under_roc"):
         low, high = found.get(name, (0.0, 1.0))
-        if low == high:  # no error was seen, so none is ever drawn: what the rarest class allows
+        if (
+            low == high and name in values
+        ):  # no error was seen, so none is ever drawn: what the rarest class allows
             found[name], by[name] = wilson(values[name] * rarest, rarest), "Wilson"
     return Figures({**values, "n": n}, found, by, rows)
 
@@ -90,15 +100,17 @@ def _single(
     })  # fmt: skip
     for name, value in (("balanced_accuracy", balanced_accuracy), ("macro_f1", macro_f1)):
         values[name] = float(value(right, called, true))
-        found[name], by[name] = drawn[name], "bootstrap"
+        found[name], by[name] = drawn[name], "posterior"
+    if (true < LEAST).any():  # one that is absent and yet predicted counts as 0
+        found["macro_f1"], by["macro_f1"] = NONE, FEW
     squares = brier(probabilities, truth)
     values["brier"] = float(squares.mean()) if len(truth) else float("nan")
-    found["brier"], by["brier"] = _never_negative(of_mean(squares)), "standard error"
+    found["brier"], by["brier"] = _never_negative(of_mean(squares, 2.0)), "standard error"
     return [
         {
             "precision": wilson(right[c], called[c]),
             "recall": wilson(right[c], true[c]),
-            "f1": wilson(right[c], (called[c] + true[c]) / 2),
+            "f1": wilson(right[c], (called[c] + true[c]) / 2) if true[c] else NONE,
         }
         for c in range(classes)
     ]
@@ -120,17 +132,21 @@ def _areas(
         for name, moves in kinds:
             value = getattr(a, name)
             row[name] = of_area(value, getattr(a, moves))
-            if value in (0.0, 1.0):  # nothing moves it: what so many images of the class allow
+            if 0 < truths[:, c].sum() < LEAST:
+                row[name] = NONE
+            elif value in (0.0, 1.0):  # nothing moves it: what so many images of the class allow
                 own = float(truths[:, c].sum())
                 row[name] = wilson(value * own, own)
             if np.isfinite(value):
                 known[name].append(value)
                 sums[name] += getattr(a, moves)
+    there = truths.sum(axis=0)
+    few = bool(((there > 0) & (there < LEAST)).any())
     for name, each in known.items():
         if each:
             values[f"mean_{name}"] = mean = float(np.mean(each))
-            found[f"mean_{name}"] = of_area(mean, sums[name] / len(each))
-            by[f"mean_{name}"] = "jackknife"
+            found[f"mean_{name}"] = NONE if few else of_area(mean, sums[name] / len(each))
+            by[f"mean_{name}"] = FEW if few else "jackknife"
 
 
 def _never_negative(interval: Interval) -> Interval:

@@ -18,6 +18,7 @@ def estimate(bench: Bench) -> Finding:
     size, channels = recipe.data.image_size, recipe.data.channels
     assert epochs != "auto" and size != "auto" and channels != "auto"  # noqa: PT018
     assert batch != "auto"
+    batch = min(batch, len(splits["train"]))
     epoch, validation = seconds_per_epoch(bench.job, bench.fresh())
     closing = closing_seconds(validation, splits, recipe.augment.test_views)
     seconds = bench.prepared + epochs * epoch + closing

@@ -128,6 +128,7 @@ def batch_norm(bench: Bench) -> Finding:
     norms = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
     batch, micro = bench.recipe.optim.batch_size, bench.recipe.device.micro_batch
     assert batch != "auto"
+    batch = min(batch, len(bench.found.dataset.splits["train"]))
     seen = min(batch, micro) if micro not in (0, "auto") else batch
     assert isinstance(seen, int)
     if not norms:

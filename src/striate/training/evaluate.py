@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -61,7 +61,8 @@ def outputs(
 class Evaluation:
     """Scores of one split and what they rest on: logits float (N, classes), losses (N,), targets.
 
-    `temperature`: what the logits are divided by before they become probabilities.
+    `temperature`: what the logits are divided by before they become probabilities; the loss is that
+    of these probabilities too (see `calibrated`).
     """
 
     split: str
@@ -76,6 +77,13 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     traits: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """What else is known of the images, by name (N,): their size, brightness …"""
+
+    def calibrated(self, by: float) -> Evaluation:
+        """The same with logits divided by a temperature: probabilities, losses and all that follows
+        from them; no answer changes."""
+        losses = self.task.plain_losses(self.logits / np.float32(by), self.targets)
+        mean = float(losses.mean()) if len(losses) else float("nan")
+        return replace(self, temperature=by, losses=losses, scores={**self.scores, "loss": mean})
 
     def __getitem__(self, score: str) -> float:
         return self.figures.scores[score]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -20,7 +21,13 @@ from striate.core.records import Note
 from striate.core.runtime import Runtime, choose_device, choose_precision, usable_cores
 from striate.data.augment import About, Pipeline, centre
 from striate.data.cache import open_cache
-from striate.data.check.copies import accepted, copies_across, copy_findings, split_by_origin
+from striate.data.check.copies import (
+    accepted,
+    copies_across,
+    copy_findings,
+    disputed,
+    split_by_origin,
+)
 from striate.data.check.exclude import read_excluded
 from striate.data.check.survey import Survey, fingerprint, sample_headers
 from striate.data.dataset import Dataset, open_dataset
@@ -74,6 +81,9 @@ _STATISTICS_IMAGES = 10_000
 _LINES = 4
 UNKNOWN = ""
 """The fingerprint of a split of which not all images were read (--data.check off or sample)."""
+_LIKELIEST = 500
+"""Pairs that are looked at for altered copies before a training; `striate data check` looks at more
+and within splits too."""
 HEADERS = 10_000
 """Images whose headers settle the input size and the number of channels."""
 
@@ -88,6 +98,8 @@ class Materials:
     fingerprints: dict[str, str]
     statistics: Statistics
     findings: tuple[Finding, ...]
+    whole: str = ""
+    """Hash of all images of the source, those that are left out too; "" if not all were read."""
 
     @property
     def weights(self) -> Any:
@@ -106,6 +118,7 @@ def gather(at: Decisions, source: Any) -> Generator[Note, None, Materials]:
     yield Note("info", f"{dataset.source}: {counts} images of {len(dataset.classes)} classes")
     reader = _settle_reading(at, dataset)
     read = {name: reader.read(split.images) for name, split in dataset.splits.items()}
+    whole = whole_fingerprint(dataset, {n: found for n, (found, _) in read.items()})
     kept, surveys, findings = _checked(
         at.recipe, dataset, {n: found for n, (found, _) in read.items()}
     )
@@ -124,7 +137,23 @@ def gather(at: Decisions, source: Any) -> Generator[Note, None, Materials]:
     for finding in findings:
         level = "warning" if finding.verdict == "warn" else "info"
         yield Note(level, _brief(finding.text))
-    return Materials(dataset, surveys, stores, prints, statistics, tuple(findings))
+    return Materials(dataset, surveys, stores, prints, statistics, tuple(findings), whole)
+
+
+def whole_fingerprint(dataset: Dataset, surveys: dict[str, Survey]) -> str:
+    """Hash of every image's place in the source and content, however they are divided."""
+    if not all(found.seen.all() for found in surveys.values()):
+        return UNKNOWN
+    rows = sorted(
+        f"{dataset.own_names[name]}\0{split.images.key(i)}".encode("utf-8", "surrogatepass")
+        + surveys[name].contents[i].tobytes()
+        for name, split in dataset.splits.items()
+        for i in range(len(split))
+    )
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(row)
+    return digest.hexdigest()
 
 
 def _brief(text: str) -> str:
@@ -193,7 +222,10 @@ def _checked(
     sound, bad = refuse_or_drop(dataset, faults, skip_bad=data.skip_bad)
     drop = {name: set(found.faults) for name, found in surveys.items()}
     findings = [*dataset.findings, *([bad] if bad else [])]
-    copies = copies_across(dataset, surveys, data.max_megapixels) if data.check != "off" else []
+    copies = []
+    if data.check != "off":
+        copies = copies_across(dataset, surveys, data.max_megapixels, most=_LIKELIEST)
+        copies += disputed(dataset, surveys, data.max_megapixels)
     ours, copies = split_by_origin(copies, dataset.splits_from)
     findings += accepted(copy_findings(dataset, copies), "leakage" in data.allow)
     for copy in ours:
@@ -257,6 +289,7 @@ def settle_rest(at: Decisions, found: Materials, processes: int = 1) -> dict[str
     )
     size, channels, batch = recipe.data.image_size, recipe.data.channels, at.recipe.optim.batch_size
     assert size != "auto" and channels != "auto" and batch != "auto"  # noqa: PT018
+    batch = min(batch, images)
     smallest = images // steps_per_epoch(images, batch) // processes
     if not smallest:
         raise RecipeError(
@@ -432,7 +465,7 @@ def _probe(
         loss=recipe.loss.name,
         size=size,
         runtime=runtime,
-        batch=recipe.optim.batch_size // runtime.group.size,
+        batch=min(recipe.optim.batch_size, len(train)) // runtime.group.size,
         threads=threads_of(recipe),
         ids=ids,
         last_ids=last_ids,

@@ -297,4 +297,5 @@ def never_found(logits: Outputs, targets: NDArray[Any]) -> tuple[tuple[int, int]
 
 
 def _error(losses: Outputs) -> float:
-    return float(losses.std() / math.sqrt(max(1, len(losses))))
+    wide = losses.astype(np.float64)  # the squares of losses that explode do not fit otherwise
+    return float(wide.std() / math.sqrt(max(1, len(wide))))

@@ -276,7 +276,7 @@ def settle_training(
         why = "fastnet's short trainings" if quick else "the default of cross-entropy"
         at.default("loss.label_smoothing", 0.2 if quick else 0.1, why)
     at.settle("data.sampler", lambda: _sampler(at.recipe, images))
-    batch = at.settle("optim.batch_size", lambda: _batch_size(images))
+    batch = min(images, at.settle("optim.batch_size", lambda: _batch_size(images)))
     at.settle("optim.rule", lambda: _usual_rule(at.recipe))
     rule = find_rule(at.recipe.optim.rule)
     for knob, value in rule.knobs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -106,7 +107,9 @@ def load_weights(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             f"the checkpoint does not fit the network ({len(wrong)} tensors): {wrong[0]}",
             "The run's recipe.yaml or dataset.json was changed, or belongs to another run.",
         )
-    net.load_state_dict(dict(tensors))
+    whole = OrderedDict(tensors)  # some networks ask for the version of what they load
+    whole._metadata = getattr(own, "_metadata", {})  # type: ignore[attr-defined]
+    net.load_state_dict(whole)
 
 
 def _named(net: nn.Module) -> dict[int, str]:

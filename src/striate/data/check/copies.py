@@ -11,6 +11,7 @@ import numpy as np
 
 from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
+from striate.data.check.altered import GLANCE, MOST, Side, altered_copies, trusted_limit
 from striate.data.check.duplicates import (
     TURNS,
     Copy,
@@ -27,13 +28,15 @@ LARGE = 200_000
 
 
 def copies_across(
-    dataset: Dataset, surveys: Mapping[str, Survey], max_megapixels: float
+    dataset: Dataset, surveys: Mapping[str, Survey], max_megapixels: float, *, most: int = MOST
 ) -> list[Copy]:
-    """Copies of which one is in one split and one in another."""
+    """Copies of which one is in one split and one in another, altered ones among the `most` pairs
+    that look likeliest."""
     found: list[Copy] = []
     for one, other in combinations(dataset.splits, 2):
         found += _between(dataset, surveys, (one, other), max_megapixels, "")
-    return found
+        found += _altered(dataset, surveys, (one, other), max_megapixels, most)
+    return _once(found)
 
 
 def all_copies(
@@ -43,6 +46,7 @@ def all_copies(
     found: list[Copy] = []
     for name in dataset.splits:
         found += _within(dataset, surveys, name, max_megapixels)
+        found += _altered(dataset, surveys, (name, name), max_megapixels, MOST)
     found += copies_across(dataset, surveys, max_megapixels)
     for turn in list(TURNS)[1:] if turned else []:
         names = list(dataset.splits)
@@ -112,6 +116,32 @@ def accepted(findings: Iterable[Finding], leakage: bool) -> list[Finding]:
     return judged
 
 
+def _altered(
+    dataset: Dataset,
+    surveys: Mapping[str, Survey],
+    names: tuple[str, str],
+    max_megapixels: float,
+    most: int,
+) -> list[Copy]:
+    """Copies that were cropped, framed, brightened, marked or mirrored."""
+    sides = [_side(dataset, surveys, name) for name in dict.fromkeys(names)]
+    one, other = sides[0], sides[-1]
+    limit = trusted_limit(one, other, max_megapixels)
+    return [
+        copy
+        for turn in ("", "mirrored")
+        for copy in altered_copies(one, other, limit, max_megapixels, turn, most)
+    ]
+
+
+def _side(dataset: Dataset, surveys: Mapping[str, Survey], name: str) -> Side:
+    """The images of a split that are large enough and show something."""
+    found = surveys[name]
+    large = found.sides.min(axis=1) >= GLANCE
+    places = _searched(np.flatnonzero(found.good & large & (found.spread > 0)))
+    return Side(name, dataset.splits[name].images, places, found.thumbs[places])
+
+
 def line_of(dataset: Dataset, copy: Copy) -> str:
     """Both images of a pair, with their splits and what tells them apart."""
     split, other = copy.first[0], copy.second[0]
@@ -137,21 +167,45 @@ def _labels_differ(dataset: Dataset, copy: Copy) -> bool:
     return bool(np.any(one != other))
 
 
+def equal_within(
+    dataset: Dataset, surveys: Mapping[str, Survey], name: str, max_megapixels: float
+) -> Iterator[Copy]:
+    """Images of a split that are equal in bytes, or in pixels however they are stored."""
+    found, images = surveys[name], dataset.splits[name].images
+    good = np.flatnonzero(found.good)
+    double = set()
+    for group in equal_contents([found.contents[i].tobytes() for i in good]):
+        for other in group[1:]:
+            double.add(int(good[other]))
+            yield Copy((name, int(good[group[0]])), (name, int(good[other])), "exact")
+    rest = np.array([i for i in good.tolist() if i not in double], dtype=np.int64)
+    for group in equal_contents([found.sights[i].tobytes() for i in rest]):
+        pairs = np.array([[rest[group[0]], rest[other]] for other in group[1:]])
+        there = (name, images)
+        yield from (
+            copy for copy in confirmed(pairs, there, there, max_megapixels) if copy.kind == "exact"
+        )
+
+
 def _within(
     dataset: Dataset, surveys: Mapping[str, Survey], name: str, max_megapixels: float
 ) -> Iterator[Copy]:
-    """Equal hashes first: one of each group stands for it in the search by looks."""
+    """Equal ones first: one of each group stands for it in the search by looks."""
     found, images = surveys[name], dataset.splits[name].images
-    good = np.flatnonzero(found.good)
-    groups = equal_contents([found.contents[i].tobytes() for i in good])
-    for group in groups:
-        first = int(good[group[0]])
-        for other in group[1:]:
-            yield Copy((name, first), (name, int(good[other])), "exact")
-    double = {int(good[i]) for group in groups for i in group[1:]}
-    distinct = _searched(np.array([i for i in good if int(i) not in double], dtype=np.int64))
+    double = set()
+    for copy in equal_within(dataset, surveys, name, max_megapixels):
+        double.add(copy.second[1])
+        yield copy
+    good = np.flatnonzero(found.good).tolist()
+    distinct = _searched(np.array([i for i in good if i not in double], dtype=np.int64))
     for pairs in _proposed(found.looks[distinct]):
         yield from confirmed(distinct[pairs], (name, images), (name, images), max_megapixels)
+
+
+def disputed(dataset: Dataset, surveys: Mapping[str, Survey], max_megapixels: float) -> list[Copy]:
+    """Equal training images with different labels."""
+    found = equal_within(dataset, surveys, "train", max_megapixels)
+    return [copy for copy in found if _labels_differ(dataset, copy)]
 
 
 def _between(
@@ -173,6 +227,16 @@ def _between(
             if i >= 0:
                 equal.add(j)
                 yield Copy((one, i), (other, j), "exact")
+        seen: dict[bytes, int] = {}
+        for i in left.tolist():
+            seen.setdefault(surveys[one].sights[i].tobytes(), i)
+        sights = ((seen.get(surveys[other].sights[j].tobytes(), -1), j) for j in right.tolist())
+        alike = np.array([(i, j) for i, j in sights if i >= 0 and j not in equal], dtype=np.int64)
+        both = [(name, dataset.splits[name].images) for name in names]
+        for copy in confirmed(alike.reshape(-1, 2), both[0], both[1], max_megapixels):
+            if copy.kind == "exact":
+                equal.add(copy.second[1])
+                yield copy
     left = _searched(left)
     right = _searched(np.array([j for j in right.tolist() if j not in equal], dtype=np.int64))
     looks = turned_looks(surveys[other].looks[right], turn)

@@ -114,11 +114,12 @@ def candidates(looks: Looks, others: Looks | None = None) -> Iterator[Pairs]:
 
 def compare(a: Pixels, b: Pixels) -> tuple[Kind | None, float]:
     """("exact", 0) for equal pixels, ("near", residual) for copies, (None, residual) otherwise.
+    A grey image equals one in colour whose three channels are all like it.
 
     The residual is the smaller of the two directions: a blurred copy is predicted from the sharp
     one, not the other way round.
     """
-    if a.shape == b.shape and np.array_equal(a, b):
+    if a.shape[:2] == b.shape[:2] and (a == b).all():  # one channel is compared with each of three
         return "exact", 0.0
     (high, wide), (other_high, other_wide) = a.shape[:2], b.shape[:2]
     if abs(np.log(high / wide * other_wide / other_high)) > 0.1:  # other proportions

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.runtime import usable_cores
+from striate.data.check.altered import GLANCE, thumbs_of
 from striate.data.check.duplicates import KEPT, THUMB, describe
 from striate.data.decode import (
     Header,
@@ -47,9 +48,11 @@ class Survey:
     """What is known of the N images of a split; rows that were not read (yet) are zero.
 
     sides int32 (N, 2) as (height, width); channels, flags (see decode), formats (into FORMATS)
-    uint8 (N,); contents: hashes of the stored bytes, uint8 (N, 16); looks: descriptors of
-    duplicates.py, float16 (N, 63); spread: largest minus smallest grey level, 0 for one colour;
-    coloured: whether red, green and blue differ anywhere; seen: whether the row was read.
+    uint8 (N,); contents: hashes of the stored bytes, uint8 (N, 16); sights: of size and thumbnail
+    in colour, uint8 (N, 8), equal for equal pixels however they are stored; looks: descriptors of
+    duplicates.py, float16 (N, 63); thumbs: uint8 (N, 16, 16); spread: largest minus smallest grey
+    level, 0 for one colour; coloured: whether red, green and blue differ anywhere; seen: whether
+    the row was read.
     `faults` maps positions to what is wrong with them.
     """
 
@@ -58,7 +61,9 @@ class Survey:
     flags: NDArray[np.uint8]
     formats: NDArray[np.uint8]
     contents: NDArray[np.uint8]
+    sights: NDArray[np.uint8]
     looks: NDArray[np.float16]
+    thumbs: NDArray[np.uint8]
     spread: NDArray[np.uint8]
     coloured: NDArray[np.bool_]
     seen: NDArray[np.bool_]
@@ -72,7 +77,9 @@ class Survey:
             flags=np.zeros(count, np.uint8),
             formats=np.zeros(count, np.uint8),
             contents=np.zeros((count, 16), np.uint8),
+            sights=np.zeros((count, 8), np.uint8),
             looks=np.zeros((count, KEPT**2 - 1), np.float16),
+            thumbs=np.zeros((count, GLANCE, GLANCE), np.uint8),
             spread=np.zeros(count, np.uint8),
             coloured=np.zeros(count, np.bool_),
             seen=np.zeros(count, np.bool_),
@@ -189,7 +196,13 @@ def _describe(members: list[tuple[int, Pixels]], found: Survey) -> None:
     flat = [plane.reshape(len(thumbs), -1) for plane in planes]
     found.spread[positions] = np.max([p.max(axis=1) - p.min(axis=1) for p in flat], axis=0)
     found.coloured[positions] = np.any([(p != flat[0]).any(axis=1) for p in flat], axis=0)
-    found.looks[positions] = describe(sum(planes[1:], planes[0].astype(np.float32)) / len(planes))
+    grey = sum(planes[1:], planes[0].astype(np.float32)) / len(planes)
+    found.looks[positions], found.thumbs[positions] = describe(grey), thumbs_of(grey)
+    coloured = thumbs if thumbs.shape[3] == 3 else thumbs.repeat(3, axis=3)
+    for index, thumb in zip(positions, coloured, strict=True):
+        seen = found.sides[index].tobytes() + thumb.tobytes()
+        digest = hashlib.blake2b(seen, digest_size=8).digest()
+        found.sights[index] = np.frombuffer(digest, np.uint8)
 
 
 def threads_for(images: Images) -> int:

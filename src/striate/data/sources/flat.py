@@ -73,7 +73,7 @@ def label_in(pattern: re.Pattern[str], path: str) -> str:
     match = pattern.search(PurePosixPath(path).name) or pattern.search(path)
     if not match:
         return ""
-    return next((group for group in match.groups() if group), match[0])
+    return next((group for group in match.groups() if group is not None), match[0])
 
 
 def proposed_pattern(pictures: Iterable[str]) -> tuple[str, Counter[str]] | None:
