@@ -160,7 +160,7 @@ def test_a_report_that_fails_loses_no_training(tree, tmp_path, monkeypatch):
     def fails(*_, **__):
         raise ValueError("for a test")
 
-    monkeypatch.setattr("striate.api.session.facts_of", fails)
+    monkeypatch.setattr("striate.api.closing.facts_of", fails)
     records = list(striate.stream(tree, run=tmp_path / "run", **QUICK))
     told = [r.text for r in records if isinstance(r, Note) and "the report" in r.text]
     assert told
@@ -176,7 +176,8 @@ def test_without_its_data(trained, tmp_path, striate_cli):
     before = (tmp_path / "copy" / "report.html").read_text()
     code, _, err = striate_cli("report", tmp_path / "copy")
     assert code == 2
-    assert "no data at /nowhere/data" in err
+    assert "are no longer at /nowhere/data" in err
+    assert "--moved DATA" in err
     assert "--files-only" in err
     assert (tmp_path / "copy" / "report.html").read_text() == before
     code, _, err = striate_cli("report", tmp_path / "copy", "--files-only")

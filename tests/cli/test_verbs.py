@@ -176,8 +176,11 @@ def test_env(striate_cli):
 def test_data_show(striate_cli, tree, tmp_path):
     code, out, _ = striate_cli("data", "show", tree)
     assert code == 0
-    for piece in ("3 classes", "blue", "16×16 pixels, colour", "contact-sheet.png"):
+    for piece in ("3 classes", "blue", "16×16 pixels, colour"):
         assert piece in out
+    assert list(tmp_path.glob("*.png")) == []  # nothing is written unasked
+    code, out, _ = striate_cli("data", "show", tree, "--png", "contact-sheet.png")
+    assert "contact-sheet.png" in out
     with Image.open(tmp_path / "contact-sheet.png") as sheet:
         assert sheet.width > 500
     assert striate_cli("data")[0] == 0

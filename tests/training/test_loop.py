@@ -281,8 +281,9 @@ def test_multi_label(tmp_path):
     }
     prediction = run.predict([images[0]])[0]
     assert set(prediction.labels) == {run.classes[i] for i in np.flatnonzero(table[0])}
+    assert run.evaluate().scores["n"] == test["n"]  # the session still has the data
     with pytest.raises(RunError, match="Python objects"):
-        run.evaluate()
+        striate.Run(run.path).evaluate()
     assert run.evaluate((images, table)).scores["n"] == 90
 
 

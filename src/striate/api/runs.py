@@ -19,8 +19,8 @@ from striate.api.looking import Asked
 from striate.api.preparing import IN_MEMORY
 from striate.api.reporting import FORMS, REPORTED, Looked, facts_of
 from striate.api.sample import Sample, sample_of
+from striate.api.session import keep_place, refuse_lost_data, settled_recipe, stream
 from striate.api.session import resume as resume_stream
-from striate.api.session import settled_recipe, stream
 from striate.api.stopping import graceful_stop
 from striate.core.errors import DataError, RecipeError, RunError, listing, perhaps
 from striate.core.recipe import Recipe
@@ -77,8 +77,8 @@ class Prediction:
 class Run(RunDirectory):
     """A training whole: its recipe, records and best network.
 
-    `data`: the Python objects that it was trained on, which a run cannot keep, to evaluate it on
-    their splits.
+    `data`: what it was trained on, to evaluate it on its own splits: Python objects, which a run
+    cannot keep, or the place of data that were moved since.
     """
 
     def __init__(self, path: str | Path, data: Any = None) -> None:
@@ -328,6 +328,8 @@ class Run(RunDirectory):
         chosen, store, found = self._read(chosen, split, skip_bad=skip_bad, allow=allow)
         if data is None and not few:
             self._refuse_changed(chosen, split, found)
+            if isinstance(self.data, str | Path):
+                keep_place(self, self.data)
         return chosen, store, found
 
     def own_data(self) -> Dataset:
@@ -338,7 +340,8 @@ class Run(RunDirectory):
                 f"{self.path} was trained on Python objects, which a run cannot keep",
                 "Give the data to evaluate on, or those objects: striate.Run(path, data).",
             )
-        source = self.data if data.source == IN_MEMORY else data.source
+        source = data.source if self.data is None else self.data
+        refuse_lost_data(self, source, f"--moved DATA, or in Python striate.Run({self.path}, data)")
         return self._as_used(open_as(set_knob(self.recipe, "data.exclude", ""), source))
 
     def _as_used(self, dataset: Dataset) -> Dataset:
@@ -430,19 +433,19 @@ def train(data: Any = None, **settings: Any) -> Run:
     Ctrl-C finishes the step, saves, and raises KeyboardInterrupt; the run can be resumed.
     """
     with graceful_stop() as stop:
-        return _drained(stream(data, stop=stop, **settings))
+        return _drained(stream(data, stop=stop, **settings), data)
 
 
 def resume(run: str | Path, **settings: Any) -> Run:
     """Continue a run to the end; takes what `striate.api.session.resume` takes."""
     with graceful_stop() as stop:
-        return _drained(resume_stream(run, stop=stop, **settings))
+        return _drained(resume_stream(run, stop=stop, **settings), settings.get("data"))
 
 
-def _drained(records: Iterator[Record]) -> Run:
+def _drained(records: Iterator[Record], data: Any = None) -> Run:
     path, last = "", None
     for record in records:
         path, last = path or getattr(record, "run", ""), record
     if not isinstance(last, Finished):
         raise KeyboardInterrupt(f"stopped; continue with striate.resume({path!r})")
-    return Run(path)
+    return Run(path, None if isinstance(data, str | Path) else data)

@@ -30,9 +30,9 @@ from striate.core.files import write_json
 from striate.core.group import Group, join
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
-from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
+from striate.core.run import MOVED, RunDirectory, begin_run, locked, release_run, reserve_run
 from striate.core.runtime import describe
-from striate.data.sources import lasting
+from striate.data.sources import is_there, lasting
 from striate.doctor.live import Watch
 from striate.models.fit import parameter_count
 from striate.training import checkpoints
@@ -116,7 +116,8 @@ def resume(
 
     This finishes what was planned; a finished run yields its Finished record again. `epochs` above
     the planned ones extends the run: the schedule then is that of the longer plan from here on.
-    `data` is needed only where the run was trained on Python objects. Raises RunError if the data
+    `data` is needed where the run was trained on Python objects, or its data were moved: then where
+    they are now, which the run remembers. Raises RunError if the data
     is not what it was.
     """
     began = time.perf_counter()
@@ -142,8 +143,11 @@ def resume(
             using = f"using step {checkpoint.step}" if checkpoint else "starting again"
             yield Note("warning", f"{fault}; {using}")
         given = recipe.data.source if data is None else data
+        refuse_lost_data(directory, given, f"striate resume {directory.path} DATA")
         ready, _ = yield from prepare_together(group, recipe, given, began)
         _refuse_other_data(directory, ready.found)
+        if isinstance(data, str | Path) and group.first:
+            keep_place(directory, data)
         if epochs is not None and group.first:
             _write_extension(directory, epochs)
         state, offset = fresh(ready), 0
@@ -197,11 +201,29 @@ def settled_recipe(directory: RunDirectory) -> Recipe:
     recipe = recipe_io.load_recipe(directory.path / "recipe.yaml")
     if (directory.path / EXCLUDED).is_file():
         recipe = recipe_io.set_knob(recipe, "data.exclude", str(directory.path / EXCLUDED))
+    if (directory.path / MOVED).is_file():
+        source = str(directory.read_json(MOVED)["source"])
+        recipe = recipe_io.set_knob(recipe, "data.source", source)
     decided = directory.read_json("resolved.json")
     try:
         return recipe_io.with_overrides(recipe, {k: v["value"] for k, v in decided.items()})
     except (KeyError, TypeError, RecipeError) as error:
         raise RunError(f"{directory.path / 'resolved.json'} is damaged: {error}") from None
+
+
+def keep_place(directory: RunDirectory, source: str | Path) -> None:
+    """Remember where the data of a run are now."""
+    write_json(directory.path / MOVED, {"source": lasting(str(source))})
+
+
+def refuse_lost_data(directory: RunDirectory, source: Any, verb: str) -> None:
+    """Raise RunError where a run's own data are not there any more."""
+    if not isinstance(source, str | Path) or is_there(str(source)):
+        return
+    raise RunError(
+        f"the data of {directory.path} are no longer at {source}",
+        f"If they were moved, say where they are now: {verb}",
+    )
 
 
 def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:

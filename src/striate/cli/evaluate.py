@@ -30,6 +30,7 @@ def _evaluate(
     run: Annotated[Path, tyro.conf.Positional],
     data: Annotated[str | None, tyro.conf.Positional] = None,
     split: str | None = None,
+    moved: str | None = None,
     compare: Path | None = None,
     slices: bool = False,
     slice_by: str | None = None,
@@ -47,6 +48,7 @@ def _evaluate(
         run: the run directory
         data: other data, opened like the data of `striate train`; nothing is held out
         split: train, val or test (default: test, else all there is)
+        moved: where the data of the run are now, if they were moved since it was trained
         compare: another run, scored on the same images: is this one better, and how sure is that?
         slices: also score parts of the images, by size, brightness and contrast
         slice_by: and by a group in their names (a regular expression) or by the columns of a .csv
@@ -72,7 +74,7 @@ def _evaluate(
     if slice_by is not None:
         evaluating.check_grouping(slice_by)
     how: dict[str, Any] = {"split": split, "skip_bad": skip_bad, "allow": allow}
-    opened, other = Run(run), None if compare is None else Run(compare)
+    opened, other = Run(run, moved), None if compare is None else Run(compare)
     console = Console(highlight=False)
     found = opened.evaluate(data, **how, traits=cut, views=views)
     for note in found.notes:

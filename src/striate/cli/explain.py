@@ -31,6 +31,7 @@ def _explain(
     units: int = 16,
     images: int = 10_000,
     split: str | None = None,
+    moved: str | None = None,
     out: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -49,6 +50,7 @@ def _explain(
         units: how many units of a layer are shown
         images: at most so many images are looked at
         split: train, val or test
+        moved: where the data of the run are now, if they were moved since it was trained
         out: the folder to write (default: RUN/explain)
         json: print one JSON object as the last line
     """
@@ -59,7 +61,7 @@ def _explain(
     for name, value in (("units", units), ("images", images)):
         if value < 1:
             raise RecipeError(f"--{name} {value}: expected 1 or more")
-    opened = Run(run)
+    opened = Run(run, moved)
     found = explain_run(
         opened, given(data), split=split, layers=layer, units=units, images=images, topics=only,
         say=_say,

@@ -20,6 +20,7 @@ def _report(
     run: Annotated[Path, tyro.conf.Positional],
     format: Literal["html", "md", "json"] = "html",
     split: str | None = None,
+    moved: str | None = None,
     files_only: bool = False,
     out: Path | None = None,
 ) -> int:
@@ -29,6 +30,7 @@ def _report(
         run: the run directory
         format: html (one file, pictures inside), md (a model card) or json
         split: which images are shown: train, val or test (default: what the training scored)
+        moved: where the data of the run are now, if they were moved since it was trained
         files_only: without images and classes, where the data is not there any more
         out: the file to write, - for the terminal (default: RUN/report.FORMAT)
     """
@@ -36,7 +38,7 @@ def _report(
     from striate.core.errors import DataError, RunError
     from striate.core.files import write_atomically
 
-    opened, path = Run(run), out or run / f"report.{format}"
+    opened, path = Run(run, moved), out or run / f"report.{format}"
     try:
         text = opened.report(format, split=split, files_only=files_only)
     except (DataError, RunError) as error:

@@ -29,7 +29,7 @@ def train(argv: Sequence[str]) -> int:
     if flags.knobs.data.folds and not flags.knobs.data.fold:
         return _train_folds(flags)
     if restarted() and flags.run and has_checkpoint(flags.run):
-        return _resume(flags.run, flags.json)
+        return _resume(flags.run, json=flags.json)
     with graceful_stop() as stop:
         return _watch(stream(recipe=flags.knobs, run=flags.run, stop=stop), as_json=flags.json)
 
@@ -78,12 +78,16 @@ def resume(argv: Sequence[str]) -> int:
 
 
 def _resume(
-    run: Annotated[Path, tyro.conf.Positional], json: bool = False, epochs: int | None = None
+    run: Annotated[Path, tyro.conf.Positional],
+    data: Annotated[str | None, tyro.conf.Positional] = None,
+    json: bool = False,
+    epochs: int | None = None,
 ) -> int:
     """Continue a run from its last good checkpoint.
 
     Args:
         run: the run directory
+        data: where its data are now, if they were moved
         json: print one JSON object as the last line
         epochs: extend the run to so many epochs, more than were planned
     """
@@ -91,7 +95,7 @@ def _resume(
     from striate.api.stopping import graceful_stop
 
     with graceful_stop() as stop:
-        return _watch(resumed(run, epochs=epochs, stop=stop), as_json=json)
+        return _watch(resumed(run, data=data, epochs=epochs, stop=stop), as_json=json)
 
 
 def _doctor(run: Path) -> dict[str, object]:

@@ -22,6 +22,8 @@ FORMAT = 1
 
 PREFLIGHT = "preflight.json"
 """What was found before the training: it may be there first."""
+MOVED = "moved.json"
+"""Where a run's data are now, if they are not where its recipe says."""
 AVERAGES, ADOPTED = "averages.safetensors", "averages-adopted.safetensors"
 """Batch norm's averages estimated anew, offered; and those that the run answers with."""
 

@@ -37,6 +37,16 @@ def wilson(right: float, n: float) -> Interval:
     return (0.0 if right == 0 else low), (1.0 if right == n else high)
 
 
+def exact(right: float, n: float) -> Interval:
+    """Clopper's and Pearson's interval (1934) of right / n, for any n above 0, whole or not: it
+    holds at least as often as it says."""
+    from scipy.stats import beta
+
+    tail = (1 - LEVEL) / 2
+    low = float(beta.ppf(tail, right, n - right + 1)) if right > 0 else 0.0
+    return low, float(beta.ppf(1 - tail, right + 1, n - right)) if right < n else 1.0
+
+
 def of_mean(values: NDArray[Any], worst: float | None = None) -> Interval:
     """Of a mean, by its standard error; NaN below two values. worst: what a value may be that was
     not seen; the upper end then allows for one of it, as few mistakes hide how bad they can be."""
@@ -86,18 +96,20 @@ def of_table(
     all answers are, so that a class without mistakes is not taken for perfect.
 
     A statistic takes counts (draws, classes) of images that are right, predicted and true, and
-    gives shares (draws,); its interval is Wilson's for as many images as would make a share vary as
-    much.
+    gives shares (draws,); its interval is the exact one of as many images as would make a share
+    vary as much.
     """
     n, classes = int(table.sum()), len(table)
     if not n:
         return dict.fromkeys(statistics, NONE)
     there = table.sum(axis=1) > 0
     share = (float(table.diagonal().sum()) + 0.5) / (n + 1)
-    prior = np.where(there[:, None] & there[None, :], 1.0, 0.0)
-    np.fill_diagonal(prior, 0.0)
-    prior *= (1 - share) / np.maximum(prior.sum(axis=1, keepdims=True), 1.0)
-    np.fill_diagonal(prior, np.where(there, share, 0.0))
+    mistakes = table - np.diag(table.diagonal())
+    usual = np.where(mistakes.any(axis=1), mistakes.argmax(axis=1), mistakes.sum(axis=0).argmax())
+    usual = np.where(usual == np.arange(classes), (usual + 1) % classes, usual)
+    prior = np.zeros(table.shape)
+    prior[there, usual[there]] += 1 - share
+    prior[there, np.flatnonzero(there)] += share
     truth, predicted = np.nonzero(table + prior)
     shape = (table + prior)[truth, predicted]
     draws = max(100, min(_RESAMPLES, _MOST_NUMBERS // max(len(shape), classes)))
@@ -120,7 +132,7 @@ def of_table(
         values, value = f(*drawn_counts), float(f(*counted)[0])
         mean, variance = float(values.mean()), float(values.var())
         images = mean * (1 - mean) / variance if variance > 0 else float(n)
-        found[name] = wilson(value * images, images)
+        found[name] = exact(value * images, images)
     return found
 
 

@@ -18,12 +18,11 @@ def estimate(bench: Bench) -> Finding:
     size, channels = recipe.data.image_size, recipe.data.channels
     assert epochs != "auto" and size != "auto" and channels != "auto"  # noqa: PT018
     assert batch != "auto"
-    batch = min(batch, len(splits["train"]))
     epoch, validation = seconds_per_epoch(bench.job, bench.fresh())
     closing = closing_seconds(validation, splits, recipe.augment.test_views)
     seconds = bench.prepared + epochs * epoch + closing
     parameters = sum(p.numel() for p in bench.fresh().net.parameters())
-    at_once = micro if isinstance(micro, int) and micro else batch
+    at_once = micro if isinstance(micro, int) and micro else min(batch, len(splits["train"]))
     step = 16 * parameters + at_once * bytes_per_image(bench.fresh().net.backbone, channels, size)  # type: ignore[arg-type]
     peak = _peak_bytes()
     evidence = {

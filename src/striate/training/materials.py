@@ -289,15 +289,15 @@ def settle_rest(at: Decisions, found: Materials, processes: int = 1) -> dict[str
     )
     size, channels, batch = recipe.data.image_size, recipe.data.channels, at.recipe.optim.batch_size
     assert size != "auto" and channels != "auto" and batch != "auto"  # noqa: PT018
-    batch = min(batch, images)
-    smallest = images // steps_per_epoch(images, batch) // processes
+    present = min(batch, images)
+    smallest = images // steps_per_epoch(images, present) // processes
     if not smallest:
         raise RecipeError(
             f"optim.batch_size: {batch} images a step are too few for {processes} processes",
             "The batch size is that of all processes together: give at least two each.",
         )
     check_fits(backbone, recipe.model.name, size, channels, smallest, classes)
-    settle_micro_batch(at, -(-batch // processes), bytes_per_image(backbone, channels, size))
+    settle_micro_batch(at, -(-present // processes), bytes_per_image(backbone, channels, size))
     return settle_augmentation(at, lambda: _ask_probe(at, found))
 
 

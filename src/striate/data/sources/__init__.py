@@ -69,6 +69,12 @@ def _is_tree(source: Any) -> bool:
     return not path.exists() or path.name.lower().endswith(_ARCHIVE_ENDINGS)
 
 
+def is_there(source: str) -> bool:
+    """Whether there is something to open: a built-in name, a URL, or a path that exists."""
+    named = source in SOURCES or source.startswith(("torchvision:", "fake:")) or "://" in source
+    return named or _split_inside(source)[0].exists()
+
+
 def lasting(source: str) -> str:
     """The source under its absolute path, so that a run finds its data from any folder."""
     if "://" in source:

@@ -80,7 +80,7 @@ def scan_folder(given: Path, *, skip_bad: bool = False) -> Tree:
         relative = Path(folder).relative_to(root)
         folders += [(relative / name).as_posix() for name in names]
         files += [(relative / leaf).as_posix() for leaf in leaves]
-    tree = Tree((), (), FolderReader(root), f"{given}/")
+    tree = Tree((), (), FolderReader(root), "" if given == Path() else f"{given}/")
     return _named(tree, files, folders, str(given), skip_bad=skip_bad)
 
 
