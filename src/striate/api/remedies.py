@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from striate.api.diagnosing import diagnose
@@ -18,9 +16,10 @@ from striate.api.session import settled_recipe
 from striate.core import recipe_io
 from striate.core.errors import RunError, StriateError, TrainingError
 from striate.core.findings import Finding
-from striate.core.recipe import SHORT_FLAGS, Recipe
+from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
 from striate.core.run import RunDirectory
+from striate.doctor.saying import knobs_of
 from striate.metrics.intervals import difference
 from striate.training import checkpoints
 from striate.training.evaluate import outputs, right_answers
@@ -36,7 +35,8 @@ _MUST_START_ANEW = ("model.", "loss.", "data.")
 class Attempt:
     """A remedy after a short training, compared with one without it on the same validation images:
     difference of the score with its 95 % interval. `anew`: from the first step, else from the last
-    checkpoint. `fault`: why it could not be trained."""
+    checkpoint. `fault`: why it could not be trained. `floor`: the score that guessing reaches by
+    luck: what does not rise above it does not help."""
 
     remedy: str
     rule: str
@@ -47,11 +47,14 @@ class Attempt:
     low: float
     high: float
     fault: str = ""
+    floor: float = 0.0
 
     @property
     def verdict(self) -> str:
         if self.fault:
             return "failed"
+        if self.score <= self.floor:
+            return "undetermined" if self.low > 0 or self.high >= 0 else "harms"
         return "helps" if self.low > 0 else "harms" if self.high < 0 else "undetermined"
 
 
@@ -78,6 +81,7 @@ def try_remedies(
     count = epochs or max(1, round(_SHARE * recipe.budget.epochs))
     base = _shortened(recipe, count)
     controls: dict[bool, NDArray[Any]] = {}
+    floor = _luck(directory)
     for remedy, finding in wanted:
         anew = finding.anew or any(k.startswith(_MUST_START_ANEW) for k in knobs_of(remedy))
         start = None if anew else directory
@@ -95,7 +99,8 @@ def try_remedies(
             yield Attempt(remedy, finding.rule, anew, 0.0, float(controls[anew].mean()),
                          0.0, 0.0, 0.0, error.message)  # fmt: skip
             continue
-        yield compared(remedy, finding.rule, anew, right, controls[anew])
+        tried = compared(remedy, finding.rule, anew, right, controls[anew])
+        yield replace(tried, floor=floor)
 
 
 def remedies_of(findings: Sequence[Finding], top: int) -> list[tuple[str, Finding]]:
@@ -112,12 +117,15 @@ def remedies_of(findings: Sequence[Finding], top: int) -> list[tuple[str, Findin
     return list(chosen.items())[:top]
 
 
-def knobs_of(remedy: str) -> dict[str, Any]:
-    """`--optim.lr 0.02 --model.small-stem True` → {"optim.lr": 0.02, "model.small_stem": True}."""
-    words = shlex.split(remedy)
-    names = [w.removeprefix("--").replace("-", "_") for w in words[::2]]
-    values = [yaml.safe_load(w) for w in words[1::2]]
-    return {SHORT_FLAGS.get(n, n): v for n, v in zip(names, values, strict=True)}
+def _luck(directory: RunDirectory) -> float:
+    """The accuracy that guessing the commonest class reaches on validation, with two standard
+    errors; 0 with several labels."""
+    data = directory.read_json("dataset.json")
+    images = data["splits"]["val"]["per_class"]
+    if data["multi_label"] or not sum(images):
+        return 0.0
+    share = max(images) / sum(images)
+    return float(share + 2 * np.sqrt(share * (1 - share) / sum(images)))
 
 
 def compared(

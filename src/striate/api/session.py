@@ -273,6 +273,7 @@ def _train_and_score(
         batch_size=-(-train_images // job.steps_per_epoch),
         loss=ready.recipe.loss.name,
         class_images=tuple(ready.found.dataset.counts("train")),
+        classes=ready.found.dataset.classes[:1000],
     )
     watch = Watch(recipe_io.flat(ready.recipe), directory.records())
     begun_at = at.step

@@ -38,6 +38,8 @@ class Planned:
     loss: str = ""
     class_images: tuple[int, ...] = ()
     """Training images of each class."""
+    classes: tuple[str, ...] = ()
+    """Their names, of up to 1,000."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from striate.core.findings import Finding
 from striate.core.records import Measured
 from striate.doctor.history import Column, Curve, History
+from striate.doctor.reading import splits_apart
 from striate.doctor.saying import Answer, Lacking, flag, found, picture, sure
 
 _RANDOM = 0.09
@@ -16,6 +18,8 @@ _RANDOM = 0.09
 nothing is learnt by heart yet, next to nothing where images are hard."""
 _FEW = 500
 """Fewer training images than this may be known by heart as soon as anything is learnt."""
+_EARLY = 4
+"""Epochs before which labels that are still to be learnt look like wrong ones."""
 _SKILL = 0.35
 """Share of the way from guessing to perfect from which a network's mistakes say something."""
 
@@ -44,7 +48,7 @@ def bad_split(h: History) -> Answer:
         "measured_in_evaluation_mode": curve.exact,
         "curves": {"training loss": picture(curve.train), "validation loss": picture(curve.val)},
     }
-    remedies = ["striate data check DATA --model", "split anew, by group if images are related: "
+    remedies = ["striate data check DATA", "split anew, by group if images are related: "
                 "--data.group-by EXPRESSION"]  # fmt: skip
     if not curve.exact:
         text = (
@@ -90,6 +94,8 @@ def unlike_splits(h: History) -> Answer:
     a few hundred images are known by heart as soon as anything is learnt (then nothing is said);
     batch norm's averages lag and high rates shake them, so the gap must also be there at the end.
     """
+    if answer := _by_looks(h):
+        return answer
     seen = _while_new(h)
     if seen is None:
         return Lacking("losses of the first epochs in which something is learnt")
@@ -116,7 +122,7 @@ def unlike_splits(h: History) -> Answer:
             "validation loss": picture(h.epochs.val_loss),
         },
     }
-    remedies = ["striate data check DATA --model", "split training and validation from one source"]
+    remedies = ["striate data check DATA", "split training and validation from one source"]
     return found(
         "unlike_splits",
         text,
@@ -126,6 +132,39 @@ def unlike_splits(h: History) -> Answer:
         source="D3, T5",
         anew=True,
     )
+
+
+def _by_looks(h: History) -> Finding | None:
+    """A classifier tells training from validation images, and validation is clearly worse from the
+    first measurement on in which something was learnt. Either alone is no fault."""
+    curve = h.curve
+    if curve is None or not curve.exact or not splits_apart(h):
+        return None
+    skilled = np.flatnonzero(curve.train < 0.85 * h.chance)
+    if not len(skilled):
+        return None
+    apart = (curve.val - curve.train) / h.chance
+    errors = curve.gap_error / h.chance
+    first = int(skilled[0])
+    if apart[first] < 0.08 or apart[-1] < 0.1 or apart[-1] < 3 * errors[-1]:
+        return None
+    area, error = next(m.splits_area for m in reversed(h.measured) if m.splits_area)
+    text = (
+        f"a linear classifier tells training from validation images by their looks (area under the "
+        f"curve {area:.2f} ± {2 * error:.2f}; alike would be 0.5), and the loss on validation "
+        f"images is {curve.val[-1]:.3g} against {curve.train[-1]:.3g}: they come from elsewhere"
+    )
+    return found(
+        "unlike_splits",
+        text,
+        min(sure(area - 2 * error, 0.65, 0.9), sure(float(apart[-1]), 0.05, 0.3)),
+        evidence={"area": area, "standard_error": error, "gap": float(apart[-1]), "curves": {
+            "training loss": picture(curve.train), "validation loss": picture(curve.val),
+        }},
+        remedies=["striate data check DATA", "split training and validation from one source"],
+        source="D3, T5",
+        anew=True,
+    )  # fmt: skip
 
 
 def _could_be_by_heart(h: History) -> float:
@@ -172,9 +211,13 @@ def label_noise(h: History) -> Answer:
         return Lacking("predictions on training images")
     if h.classes < 4:
         return Lacking("four classes or more")
+    if splits_apart(h):
+        return Lacking("validation images that are like the training images")
     share, when = _noisiest(h)
     if when is None:
         return None
+    if not h.ended and when.epoch < _EARLY:
+        return Lacking("a few more epochs: networks learn the regular part first")
     text = (
         f"about {min(1.0, share):.0%} of the training labels contradict the network after epoch "
         f"{when.epoch} in the way random labels do"
@@ -185,7 +228,7 @@ def label_noise(h: History) -> Answer:
         "score": when.val_score,
         "curves": {"contradicted": picture(np.array([m.contradicted or 0.0 for m in h.measured]))},
     }
-    remedies = ["striate data check DATA --model --csv doubtful.csv, then --exclude doubtful.csv",
+    remedies = ["striate data check DATA --csv doubtful.csv",
                 flag("loss.label_smoothing", 0.2)]  # fmt: skip
     return found(
         "label_noise",
@@ -206,6 +249,9 @@ def _noisiest(h: History) -> tuple[float, Measured | None]:
         return 0.0, None
     best = max(able, key=lambda m: m.val_score)
     near = [m for m in able if m.val_score >= 0.85 * best.val_score]
+    seen = [m.contradicted or 0.0 for m in able]
+    if len(seen) > 1 and seen[-1] < 0.5 * seen[-2] and not h.ended:
+        return 0.0, best  # what looks wrong is still being learnt
     contradicted = float(np.mean([m.contradicted or 0.0 for m in near]))
     wrong = float(np.mean([1 - m.train_score for m in near]))
     error = math.sqrt(max(contradicted * (1 - contradicted), 1e-6) / best.train_images)
@@ -215,9 +261,10 @@ def _noisiest(h: History) -> tuple[float, Measured | None]:
 
 
 def _skilled(h: History, m: Measured) -> bool:
-    """Whether the network is well above guessing on the training images it is asked about."""
+    """Whether the network is well above guessing, on training and on validation images."""
     common = max(h.plan.class_images) / sum(h.plan.class_images) if h.plan else 0.0
-    return (m.train_score - common) / (1 - common) > _SKILL
+    skills = [(score - common) / (1 - common) for score in (m.train_score, m.val_score)]
+    return skills[0] > _SKILL and skills[1] > 0.4 * _SKILL
 
 
 def _noise(h: History) -> float:

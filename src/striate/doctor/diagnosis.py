@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from striate.core.findings import Finding
@@ -10,38 +10,66 @@ from striate.core.strict_json import finite
 from striate.doctor.history import History
 from striate.doctor.reading import finite_epochs
 from striate.doctor.rules import RULES
-from striate.doctor.saying import Lacking, longer
+from striate.doctor.saying import Lacking, changes_something, longer
 
 ENOUGH_STEPS, ENOUGH_EPOCHS = 20, 2
 _SURE = 0.75
 """Of findings that are at least so sure, causes come before effects."""
 
 
-_STOPS_LEARNING = {
+_BUILT_WRONG = {"output_activation", "input_too_small", "frozen_layers", "momentum_too_high"}
+"""Faults of the network or the recipe behind which nothing else can be told."""
+_STOPS_LEARNING = _BUILT_WRONG | {
     "not_finite", "exploding_gradient", "learning_rate_too_high", "learning_rate_too_low",
-    "vanishing_gradient", "saturated_units", "dead_units",
+    "vanishing_gradient", "saturated_units", "dead_units", "norm_mismatch", "batch_too_small",
+    "augmentation_too_strong", "labels_random", "regularisation_too_strong",
 }  # fmt: skip
 EXPLAINED_BY: dict[str, set[str]] = {
     "plateau": set(RULES),
-    "learning_rate_too_low": {"vanishing_gradient", "saturated_units", "dead_units"},
-    "underfitting": {*_STOPS_LEARNING, "label_noise", "regularisation_too_strong"},
-    "too_few_epochs": {*_STOPS_LEARNING, "decayed_too_early", "regularisation_too_strong"},
-    "batch_too_large": {*_STOPS_LEARNING},
-    "unequal_layers": {*_STOPS_LEARNING},
-    "regularisation_too_strong": {"not_finite"},
-    "label_noise": {
-        "learning_rate_too_low",
-        "decayed_too_early",
-        "class_imbalance",
-        "dead_units",
-        "learning_rate_too_high",
-        "too_few_epochs",
-        "batch_too_large",
+    "at_chance": set(RULES) - {"generalisation_gap", "plateau", "overfitting"},
+    "generalisation_gap": set(RULES) - {"plateau", "too_few_epochs"},
+    "not_finite": {"momentum_too_high"},
+    "exploding_gradient": _BUILT_WRONG - {"frozen_layers"},
+    "learning_rate_too_high": _BUILT_WRONG - {"frozen_layers"} | {"exploding_gradient"},
+    "learning_rate_too_low": _BUILT_WRONG
+    | {"vanishing_gradient", "saturated_units", "dead_units", "labels_random"},
+    "vanishing_gradient": _BUILT_WRONG - {"frozen_layers"} | {"learning_rate_too_high"},
+    "saturated_units": {"input_too_small"},
+    "dead_units": {
+        "input_too_small", "learning_rate_too_high", "momentum_too_high", "norm_mismatch",
+        "output_activation",
     },
-    "unlike_splits": {"class_imbalance"},
-    "bad_split": {"label_noise"},
-    "overfitting": {"unlike_splits"},
-}
+    "frozen_layers": {
+        "dead_units", "input_too_small", "output_activation", "learning_rate_too_high",
+        "exploding_gradient", "not_finite", "momentum_too_high",
+    },
+    "norm_mismatch": {"batch_too_small", "learning_rate_too_high", "momentum_too_high"},
+    "batch_too_small": {"momentum_too_high"},
+    "underfitting": _STOPS_LEARNING | {"label_noise"},
+    "too_few_epochs": _STOPS_LEARNING | {"decayed_too_early"},
+    "batch_too_large": _STOPS_LEARNING,
+    "unequal_layers": _STOPS_LEARNING,
+    "regularisation_too_strong": _BUILT_WRONG
+    | {"not_finite", "augmentation_too_strong", "learning_rate_too_high", "norm_mismatch"},
+    "augmentation_too_strong": _BUILT_WRONG
+    | {"learning_rate_too_high", "learning_rate_too_low", "dead_units", "not_finite"},
+    "labels_random": {
+        "augmentation_too_strong", "learning_rate_too_high", "learning_rate_too_low",
+        "dead_units", "not_finite",
+        *_BUILT_WRONG,
+    },
+    "label_noise": _STOPS_LEARNING
+    | {"decayed_too_early", "class_imbalance", "too_few_epochs", "batch_too_large",
+       "unlike_splits"},
+    "unlike_splits": _STOPS_LEARNING | {"class_imbalance"},
+    "bad_split": _STOPS_LEARNING | {"label_noise"},
+    "class_imbalance": _BUILT_WRONG | {"labels_random", "norm_mismatch"},
+    "class_never_found": _STOPS_LEARNING
+    | {"class_imbalance", "unlike_splits", "too_few_epochs", "batch_too_large", "underfitting",
+       "decayed_too_early"},
+    "overfitting": _STOPS_LEARNING | {"unlike_splits"},
+    "decayed_too_late": _STOPS_LEARNING,
+}  # fmt: skip
 """Effects and the causes beside which they are not named: what is left to do follows from these."""
 
 
@@ -93,9 +121,10 @@ class Diagnosis:
 def diagnose(h: History) -> Diagnosis:
     """Ask all rules. Healthy is only what is long enough to be judged and has no finding."""
     answers = {name: rule(h) for name, rule in RULES.items()}
-    findings = [a for a in answers.values() if isinstance(a, Finding)]
+    findings = [_fitting(a, h) for a in answers.values() if isinstance(a, Finding)]
     lacking = {name: f"needs {a.why}" for name, a in answers.items() if isinstance(a, Lacking)}
-    if not findings and (short := _too_short(h)):
+    serious = [f for f in findings if f.verdict != "note"]
+    if not serious and (short := _too_short(h)):
         findings.append(
             Finding(
                 "not_yet_decidable",
@@ -107,11 +136,32 @@ def diagnose(h: History) -> Diagnosis:
             )
         )
     findings = _explained(findings)
-    kinds = {f.verdict for f in findings}
+    kinds = {f.verdict for f in findings} - {"note"}
     verdict: Literal["healthy", "sick", "undetermined"] = (
         "sick" if "sick" in kinds else "undetermined" if kinds else "healthy"
     )
     return Diagnosis(verdict, tuple(findings), lacking, h.faults)
+
+
+def _fitting(f: Finding, h: History) -> Finding:
+    """Without remedies that are set already; and what rests on a handful of validation images is
+    not sure."""
+    remedies = tuple(r for r in f.remedies if changes_something(r, h.knobs))
+    f = replace(f, remedies=remedies)
+    few = bool(h.measured) and h.measured[-1].val_images < _FEW_VALIDATION
+    if f.rule in _BY_VALIDATION and few and f.verdict == "sick":
+        images = h.measured[-1].val_images
+        text = f"{f.text} (of {images} validation images: too few to be sure)"
+        return replace(f, verdict="undetermined", confidence=0.55, text=text)
+    return f
+
+
+_FEW_VALIDATION = 20
+_BY_VALIDATION = {
+    "overfitting", "unlike_splits", "bad_split", "class_imbalance", "class_never_found",
+    "at_chance", "labels_random", "decayed_too_late", "label_noise",
+}  # fmt: skip
+"""Rules that rest on validation images."""
 
 
 def _too_short(h: History) -> str:
@@ -130,8 +180,9 @@ def _explained(findings: list[Finding]) -> list[Finding]:
     causes = {f.rule for f in findings if f.verdict == "sick"}
     findings = [f for f in findings if not causes & (EXPLAINED_BY.get(f.rule, set()) - {f.rule})]
 
-    def rank(f: Finding) -> tuple[bool, bool, int]:
+    def rank(f: Finding) -> tuple[int, bool, int]:
         place = order.index(f.rule) if f.rule in order else len(order)
-        return (f.verdict != "sick", (f.confidence or 0.0) < _SURE, place)
+        worst = ("sick", "undetermined", "note").index(f.verdict)
+        return (worst, (f.confidence or 0.0) < _SURE, place)
 
     return sorted(findings, key=rank)

@@ -17,6 +17,7 @@ from striate.doctor.reading import (
     relative,
     restrained,
     shrinkage,
+    still_falls,
     turnover,
 )
 from striate.doctor.saying import (
@@ -172,10 +173,17 @@ def underfitting(h: History) -> Answer:
     if not math.isnan(change) and change < LITTLE:
         return None
     high = min(high, sure(_flatness(h), 0.0, 0.4))
-    if decayed(h):  # flat because of that
+    falling = still_falls(h.epochs.train_loss)
+    unknown = falling is None and (h.plan is None or finite_epochs(h) < _ENOUGH)
+    if falling and (h.plan is None or _flatness(h) < 0.3):
+        return None
+    if decayed(h) or unknown:  # flat because of that, or nobody knows
         high = min(high, 0.55)
+    flat = "no longer falls" if falling is False else "hardly falls"
+    if unknown:
+        flat = "it cannot be told from so few epochs whether it still falls"
     text = (
-        f"training loss {train:.3g} is {of_chance(now)} and no longer falls, "
+        f"training loss {train:.3g} is {of_chance(now)} and {flat}, "
         f"and validation ({val:.3g}) is no worse"
     )
     evidence = {
@@ -346,7 +354,7 @@ def plateau(h: History) -> Answer:
         return Lacking("six epochs")
     half = len(losses) // 2
     now = relative(h)
-    if now < 0.2 or losses[half:].min() < 0.97 * losses[:half].min():
+    if now < 0.2 or losses[half:].min() < 0.97 * losses[:half].min() or still_falls(losses):
         return None
     text = f"the training loss has not fallen since epoch {int(np.argmin(losses[:half])) + 1}"
     return found(

@@ -16,6 +16,7 @@ from striate.doctor.reading import (
     late_fall,
     relative,
     restrained,
+    still_falls,
     turnover,
 )
 from striate.doctor.saying import (
@@ -29,6 +30,7 @@ from striate.doctor.saying import (
     picture,
     slower,
     sure,
+    usual_rate,
 )
 
 _TOO_LITTLE = 4
@@ -110,6 +112,23 @@ def _spiked(h: History, _: Column) -> _Sign:
     return text, sure(gradient_spike(h), 8, 40)
 
 
+def _killed(h: History, _: Column) -> _Sign:
+    """The first updates were so large that the units died: then nothing moves any more."""
+    usual, rate, now = usual_rate(h), h.rate(), relative(h)
+    if usual is None or not rate > 5 * usual or not now > 0.85 or not h.measured:
+        return None
+    idle = [m for m in h.measured if max((x["gradient"] for x in m.layers.values()
+                                          if "gradient" in x), default=1.0) < 1e-6]  # fmt: skip
+    dead = max((x["dead"] for x in h.measured[-1].layers.values() if "dead" in x), default=0.0)
+    if not idle and dead < 0.5 and turnover(h) > LITTLE:
+        return None
+    text = (
+        f"the rate is {rate:.2g} (usual: about {usual:.2g}); nothing is learnt, and "
+        f"{dead:.0%} of the units of a layer are 0 for every image"
+    )
+    return text, sure(math.log10(rate / usual), 0.7, 1.3)
+
+
 def _churned(h: History, _: Column) -> _Sign:
     now, change = relative(h), turnover(h)
     if not now > 0.3 or restrained(h):  # weights that are kept small change by much of their size
@@ -160,7 +179,7 @@ def _started_above(h: History, losses: Column) -> _Sign:
     return text, max(sure(above, 0.03, 0.2), fast)
 
 
-_SIGNS = (_exploded, _jumped, _spiked, _churned, _bounced, _rose, _started_above)
+_SIGNS = (_exploded, _jumped, _spiked, _killed, _churned, _bounced, _rose, _started_above)
 
 
 def swings(values: Column) -> float:
@@ -294,7 +313,7 @@ def decayed_too_late(h: History) -> Answer:
     half = len(lr) // 2
     constant = lr[-max(1, len(lr) // 20)] > 0.9 * np.nanmax(lr)
     now = relative(h)
-    if not constant or now < 0.05 or late_fall(h) > 0.05:
+    if not constant or now < 0.05 or late_fall(h) > 0.05 or still_falls(h.epochs.train_loss):
         return None
     scatter = float(np.nanstd(loss[half:]) / np.nanmean(loss[half:]))
     swing = swings(h.epochs.val_loss[len(h.epochs) // 2 :])

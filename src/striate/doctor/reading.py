@@ -160,3 +160,27 @@ def restrained(h: History) -> bool:
         )
         or 0 < h.knob("regularise.max_norm", 0.0) < 0.3
     )
+
+
+def splits_apart(h: History) -> bool:
+    """Whether training and validation images can be told apart by their looks, surely and well."""
+    known = [m.splits_area for m in h.measured if m.splits_area is not None]
+    return bool(known) and known[-1][0] - 2 * known[-1][1] > 0.7
+
+
+def still_falls(values: Column) -> bool | None:
+    """Whether a curve still falls over its last part: its slope there against the slope's standard
+    error, by more than 1.5 % of the value in all. None where too few points tell."""
+    known = values[np.isfinite(values)]
+    if len(known) < 4:
+        return None
+    part = known[-max(4, len(known) // 3) :]
+    x = np.arange(len(part)) - (len(part) - 1) / 2
+    slope = float((x * part).sum() / (x * x).sum())
+    rest = part - part.mean() - slope * x
+    error = math.sqrt(float((rest**2).sum()) / max(1, len(part) - 2) / float((x * x).sum()))
+    fall, doubt = -slope * (len(part) - 1), error * (len(part) - 1)
+    level = abs(float(part.mean())) or 1.0
+    if fall > max(3 * doubt, 0.015 * level) or (fall > 0.02 * level and (np.diff(part) < 0).all()):
+        return True
+    return False if fall + 2 * doubt < 0.03 * level else None

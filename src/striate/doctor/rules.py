@@ -20,6 +20,12 @@ from striate.doctor.layers import (
     unequal_layers,
     vanishing_gradient,
 )
+from striate.doctor.outcome import (
+    at_chance,
+    class_never_found,
+    generalisation_gap,
+    labels_random,
+)
 from striate.doctor.rates import (
     decayed_too_early,
     decayed_too_late,
@@ -27,24 +33,38 @@ from striate.doctor.rates import (
     learning_rate_too_low,
 )
 from striate.doctor.saying import Rule
+from striate.doctor.setup import (
+    augmentation_too_strong,
+    frozen_layers,
+    input_too_small,
+    momentum_too_high,
+    output_activation,
+)
 
 RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
+        output_activation,
+        input_too_small,
+        momentum_too_high,
         not_finite,
         exploding_gradient,
+        batch_too_small,
         learning_rate_too_high,
+        frozen_layers,
         regularisation_too_strong,
+        augmentation_too_strong,
         vanishing_gradient,
         saturated_units,
+        norm_mismatch,
         dead_units,
         learning_rate_too_low,
-        norm_mismatch,
-        batch_too_small,
-        label_noise,
+        labels_random,
         unlike_splits,
+        label_noise,
         bad_split,
         class_imbalance,
+        class_never_found,
         overfitting,
         decayed_too_early,
         decayed_too_late,
@@ -52,6 +72,8 @@ RULES: dict[str, Rule] = {
         too_few_epochs,
         underfitting,
         unequal_layers,
+        at_chance,
+        generalisation_gap,
         plateau,
     )
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from striate.core.findings import Finding
+from striate.core.recipe import SHORT_FLAGS
 from striate.core.recipe_io import knob_names
 from striate.core.strict_json import finite
 from striate.doctor.history import Column, History
@@ -74,6 +77,41 @@ def flag(knob: str, value: Any) -> str:
         group, _, last = name.rpartition(".")
         return f"--{name}" if value else f"--{group}.no-{last}"
     return f"--{name} {value:.3g}" if isinstance(value, float) else f"--{name} {value}"
+
+
+def knobs_of(remedy: str) -> dict[str, Any]:
+    """`--optim.lr 0.02 --model.small-stem True` → {"optim.lr": 0.02, "model.small_stem": True}."""
+    found: dict[str, Any] = {}
+    words = shlex.split(remedy)
+    for place, word in enumerate(words):
+        if not word.startswith("--"):
+            continue
+        name = word.removeprefix("--").replace("-", "_")
+        group, _, last = name.rpartition(".")
+        after = words[place + 1] if place + 1 < len(words) else "--"
+        if not after.startswith("--"):
+            found[SHORT_FLAGS.get(name, name)] = _value(after)
+        elif last.startswith("no_"):
+            found[f"{group}.{last.removeprefix('no_')}"] = False
+        else:
+            found[SHORT_FLAGS.get(name, name)] = True
+    return found
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return {"True": True, "False": False, "true": True, "false": False}.get(text, text)
+
+
+def changes_something(remedy: str, knobs: Mapping[str, Any]) -> bool:
+    """Whether a remedy in flags is not what the recipe has already; sentences always are."""
+    if not remedy.startswith("--"):
+        return True
+    return any(
+        name not in knobs or knobs[name] != value for name, value in knobs_of(remedy).items()
+    )
 
 
 def times(knob: str, history: History, factor: float, usual: float) -> str:
