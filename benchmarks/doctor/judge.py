@@ -1,6 +1,7 @@
 """What the doctor says of the corpus, beside a naive baseline.
 
     python benchmarks/doctor/judge.py             tables for both halves, confusion.csv
+    python benchmarks/doctor/judge.py third       the third part: other data, other networks
     python benchmarks/doctor/judge.py list        each case that is judged wrongly
     python benchmarks/doctor/judge.py tables      the same trainings as a table of losses,
                                                   accuracies and rates by epoch: anybody's curves
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import third
 from corpus import DATASETS, NETS, Case, healthy, sick
 from make import rows
 
@@ -37,7 +39,7 @@ CHOSEN = {(d, n) for i, d in enumerate(DATASETS) for j, n in enumerate(NETS) if 
 
 @dataclass(frozen=True)
 class Judged:
-    case: Case
+    case: Case | third.Case
     score: float
     healthy_score: float
     history: History
@@ -59,6 +61,12 @@ class Judged:
 
 
 def main(arguments: list[str]) -> int:
+    if "third" in arguments:
+        found = judged_third()
+        show("third part", [j for j in found if j.counts])
+        if "list" in arguments:
+            listing(found)
+        return 0
     found = judged(as_table if "tables" in arguments else as_run)
     for half in ("chosen on", "reported"):
         show(half, [j for j in found if j.half == half and j.counts])
@@ -101,6 +109,26 @@ def judged(read: Callable[[dict[str, Any]], History | None] = as_run) -> list[Ju
             continue
         healthy_score = usual.get((case.data, case.net), 1.0)
         found.append(Judged(case, row["score"], healthy_score, history, diagnose(history)))
+    return found
+
+
+def judged_third() -> list[Judged]:
+    """The cases of third.py that count. Healthy is what nearly reaches the best of its kind."""
+    cases = {c.name: c for c in (*third.sick(), *third.healthy())}
+    kept = {row["name"]: row for row in rows() if row["name"] in cases}
+    best: dict[tuple[str, str], float] = defaultdict(float)
+    for case in cases.values():
+        if case.fault == "healthy" and case.name in kept:
+            key = (case.data, case.net)
+            best[key] = max(best[key], kept[case.name]["score"])
+    of_data = {data: max(s for (d, _), s in best.items() if d == data) for data, _ in best}
+    found = []
+    for name, row in kept.items():
+        case, history = cases[name], as_run(row)
+        usual = best.get((case.data, case.net), of_data[case.data])
+        well = row["score"] >= 0.9 * usual >= 0.9 * 0.75 * of_data[case.data]
+        if case.rules or well:
+            found.append(Judged(case, row["score"], usual, history, diagnose(history)))
     return found
 
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 import striate
-from striate.core.records import Epoch, Failed, Finished, Measured, Planned, Step
+from striate.core.records import (
+    Epoch,
+    Estimated,
+    Failed,
+    Finished,
+    Measured,
+    Note,
+    Planned,
+    Step,
+)
 from striate.doctor.diagnosis import diagnose
 from striate.doctor.history import of_records
 from striate.doctor.rules import RULES
@@ -74,6 +83,7 @@ def layers(**changes):
     return {n: {**x, **{k: v for k, v in changes.items() if k in x}} for n, x in LAYERS.items()}
 
 
+EVEN = tuple((200.0, 50, 0.1) for _ in range(10))
 GOOD, FLAT = fall(2.2, 0.1, 12), np.full(12, 1.9)
 SICK = {
     "not_finite": told(GOOD[:3], GOOD[:3], more=[Failed(91, 3, None, 5.0, 0.1, "0 Conv2d")]),
@@ -120,6 +130,29 @@ SICK = {
     "norm_mismatch": told(FLAT, FLAT, norm_gap=1.2),
     "batch_too_small": told(FLAT, FLAT, batch_size=2, norm_gap=0.0),
     "batch_too_large": told([2.2, 2.0, 1.9], [2.2, 2.0, 1.9], steps=2, batch_size=1000),
+    "output_activation": told(FLAT, FLAT, output_range=(0.0, 1.0, 1e-6)),
+    "input_too_small": told(FLAT, FLAT, input_deviation=1e-3),
+    "momentum_too_high": told(FLAT, FLAT),
+    "frozen_layers": told(FLAT, FLAT, layers={
+        **LAYERS, "0 Conv2d": {"weight": 0.2, "gradient": 0.0, "update": 0.0},
+    }),
+    "augmentation_too_strong": told(
+        fall(2.3, 1.8, 12), fall(2.3, 1.8, 12), measured=fall(2.2, 1.2, 12),
+        augmented_gap=(0.9, 0.05),
+    ),
+    "labels_random": told(
+        np.full(12, CHANCE), np.full(12, CHANCE), by_heart=1.0, recall=EVEN,
+        train_score=0.1, val_score=0.1,
+    ),
+    "at_chance": told(
+        FLAT, np.full(12, CHANCE), recall=EVEN, val_score=0.1, class_images=(3,) * 10,
+    ),
+    "class_never_found": told(GOOD, GOOD, never_found=((4, 30),), recall=EVEN),
+    "generalisation_gap": told(fall(2.0, 0.05, 12), fall(2.0, 0.4, 12), recall=EVEN),
+}  # fmt: skip
+KNOBS = {
+    "schedule.name": "step", "optim.rule": "nesterov", "optim.momentum": 0.9,
+    "augment.rotate": 180.0, "augment.affine": 0.6,
 }  # fmt: skip
 HEALTHY = {
     "quick": told(GOOD, GOOD + 0.05),
@@ -136,7 +169,8 @@ HEALTHY = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_fires_on_its_fault(rule):
-    found = RULES[rule](of_records(SICK[rule], {"schedule.name": "step", "optim.rule": "nesterov"}))
+    knobs = {**KNOBS, "optim.momentum": 0.997} if rule == "momentum_too_high" else KNOBS
+    found = RULES[rule](of_records(SICK[rule], knobs))
     assert found is not None
     assert found.rule == rule
     assert 0.5 <= found.confidence < 1
@@ -154,7 +188,79 @@ def test_a_bad_split_shows_before_images_are_known_by_heart():
 @pytest.mark.parametrize("kind", HEALTHY)
 def test_no_rule_fires_on_a_healthy_history(kind):
     found = diagnose(of_records(HEALTHY[kind]))
-    assert (found.verdict, found.findings) == ("healthy", ())
+    serious = [f for f in found.findings if f.verdict != "note"]
+    assert (found.verdict, serious) == ("healthy", [])
+
+
+def test_a_gap_is_named_and_is_no_sickness():
+    found = diagnose(of_records(HEALTHY["some gap"]))
+    assert [f.rule for f in found.findings] == ["generalisation_gap"]
+    assert "a gap of 9 points" in found.findings[0].text
+    assert "but mentions: generalisation gap" in found.in_a_sentence()
+
+
+def test_networks_that_are_whole_fire_no_rule_of_setup():
+    whole = told(
+        GOOD, GOOD + 0.05, output_range=(-4.0, 9.0, 3.0), input_deviation=0.9, frozen=(),
+        augmented_gap=(0.2, 0.02), splits_area=(0.52, 0.03), norm_stale=0.0, norm_gap=-0.05,
+    )  # fmt: skip
+    assert rules_of(whole, KNOBS) == set()
+
+
+@pytest.mark.parametrize(
+    ("losses", "falls"),
+    [
+        ([0.6945, 0.6407, 0.6096], None),
+        ([0.6945, 0.6407, 0.6096, 0.57, 0.53], True),
+        ([2.28, 2.27, 2.25, 2.22, 2.17, 2.10], True),
+        ([2.3, 1.9, 1.6, 1.4, 1.3, 1.25, 1.2], True),
+        ([2.3, 1.2, 1.0, 1.0, 1.001, 0.999, 1.0, 1.0], False),
+        ([1.9] * 12, False),
+    ],
+)
+def test_whether_a_loss_still_falls(losses, falls):
+    from striate.doctor.reading import still_falls
+
+    assert still_falls(np.array(losses)) is falls
+    if falls is not False:
+        said = striate.diagnose({"train_loss": losses, "val_loss": losses})
+        assert not [f for f in said.findings if "no longer falls" in f.text]
+
+
+def test_what_rests_on_six_images_is_not_sure():
+    sick = told(fall(2.2, 0.02, 12), [1.9, 1.5, 1.3, 1.2, 1.2, 1.3, *np.linspace(1.4, 2, 6)])
+    assert diagnose(of_records(sick)).verdict == "sick"
+    few = told(
+        fall(2.2, 0.02, 12), [1.9, 1.5, 1.3, 1.2, 1.2, 1.3, *np.linspace(1.4, 2, 6)], val_images=6
+    )
+    found = diagnose(of_records(few))
+    assert found.verdict == "undetermined"
+    assert "of 6 validation images: too few" in found.findings[0].text
+
+
+def test_a_remedy_that_is_set_already_is_not_offered():
+    imbalanced = SICK["class_imbalance"]
+    assert "--data.sampler balanced" in diagnose(of_records(imbalanced)).findings[0].remedies
+    found = diagnose(of_records(imbalanced, {"data.sampler": "balanced"}))
+    assert "--data.sampler balanced" not in found.findings[0].remedies
+
+
+def test_labels_are_not_judged_in_the_first_epochs():
+    early = told(fall(2.2, 1.0, 3), fall(2.2, 1.0, 3), epochs=12, contradicted=0.4,
+                 train_score=0.7, val_score=0.7, more=[Note("info", "")])  # fmt: skip
+    assert "label_noise" not in rules_of(early)
+    elsewhere = told(fall(2.2, 1.0, 12), fall(2.2, 1.1, 12), contradicted=0.2,
+                     splits_area=(0.95, 0.02))  # fmt: skip
+    assert "label_noise" not in rules_of(elsewhere)
+
+
+def test_averages_that_were_estimated_anew_are_offered():
+    records = told(FLAT, FLAT, norm_gap=1.2, norm_stale=1.2)
+    records.insert(-1, Estimated(360, 12, 0.11, 0.66, "averages.safetensors"))
+    found = diagnose(of_records(records)).findings[0]
+    assert found.rule == "norm_mismatch"
+    assert found.remedies[0] == "striate doctor RUN --adopt"
+    assert "0.660 instead of 0.110" in found.text
 
 
 def test_every_rule_states_its_confounders_or_what_it_says():
@@ -167,7 +273,7 @@ def test_remedies_are_flags_that_the_recipe_takes():
     from striate.cli.flags import parse_train
 
     for rule, records in SICK.items():
-        found = RULES[rule](of_records(records, {"optim.rule": "nesterov"}))
+        found = RULES[rule](of_records(records, {**KNOBS, "optim.momentum": 0.997}))
         for remedy in found.remedies:
             if remedy.startswith("--") and "'" not in remedy:
                 assert parse_train(["digits", *remedy.split()])

@@ -14,6 +14,7 @@ from striate.core.group import Group
 from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
 from striate.core.runtime import Runtime, keep_pages
+from striate.core.words import clock
 from striate.optim.schedules import Schedule
 from striate.training.log import drained
 from striate.training.loop import Job
@@ -152,7 +153,8 @@ def _fit_time(at: Decisions, ready: Ready, began: float) -> Generator[Record, No
     settle_schedule(at)
     total = epochs * epoch + closing + time.perf_counter() - began
     if total > 60 * minutes:
-        yield Note("warning", f"one epoch takes {epoch:.0f} s: more than {minutes:g} minutes allow")
+        text = f"{epochs} epoch{'s' * (epochs > 1)} and the scores take about {clock(total)}"
+        yield Note("warning", f"{text}, more than the {minutes:g} minutes that were asked for")
 
 
 def rate_for(ready: Ready) -> Generator[Record, None, RateTest]:

@@ -72,6 +72,8 @@ class Prediction:
     probability: float
     top: tuple[tuple[str, float], ...]
     labels: tuple[str, ...] = ()
+    scores: tuple[tuple[str, float], ...] = ()
+    """Of all classes, the likeliest first."""
 
 
 class Run(RunDirectory):
@@ -157,11 +159,29 @@ class Run(RunDirectory):
         )  # fmt: skip
         names = tuple(part.images.name(i) for i in range(len(part)))
         notes = tuple(f.text for f in chosen.findings if f.verdict != "pass")
+        if data is not None:
+            notes += self._trained_on(found)
         known = traits_of(store, found.sides, usable_cores()) if traits else {}
         return Evaluation(
             split, scores, self.classes, names, part.targets, logits, losses, self.task,
             1.0, notes, known,
         ).calibrated(self.temperature)  # fmt: skip
+
+    def _trained_on(self, found: Survey) -> tuple[str, ...]:
+        """A warning if images of other data are training images of this run."""
+        path = self.path / "images.csv.gz"
+        if not path.is_file():
+            return ()
+        rows = read_registered(path.read_bytes(), str(path))
+        known = {row.content for row in rows if row.split == "train" and row.content}
+        seen = sum(content.tobytes().hex() in known for content in found.contents)
+        if not seen:
+            return ()
+        where = "If these are the run's own data, moved: name them with --moved instead."
+        return (
+            f"warning: {seen:,} of these {len(found):,} images were trained on, so the scores are "
+            f"too good. {where}",
+        )
 
     def robustness(
         self,
@@ -297,11 +317,12 @@ class Run(RunDirectory):
         return kept, store
 
     def _prediction(self, name: str, shares: Any, top: int) -> Prediction:
-        order = np.argsort(-shares, kind="stable")[: max(1, top)]
-        ranked = tuple((self.classes[i], float(shares[i])) for i in order)
+        order = np.argsort(-shares, kind="stable")
+        scores = tuple((self.classes[i], float(shares[i])) for i in order)
         above = np.flatnonzero(shares > 0.5) if self.multi_label else order[:1]
         labels = tuple(self.classes[i] for i in above)
-        return Prediction(name, ranked[0][0], ranked[0][1], ranked, labels)
+        ranked = scores[: max(1, top)]
+        return Prediction(name, ranked[0][0], ranked[0][1], ranked, labels, scores)
 
     def _opened(
         self,

@@ -17,6 +17,7 @@ from striate.cli.view import sparkline
 from striate.core.findings import Finding
 from striate.core.records import Note
 from striate.core.strict_json import one_line
+from striate.core.words import sourced
 from striate.doctor.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
@@ -140,4 +141,4 @@ def _show_finding(console: Console, finding: Finding) -> None:
             console.print(Text(f"  {name:<{width}}  ") + Text(line, style="cyan") + f"  {ends}")
     for remedy in finding.remedies:
         console.print(Text("  try  ", style="dim") + Text(remedy))
-    console.print(Text(f"  {finding.source}", style="dim"))
+    console.print(Text(f"  source: {sourced(finding.source)}", style="dim"))

@@ -93,7 +93,7 @@ def _show(console: Console, found: Explanation) -> None:
         console.print(table)
     if found.trust:
         print()
-        table = plain_table("attribution", "deletion", "insertion", "likeness")
+        table = plain_table("attribution", "deletion", "insertion", "like random")
         for row in found.trust:
             figures = (_figure(row[k]) for k in ("deletion", "insertion", "likeness"))
             table.add_row(row["method"].replace("_", " ").replace("grad cam", "Grad-CAM"), *figures)
@@ -109,6 +109,6 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "sees": ("field", lambda row: "×".join(map(str, row["field"] or ["all"]))),
     "probe": ("probe", lambda row: _figure(row["probe"])),
     "95 %": ("probe", lambda row: f"{row['low']:.2f}–{row['high']:.2f}"),
-    "moves along": ("moves", lambda row: _figure(row["moves"])),
+    "shift error": ("moves", lambda row: _figure(row["moves"])),
 }
 """Of each layer: the heading, what must be known for it, and what it says."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from striate.core import recipe as recipe_module
 from striate.core import recipe_io
 from striate.core.errors import RecipeError
 from striate.core.recipe import SHORT_FLAGS, Recipe
@@ -18,11 +26,7 @@ _CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
 
 @dataclass(frozen=True)
 class TrainFlags:
-    """Train on images. Without DATA: the built-in digits.
-
-    Short flags: --model --epochs --minutes --batch-size --lr --seed --skip-bad --allow
-    --image-size --folds --group-by --exclude --check.
-    """
+    """Train on images. Without DATA: the built-in digits."""
 
     source: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = None
     """folder of class folders, .zip or .tar of one (zip#folder for a part), IDX folder, .csv,
@@ -53,7 +57,12 @@ def parse_train(argv: Sequence[str]) -> TrainFlags:
 
 def parse_knobs(kind: type[Any], verb: str, argv: Sequence[str]) -> Any:
     """Flags of a verb whose dataclass has a `source` and the recipe as `knobs`."""
-    args = _measured_rate([_long(arg) for arg in argv])
+    if "--help" in argv or "-h" in argv:
+        print(everyday_help(kind, verb))
+        raise SystemExit(0)
+    args = [arg.replace("--help-all", "--help") for arg in argv]
+    args = _measured_rate([_long(arg) for arg in args])
+    check_values(args)
     names = {arg[2:].partition("=")[0].replace("-", "_") for arg in args if arg[:2] == "--"}
     base = recipe_io.open_budget(_base(args), names)
     flags = tyro.cli(
@@ -68,6 +77,93 @@ def parse_knobs(kind: type[Any], verb: str, argv: Sequence[str]) -> Any:
         given["data"]["source"] = flags.source
     knobs = recipe_io.from_dict(given, "command line")
     return replace(flags, knobs=knobs)
+
+
+EVERYDAY = (
+    "model", "epochs", "minutes", "batch_size", "lr", "image_size", "device", "workers", "seed",
+    "optim.rule", "regularise.l2", "augment.flip", "augment.policy", "data.resize",
+    "data.val_fraction", "group_by", "folds", "label_column", "class_level", "skip_bad", "allow",
+    "exclude",
+)  # fmt: skip
+"""The knobs that `--help` shows; `--help-all` has them all."""
+_IN_DATA = ("label_column", "class_level")
+
+
+def everyday_help(kind: type[Any], verb: str) -> str:
+    """The flags of the verb itself and the everyday knobs, a line or two each."""
+    described = documented(recipe_module.__file__)
+    rows = []
+    for knob in fields(kind):
+        if knob.name in ("source", "knobs"):
+            continue
+        text = documented(sys.modules[kind.__module__].__file__ or "").get(
+            f"{kind.__name__}.{knob.name}", "")  # fmt: skip
+        rows.append((f"--{knob.name.replace('_', '-')}", text))
+    for name in EVERYDAY:
+        dotted = SHORT_FLAGS.get(name, f"data.{name}" if name in _IN_DATA else name)
+        group, _, leaf = dotted.rpartition(".")
+        text = described.get(f"{group.capitalize()}.{leaf}" if group else f"Recipe.{leaf}", "")
+        shown = name if name in SHORT_FLAGS else dotted
+        rows.append((f"--{shown.replace('_', '-')}", text))
+    width = shutil.get_terminal_size((100, 24)).columns
+    lines = [
+        f"usage: striate {verb} [DATA] [flags]",
+        "",
+        _wrapped(kind.__doc__ or "", width, 0),
+        "",
+    ]
+    for flag_name, text in rows:
+        lines += [f"  {flag_name}", _wrapped(text, width, 8)]
+    rest = len(recipe_io.knob_names()) - len(EVERYDAY)
+    lines += ["", f"striate {verb} --help-all shows the other {rest} knobs."]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int, indent: int) -> str:
+    blank = " " * indent
+    plain = " ".join(text.split())
+    return textwrap.fill(plain, max(40, width), initial_indent=blank, subsequent_indent=blank)
+
+
+@cache
+def documented(file: str) -> dict[str, str]:
+    """`Class.field` → the text below the field, of a module's dataclasses."""
+    found = {}
+    for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for one, after in pairwise(node.body):
+            value = getattr(getattr(after, "value", None), "value", None)
+            if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
+                if isinstance(value, str):
+                    found[f"{node.name}.{one.target.id}"] = value
+    return found
+
+
+def check_values(args: Sequence[str]) -> None:
+    """Raise RecipeError for knobs whose value is of another kind or out of bounds, in our words."""
+    tree: dict[str, Any] = {}
+    known, default = set(recipe_io.knob_names()), Recipe()
+    for place, arg in enumerate(args):
+        name, equals, value = arg.removeprefix("--").partition("=")
+        dotted = name.replace("-", "_")
+        if not arg.startswith("--") or dotted not in known:
+            continue
+        usual = recipe_io.get_knob(default, dotted)
+        if not equals:
+            value = args[place + 1] if place + 1 < len(args) else ""
+        if isinstance(usual, tuple) or value == "" or (not equals and value.startswith("--")):
+            continue
+        typed: Any = {"True": True, "False": False, "true": True, "false": False,
+                      "None": None}.get(value, value)  # fmt: skip
+        if (typed is value and not isinstance(usual, str)) or usual in ("auto",):
+            for number in (int, float):
+                with contextlib.suppress(ValueError):
+                    typed = number(value)
+                    break
+        group, _, leaf = dotted.rpartition(".")
+        (tree.setdefault(group, {}) if group else tree)[leaf] = typed
+    recipe_io.from_dict(tree, "command line")
 
 
 def _measured_rate(args: list[str]) -> list[str]:

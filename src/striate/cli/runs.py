@@ -13,7 +13,7 @@ from rich.table import Table
 from striate.cli.flags import parse
 from striate.core.errors import RunError
 from striate.core.records import Epoch, Finished, Planned
-from striate.core.run import RunDirectory, find_runs
+from striate.core.run import RunDirectory, find_runs, is_locked
 from striate.core.words import clock
 
 
@@ -59,7 +59,8 @@ def _row(run: RunDirectory) -> tuple[str, ...]:
     plan = _last(records, Planned)
     epoch, done = _last(records, Epoch), _last(records, Finished)
     if not plan:
-        return ("–", "–", "–", "–", "–", "not begun")
+        state = "preparing" if is_locked(run.path) else "not begun"
+        return ("–", "–", "–", "–", "–", state)
     val = done.val.get(plan.score) if done else epoch.val_score if epoch else None
     test = done.test.get(plan.score) if done else None
     return (
@@ -68,7 +69,7 @@ def _row(run: RunDirectory) -> tuple[str, ...]:
         "–" if val is None else f"{val:.4f}",
         "–" if test is None else f"{test:.4f}",
         clock(done.seconds) if done else "–",
-        "finished" if done else "can be resumed",
+        "finished" if done else "running" if is_locked(run.path) else "can be resumed",
     )
 
 

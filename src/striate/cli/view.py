@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,11 @@ def plain_lines(record: Record, progress: Progress, *, log: bool = True) -> list
 
 
 def result_tables(
-    done: Finished, rows: list[dict[str, Any]], confusions: list[dict[str, Any]], split: str
+    done: Finished,
+    rows: list[dict[str, Any]],
+    confusions: list[dict[str, Any]],
+    split: str,
+    intervals: Mapping[str, Any] | None = None,
 ) -> None:
     """Scores by class, worst confusions, scores by split, and how long it took."""
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -141,7 +145,8 @@ def result_tables(
         console.print(class_table(rows, split))
     for pair in confusions[:3]:
         console.print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}", markup=False)
-    console.print(score_table({"train": done.train, "val": done.val, "test": done.test}))
+    scores = {"train": done.train, "val": done.val, "test": done.test}
+    console.print(score_table(scores, intervals))
     ended = " (early: validation stopped improving)" if done.reason == "patience" else ""
     print(f"\n{_epochs(done.epochs)} in {clock(done.seconds)}{ended}.", end="")
     print(f" The run: {done.run}" if done.run else "")
@@ -152,8 +157,10 @@ def closing_table(done: Finished) -> None:
     path = Path(done.run) / "scores.json"
     scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     result_tables(
-        done, scores.get("per_class", []), scores.get("confusions", []), scores.get("split", "test")
-    )
+        done, scores.get("per_class", []), scores.get("confusions", []),
+        scores.get("split", "test"),
+        {name: scores[name]["intervals"] for name in ("train", "val", "test") if name in scores},
+    )  # fmt: skip
     print("Try next:")
     striate = program()
     if (Path(done.run) / "report.html").is_file():
@@ -191,16 +198,25 @@ def _known(value: float | None, otherwise: float) -> float:
     return otherwise if value is None or math.isnan(value) else value
 
 
-def score_table(splits: dict[str, dict[str, float]]) -> Table:
-    """A row for each split, a column for each score."""
+def score_table(
+    splits: dict[str, dict[str, float]], intervals: Mapping[str, Any] | None = None
+) -> Table:
+    """A row for each split, a column for each score; behind the first its 95 % interval, where it
+    is known by split and score."""
     known = {name: scores for name, scores in splits.items() if scores}
     columns = list(dict.fromkeys(key for scores in known.values() for key in scores))
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for column in columns:
+    for place, column in enumerate(columns):
         table.add_column("images" if column == "n" else _name(column), justify="right")
+        if place == 0 and intervals:
+            table.add_column("95 % interval", justify="right", no_wrap=True)
     for name, scores in known.items():
-        table.add_row(name, *(_figure(key, scores.get(key)) for key in columns))
+        figures = [_figure(key, scores.get(key)) for key in columns]
+        if intervals:
+            pair = intervals.get(name, {}).get(columns[0])
+            figures.insert(1, f"{pair[0]:.3f}–{pair[1]:.3f}" if pair else "–")
+        table.add_row(name, *figures)
     return table
 
 
@@ -242,6 +258,9 @@ def _epochs(count: int) -> str:
 
 
 def _name(score: str) -> str:
+    """A score's name as people say it; `plain_…` is that of a single view of each image."""
+    if score.startswith("plain_"):
+        return f"{score.removeprefix('plain_').replace('_', ' ')}, one view"
     return score.replace("_", " ")
 
 

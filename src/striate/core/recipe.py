@@ -373,5 +373,7 @@ SHORT_FLAGS = {
     "group_by": "data.group_by",
     "exclude": "data.exclude",
     "check": "data.check",
+    "device": "device.device",
+    "workers": "data.workers",
 }
 """Everyday names and the knobs that they stand for, on the command line and in Python."""

@@ -170,6 +170,17 @@ def locked(folder: Path, name: str = "lock", patience: float = 0) -> Iterator[No
         yield
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process is at work in a run now."""
+    if not (folder / "lock").is_file():
+        return False
+    try:
+        with locked(folder):
+            return False
+    except RunError:
+        return True
+
+
 def _try_lock(file: IO[str]) -> bool:
     """The kernel frees the lock when its process ends, so a crash leaves none behind."""
     try:

@@ -76,9 +76,11 @@ def choose_device(wanted: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
+        known = wanted.partition(":")[0] in ("cpu", "cuda", "mps")
+        hint = "" if known else perhaps(wanted, ["cpu", "cuda", "mps"]) + " "
         raise RecipeError(
             f"device.device: '{wanted}' cannot be used here: {first}",
-            perhaps(wanted, ["cpu", "cuda", "mps"]) + " `striate env` lists what is here.",
+            f"{hint}`striate env` lists what is here; --device auto takes the best of it.",
         ) from None
     return device
 

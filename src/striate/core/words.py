@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def clock(seconds: float) -> str:
     """`42 s`, `3 min 05 s`, `2 h 10 min`."""
@@ -11,3 +13,13 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def sourced(text: str) -> str:
+    """`T4, T5; Arpit 2017` → `lecture notes T4, T5; Arpit 2017`: ids belong to somebody."""
+    pieces = [piece.strip() for piece in text.split(";") if piece.strip()]
+    known = [re.fullmatch(r"[A-Z]\d+(, [A-Z]\d+)*", piece) for piece in pieces]
+    return "; ".join(
+        f"lecture note{'s' * (',' in piece)} {piece}" if match and piece[0] != "F" else piece
+        for piece, match in zip(pieces, known, strict=True)
+    )

@@ -83,7 +83,7 @@ def open_dataset(
     own = {name: name for name in parts}
     if WHOLE in parts:
         parts["train"] = parts.pop(WHOLE)
-        origin, own = {"train": "given whole"}, {"train": WHOLE}
+        origin, own = {"train": "given without splits; what is not held out"}, {"train": WHOLE}
     if "train" not in parts:
         raise DataError(
             f"{found.source} has {', '.join(sorted(parts))} images but none to train on",

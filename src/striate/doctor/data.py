@@ -105,7 +105,7 @@ def unlike_splits(h: History) -> Answer:
     best = float(np.nanmax(score)) if np.isfinite(score).any() else math.nan
     gap = float(np.median(gaps)) if len(gaps) else 0.0
     wide = gaps > 0.05
-    if h.plan is None:  # the loss of knowing nothing is guessed: less of the first epoch
+    if h.plan is None:  # the loss of guessing is guessed: less of the first epoch
         wide = np.array([gaps[0] > 0, *wide[1:]])
     if not wide[0] or wide.mean() < 0.7 or not _still_apart(h):
         return None

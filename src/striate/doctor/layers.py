@@ -70,7 +70,7 @@ def exploding_gradient(h: History) -> Answer:
         return None
     text = (
         f"at the first steps the gradient's norm is {start:.3g} and the loss {loss:.3g}, "
-        f"{loss / h.chance:.3g} times that of knowing nothing: the weights start too large"
+        f"{loss / h.chance:.3g} times that of guessing: the weights start too large"
     )
     return found(
         "exploding_gradient",

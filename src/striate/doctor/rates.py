@@ -91,7 +91,7 @@ def _jumped(h: History, losses: Column) -> _Sign:
     if restrained(h) or not now > 0.3 or not jump > 3:
         return None
     text = (
-        f"the training loss jumped to {peak:.3g}, {jump:.3g} times that of knowing nothing "
+        f"the training loss jumped to {peak:.3g}, {jump:.3g} times that of guessing "
         f"({h.chance:.3g}), and is {now * h.chance:.3g} now"
     )
     return text, sure(jump, 2, 6)
@@ -278,7 +278,7 @@ def decayed_too_early(h: History) -> Answer:
         return None
     text = (
         f"the learning rate was cut below a tenth after epoch {first} of {len(low)}; since then "
-        f"the training loss fell by {gained:.0%} of that of knowing nothing, and {now:.0%} are left"
+        f"the training loss fell by {gained:.0%} of that of guessing, and {now:.0%} are left"
     )
     later = [flag("schedule.name", "one_cycle")]
     if h.knob("schedule.name") == "step":

@@ -13,7 +13,7 @@ LITTLE = 3e-3
 
 
 def relative(h: History) -> float:
-    """Training loss now as a share of that of knowing nothing; NaN if it is not known."""
+    """Training loss now as a share of that of guessing; NaN if it is not known."""
     curve = h.curve
     if curve is not None and len(curve) and math.isfinite(curve.train[-1]):
         return float(curve.train[-1] / h.chance)

@@ -157,9 +157,9 @@ def usual_rate(history: History, batch: int = 0) -> float | None:
 
 
 def of_chance(share: float) -> str:
-    """`62 % of the loss of knowing nothing`; a loss above it as a multiple."""
+    """`62 % of the loss of guessing`; a loss above it as a multiple."""
     times = f"{share:.0%} of" if share < 1.5 else f"{share:.3g} times"
-    return f"{times} the loss of knowing nothing"
+    return f"{times} the loss of guessing"
 
 
 def longer(history: History, factor: float = 2.0) -> str:

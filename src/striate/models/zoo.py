@@ -98,7 +98,13 @@ def build(name: str, *, insist: dict[str, Any] | None = None, **wanted: Any) -> 
     if lacking:
         raise ModelError(f"{name} does not take {', '.join(lacking)}", "Leave that knob out.")
     known = {k: v for k, v in wanted.items() if k in declared or k == "num_classes"}
-    return factory(**known, **(insist or {}))
+    net = factory(**known, **(insist or {}))
+    if not callable(getattr(net, "named_parameters", None)):
+        raise ModelError(
+            f"{name} gives a {type(net).__name__}, not a torch.nn.Module",
+            "A factory returns the network that it builds.",
+        )
+    return net
 
 
 def _imported(module: str, function: str, name: str) -> Callable[..., nn.Module]:

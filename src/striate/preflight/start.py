@@ -18,11 +18,11 @@ from striate.training.activity import watched
 
 _LEARNS = (nn.Conv2d, nn.Linear)
 _LARGE = {"mse": 3.0}
-"""Times the loss of knowing nothing from which outputs start too large: 1.5, and for squares 3."""
+"""Times the loss of guessing from which outputs start too large: 1.5, and for squares 3."""
 
 
 def initial_loss(bench: Bench) -> Finding:
-    """The first loss is that of knowing nothing (ln C for cross-entropy).
+    """The first loss is that of guessing (ln C for cross-entropy).
 
     The tolerance follows from the initialisation: what these very outputs would cost with labels
     drawn at random is known exactly, and the images' scatter gives its error.
@@ -129,7 +129,9 @@ def dead_units(bench: Bench) -> Finding:
     if not shares:
         return Finding("dead_units", "note", "the network has no ReLU layers")
     worst = max(shares, key=lambda n: shares[n])
-    text = f"at most {shares[worst]:.0%} of a layer's units are 0 for all images ({worst})"
+    text = (
+        f"{shares[worst]:.0%} of the units of {worst} are 0 for every image, the most of any layer"
+    )
     verdict: Verdict = "fail" if shares[worst] > 0.9 else "warn" if shares[worst] > 0.5 else "pass"
     remedy = "--model.initialiser he; no negative --model.bias; leaky ReLU."
     return Finding(

@@ -84,6 +84,8 @@ UNKNOWN = ""
 _LIKELIEST = 500
 """Pairs that are looked at for altered copies before a training; `striate data check` looks at more
 and within splits too."""
+_MUCH = 0.15
+"""Share of the median image that the central crop may leave out without a word."""
 HEADERS = 10_000
 """Images whose headers settle the input size and the number of channels."""
 
@@ -116,7 +118,9 @@ def gather(at: Decisions, source: Any) -> Generator[Note, None, Materials]:
     dataset = open_as(at.recipe, source)
     counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
     yield Note("info", f"{dataset.source}: {counts} images of {len(dataset.classes)} classes")
-    reader = _settle_reading(at, dataset)
+    reader, sides = _settle_reading(at, dataset)
+    if lost := _cut_away(at.recipe, sides):
+        yield Note("info", lost)
     read = {name: reader.read(split.images) for name, split in dataset.splits.items()}
     whole = whole_fingerprint(dataset, {n: found for n, (found, _) in read.items()})
     kept, surveys, findings = _checked(
@@ -196,7 +200,7 @@ def options_of(recipe: Recipe) -> SourceOptions:
     )
 
 
-def _settle_reading(at: Decisions, dataset: Dataset) -> Reader:
+def _settle_reading(at: Decisions, dataset: Dataset) -> tuple[Reader, Any]:
     """Size, channels and place of the decoded images, from the headers of (a sample of) them."""
     data = at.recipe.data
     samples = {
@@ -210,7 +214,21 @@ def _settle_reading(at: Decisions, dataset: Dataset) -> Reader:
     total = count * how.size**2 * how.channels
     in_memory = settle_memory(at, total)
     cache = open_cache(None if data.cache_mb == "auto" else data.cache_mb)
-    return Reader(how, cache, in_memory, data.check, data.allow, total)
+    reader = Reader(how, cache, in_memory, data.check, data.allow, total)
+    return reader, samples["train"][0]
+
+
+def _cut_away(recipe: Recipe, sides: Any) -> str:
+    """What the central crop leaves out of most images, if that is much. sides: (K, 2)."""
+    if recipe.data.resize != "crop" or not len(sides):
+        return ""
+    share = float(np.median(1 - sides.min(axis=1) / sides.max(axis=1)))
+    if share < _MUCH:
+        return ""
+    return (
+        f"the central crop leaves out {share:.0%} of the median image; --data.resize pad keeps all "
+        "of it (with black borders), --data.resize squash stretches it"
+    )
 
 
 def _checked(

@@ -49,7 +49,7 @@ _FEW, _HEART_STEPS, _HEART_SHARE = 20, (20, 150), 0.25
 """Images that a network which has learnt nothing tries to learn by heart, in how many steps (at
 least, at most), and what part of the training's images these steps may see."""
 _AT_CHANCE = 0.85
-"""Share of the loss of knowing nothing above which nothing has been learnt."""
+"""Share of the loss of guessing above which nothing has been learnt."""
 _COMPARED = 30
 """With fewer images on a side nobody tells splits apart."""
 

@@ -20,6 +20,7 @@ from striate.data.decode import Pixels
 from striate.tasks.task import Task
 
 KEPT_SKILL = 0.85
+_LEAST = 40
 _IMAGES, _VAL, _FEW, _STEPS, _BATCH, _SIDE = 3000, 1000, 1500, 240, 64, 32
 
 
@@ -45,6 +46,9 @@ def flip_probe(
     few images each third has its turn, so that every image says something. Undecided (no skill
     beyond chance) means no flips. `turn` may be another change than mirroring.
     """
+    count = len(train[0]) + len(val[0])
+    if count < _LEAST:
+        return FlipVerdict(False, f"undecided, so no: {count} images are too few to tell")
     images, targets = _sample(*train, seed)
     more = _small(val[0][:_VAL]), val[1][:_VAL]
     upright, mirrored, truth = [], [], []
@@ -94,8 +98,9 @@ def _trained(
         torch.manual_seed(seed)
         net = _network(images.shape[3], classes)
         rule = torch.optim.AdamW(net.parameters(), lr=4e-3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(rule, 8e-3, total_steps=_STEPS)
-        for step in range(_STEPS):
+        steps = min(_STEPS, max(80, len(images)))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(rule, 8e-3, total_steps=steps)
+        for step in range(steps):
             ids = _batch_ids(len(images), step, seed)
             loss = task.losses(net(_tensor(images[ids])), torch.from_numpy(targets[ids])).mean()
             rule.zero_grad()

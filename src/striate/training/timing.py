@@ -12,6 +12,7 @@ from itertools import islice
 
 import numpy as np
 
+from striate.core.errors import counted
 from striate.core.runtime import usable_cores
 from striate.data.augment import views_of
 from striate.data.loader import Ids
@@ -60,9 +61,11 @@ def enough_threads(job: Job, scratch: State) -> tuple[int, str]:
         count *= 4
     threads = max(1, min(usable_cores(), math.ceil(loading / learning)))
     ratio = learning / loading
-    speed = f"{ratio:.3g}× faster than" if ratio >= 1 else f"{1 / ratio:.3g}× slower than"
-    enough = "1 thread is enough" if ratio >= 1 else f"{threads} threads"
-    return threads, f"loader {speed} the network: {enough}"
+    if ratio >= 1:
+        speed = f"one thread reads images {ratio:.3g} times as fast as the network learns from them"
+        return threads, f"{speed}: 1 thread is used"
+    speed = f"the network learns {1 / ratio:.3g} times as fast as one thread reads images"
+    return threads, f"{speed}: {counted(threads, 'thread')} read ahead"
 
 
 def only(ids: Ids, *_: object) -> list[Ids]:

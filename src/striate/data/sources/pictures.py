@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from striate.core.errors import DataError, perhaps
-from striate.data.decode import UndecodableError, is_image_name
+from striate.core.errors import DataError, listing, perhaps
+from striate.data.decode import UNREAD, UndecodableError, ending_of, is_image_name
 from striate.data.images import ArrayImages, EncodedImages, FolderReader, Images, Indices
 from striate.data.images import sample_pixels as _sample_pixels
 from striate.data.sources.scan import scan_archive, scan_folder, visible_pictures
+from striate.data.sources.tree import nothing_found
 from striate.data.strings import Strings
 
 
@@ -58,10 +59,20 @@ def open_pictures(things: Sequence[Any]) -> Images:
 
     Raises DataError for a missing path, a file that is no image, a folder without images.
     """
+    missing = [str(thing) for thing in things if _is_missing(thing)]
+    if len(missing) > 1:
+        raise DataError(f"{len(missing)} of {len(things)} paths do not exist:\n{listing(missing)}")
     members = [_open_one(thing, position) for position, thing in enumerate(things)]
     if not members:
         raise DataError("no images given", "Name files, folders or archives.")
     return members[0] if len(members) == 1 else Chained(members)
+
+
+def _is_missing(thing: Any) -> bool:
+    if not isinstance(thing, str | Path):
+        return False
+    outer = str(thing).rpartition("#")[0]
+    return not Path(thing).exists() and not (outer and Path(outer).exists())
 
 
 def _open_one(thing: Any, position: int) -> Images:
@@ -74,6 +85,9 @@ def _open_one(thing: Any, position: int) -> Images:
     if not path.exists():
         beside = [c.name for c in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"no image at {thing}", perhaps(path.name, beside) if beside else "")
+    if path.is_file() and ending_of(path.name) in UNREAD:
+        kind, remedy = UNREAD[ending_of(path.name)]
+        raise DataError(f"{thing} is not read ({kind})", remedy)
     if path.is_file() and is_image_name(path.name):
         return EncodedImages(
             FolderReader(path.parent), Strings.of([path.name]), _shown(path.parent)
@@ -81,7 +95,7 @@ def _open_one(thing: Any, position: int) -> Images:
     tree = scan_folder(path / inside) if path.is_dir() else scan_archive(path, inside)
     pictures = visible_pictures(tree)
     if not pictures:
-        raise DataError(f"{thing}: no images found")
+        raise DataError(f"{thing}: no images found", nothing_found(list(tree.files)))
     return EncodedImages(tree.reader, Strings.of(pictures), tree.shown)
 
 

@@ -38,7 +38,7 @@ def arrange(tree: Tree, source: str, options: SourceOptions) -> Listing:
     if is_webdataset(tree, pictures):
         return open_webdataset(tree, source)
     if not pictures:
-        raise DataError(f"{source}: no images found", _nothing_found(visible))
+        raise DataError(f"{source}: no images found", nothing_found(visible))
     if options.label_pattern:
         return labelled_by_name(tree, source, pictures, options, remarks)
     if options.label_column:  # who names a column means a table
@@ -286,7 +286,8 @@ def _how_to_label(pictures: list[str]) -> str:
     )
 
 
-def _nothing_found(visible: list[str]) -> str:
+def nothing_found(visible: list[str]) -> str:
+    """What there is instead of images, and what to do."""
     if not visible:
         return "It is empty. Expected CLASS/image.jpg, or train/CLASS/… with val/ and test/."
     unread = _unread(visible)
