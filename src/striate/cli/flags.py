@@ -134,9 +134,9 @@ def documented(file: str) -> dict[str, str]:
             continue
         for one, after in pairwise(node.body):
             value = getattr(getattr(after, "value", None), "value", None)
-            if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
-                if isinstance(value, str):
-                    found[f"{node.name}.{one.target.id}"] = value
+            named = one.target if isinstance(one, ast.AnnAssign) else None
+            if isinstance(named, ast.Name) and isinstance(value, str):
+                found[f"{node.name}.{named.id}"] = value
     return found
 
 

@@ -26,6 +26,8 @@ from striate.training.state import State
 
 STEPS, MORE_STEPS, FEW, BY_HEART = 20, 60, 20, 200
 _LECTURE_RATE = 1e-3
+_JUMP = 4.0
+"""Times the first loss that a sound training does not reach."""
 _WARM = 0.5
 """Share of the peak rate below which a loss that stands still says little."""
 
@@ -34,7 +36,7 @@ def first_steps(bench: Bench) -> Finding:
     """Twenty steps of the recipe, unchanged: finite, and the loss falls; sixty where twenty do not
     tell. A loss that ends clearly above its start is a failure."""
     losses: list[float] = []
-    seen = _Trend(0.0, 0.0, 0.0, 0.0)
+    seen = _Trend(0.0, 0.0, 0.0, 0.0, 0.0)
     for count in (STEPS, MORE_STEPS):
         losses = []
         try:
@@ -47,11 +49,13 @@ def first_steps(bench: Bench) -> Finding:
             break
     evidence = {"losses": losses, "fall": seen.fall, "noise": seen.noise}
     text = f"{len(losses)} steps: loss {seen.first:.3f} → {seen.last:.3f}"
-    if seen.last > 1.1 * losses[0] and seen.last > losses[0] + 2 * seen.noise:
+    above = max(losses) > _JUMP * losses[0] and seen.last > 0.5 * losses[0]
+    if above or seen.last > 1.1 * losses[0] + 2 * seen.scatter:
         return Finding(
             "first_steps",
             "fail",
-            f"{text}, which started at {losses[0]:.3f}: it rises",
+            f"{len(losses)} steps: the loss started at {losses[0]:.3f}, rose to {max(losses):.3f} "
+            f"and is {seen.last:.3f}: it explodes",
             evidence,
             "A lower learning rate: `striate lr DATA` finds one.",
         )
@@ -68,19 +72,22 @@ def first_steps(bench: Bench) -> Finding:
 
 
 class _Trend(NamedTuple):
-    """Means of the first and the last quarter of some losses, the fall, and its noise."""
+    """Means of the first and the last quarter of some losses, the fall, its noise, and that of the
+    last quarter."""
 
     first: float
     last: float
     fall: float
     noise: float
+    scatter: float
 
 
 def _trend(losses: list[float]) -> _Trend:
     quarter = max(2, len(losses) // 4)
     first, last = float(np.mean(losses[:quarter])), float(np.mean(losses[-quarter:]))
     noise = float(np.std(np.diff(losses)) / math.sqrt(quarter)) + 1e-9
-    return _Trend(first, last, first - last, noise)
+    scatter = float(np.std(losses[-quarter:]) / math.sqrt(quarter))
+    return _Trend(first, last, first - last, noise, scatter)
 
 
 def overfit_few(bench: Bench) -> Finding:
