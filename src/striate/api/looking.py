@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from striate.api.sample import Sample
 from striate.core.errors import DataError, ModelError, RunError, perhaps
 from striate.explain.attribution import ATTRIBUTIONS
+from striate.explain.backwards import rectifiers_met
 from striate.explain.features import equivariance, last_features, layer_features, nearest, probe
 from striate.explain.found import Explanation, Maps, Neighbour, Picture, Unit
 from striate.explain.layers import Layer, layers_with_maps, maps_of, stages
@@ -66,6 +67,11 @@ def look(
     """Look inside a network with a sample of images; train: gives so many training images."""
     at = _Looking(asked, sample, train, choice)
     found = Explanation(asked.classes, sample.split, len(sample))
+    if not rectifiers_met(at.net, torch.from_numpy(sample.images([0]))):
+        found.notes.append(
+            "no activation of this network is recognised as a rectifier: deconvolution and guided "
+            "backpropagation show plain gradients here"
+        )
     if not at.layers:
         found.notes.append("the network has no layer with maps: no patches, no Grad-CAM")
     known = [t for t in TOPICS if sample.targets is not None or t not in _NEEDS_CLASSES]
@@ -189,8 +195,13 @@ def _patches(at: _Looking, found: Explanation) -> None:
     for layer in at.layers:
         best = top_patches(at.net, at.sample.batches(), at.module(layer))
         known = layer.channels if layer.channels <= at.choice.units else at.choice.units
+        silent = 0
         for unit in np.linspace(0, layer.channels - 1, known).round().astype(int).tolist():
-            ids, places = best.images[unit], best.places[unit]
+            excited = best.values[unit] > 0  # what a unit is 0 for does not excite it
+            if not excited.any():
+                silent += 1
+                continue
+            ids, places = best.images[unit][excited], best.places[unit][excited]
             images = at.sample.images(ids.numpy())
             boxes = [_box(at, layer, tuple(place)) for place in places.tolist()]
             back = {}
@@ -201,8 +212,13 @@ def _patches(at: _Looking, found: Explanation) -> None:
                 ).numpy()
                 back[way] = [signal[box] for signal, box in zip(signals, boxes, strict=True)]
             cut = [image[box] for image, box in zip(images, boxes, strict=True)]
-            values = tuple(map(float, best.values[unit]))
+            values = tuple(map(float, best.values[unit][excited]))
             found.patches.append(Unit(layer.name, unit, values, cut, back))
+        if silent:
+            short = layer.name.removeprefix("backbone.")
+            found.notes.append(
+                f"patches: {silent} of {known} units of {short} are above 0 for no image: not shown"
+            )
 
 
 def _box(at: _Looking, layer: Layer, place: Any) -> tuple[slice, slice]:

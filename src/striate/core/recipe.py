@@ -15,15 +15,17 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Strict
 
 Auto = Literal["auto"]
-Whole = Annotated[int, Strict(), Ge(0)]
-Count = Annotated[int, Strict(), Ge(1)]
-Positive = Annotated[float, Gt(0)]
-NonNegative = Annotated[float, Ge(0)]
+Whole = Annotated[int, Strict(), Ge(0), Le(2**62)]
+Count = Annotated[int, Strict(), Ge(1), Le(10**9)]
+Side = Annotated[int, Strict(), Ge(1), Le(16_384)]
+Positive = Annotated[float, Gt(0), Le(1e9)]
+NonNegative = Annotated[float, Ge(0), Le(1e9)]
+Degrees = Annotated[float, Ge(0), Le(360)]
 Share = Annotated[float, Ge(0), Lt(1)]
 Fraction = Annotated[float, Gt(0), Le(1)]
 Probability = Annotated[float, Ge(0), Le(1)]
 
-_KNOWN_KEYS_ONLY = {"extra": "forbid"}
+_KNOWN_KEYS_ONLY = {"extra": "forbid", "allow_inf_nan": False}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Data:
 
     source: str = "digits"
     """A folder, archive (zip#folder opens a part of it), IDX folder, CSV, or a built-in name."""
-    image_size: Count | Auto = "auto"
+    image_size: Side | Auto = "auto"
     """Side of the square input in pixels; auto: the median side, a multiple of 8, at most 224."""
     channels: Literal[1, 3] | Auto = "auto"
     """1 for grey, 3 for colour; auto: grey only if every image is stored grey."""
@@ -109,11 +111,11 @@ class Augment:
     crop: Literal["auto", "pad", "resized", "window", "none"] = "auto"
     """Random crop of the padded image, random resized crop, random window of an image stored an
     eighth larger (AlexNet), or none."""
-    crop_padding: Whole | Auto = "auto"
+    crop_padding: Annotated[int, Strict(), Ge(0), Le(16_384)] | Auto = "auto"
     """Pixels of reflected border for crop=pad; auto: a sixteenth of the side, at least 1."""
     crop_scale: Fraction | Auto = "auto"
     """Smallest share of the area for crop=resized; auto: 0.35."""
-    rotate: NonNegative = 0.0
+    rotate: Degrees = 0.0
     """Turn by up to so many degrees either way."""
     affine: Share = 0.0
     """Shift by up to this share of the side, scale by up to 1 ± it, shear by up to it."""
@@ -133,9 +135,9 @@ class Augment:
     """AlexNet's alteration along the principal colours of the training images; theirs was 0.1."""
     greyscale: Probability = 0.0
     """Share of the images that lose their colours."""
-    blur: NonNegative = 0.0
+    blur: Annotated[float, Ge(0), Le(100)] = 0.0
     """Gaussian blur with a deviation of up to so many pixels."""
-    cutout: Whole | Auto = "auto"
+    cutout: Annotated[int, Strict(), Ge(0), Le(16_384)] | Auto = "auto"
     """Side in pixels of a grey square placed at random; 0: none; auto: a quarter of the side if
     there are 16 epochs or more."""
     random_erasing: Probability = 0.0
@@ -157,7 +159,7 @@ class Model:
     name: str = "fastnet"
     """A name of the zoo, `timm:NAME`, your own `package.module:factory`, or the layers on one
     line: `conv 5x5 10 pad 2, relu, pool 2, fc classes`."""
-    width: Positive | Auto = "auto"
+    width: Annotated[float, Gt(0), Le(64)] | Auto = "auto"
     """Multiplies the channels of fastnet; auto: 1 for colour, 0.75 for grey."""
     small_stem: bool | Auto = "auto"
     """torchvision's ResNets, AlexNet, GoogLeNet, Inception: a first layer that keeps the

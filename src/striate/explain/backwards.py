@@ -7,15 +7,19 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 RECTIFIERS = frozenset({
-    F.relu, F.relu6, F.leaky_relu, F.silu, F.gelu, F.elu, F.selu, F.mish, F.hardswish, F.hardtanh,
-    torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
+    F.relu, F.relu_, F.relu6, F.leaky_relu, F.leaky_relu_, F.silu, F.gelu, F.elu, F.elu_, F.selu,
+    F.celu, F.mish, F.hardswish, F.hardtanh, F.rrelu, F.prelu, F.threshold, torch.relu, torch.relu_,
+    Tensor.relu, Tensor.relu_, torch.prelu, torch.selu, torch.celu, torch.rrelu, torch.threshold,
 })  # fmt: skip
 """Activations that are treated as a rectifier, as modules and inside `forward`."""
+_CLAMPS = frozenset({torch.clamp, torch.clamp_min, torch.clip, Tensor.clamp, Tensor.clamp_,
+                     Tensor.clamp_min, Tensor.clip})  # fmt: skip
+"""Rectifiers too, where they cut off what is below 0."""
 
 
 class Deconvolution(TorchFunctionMode):
@@ -29,12 +33,18 @@ class Deconvolution(TorchFunctionMode):
 
     gate = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.met = 0
+        """How many activations were treated so: of none, what goes back is the plain gradient."""
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func not in RECTIFIERS:
+        if func not in RECTIFIERS and not _cuts_at_zero(func, args, kwargs):
             return func(*args, **kwargs)
+        self.met += 1
         x = args[0] if args else kwargs.pop("input")
         kwargs.pop("inplace", None)
         return _Rectified.apply(x, partial(_copied, func, args[1:], kwargs), self.gate)
@@ -45,6 +55,21 @@ class Guided(Deconvolution):
     al. 2015, arXiv:1412.6806)."""
 
     gate = True
+
+
+def _cuts_at_zero(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """x.clamp(min=0) and its likes are rectifiers."""
+    if func not in _CLAMPS:
+        return False
+    least = args[1] if len(args) > 1 else kwargs.get("min")
+    return isinstance(least, int | float) and least == 0
+
+
+def rectifiers_met(net: nn.Module, images: Tensor) -> int:
+    """How many activations of a forward pass the ways back recognise."""
+    with Deconvolution() as way, torch.enable_grad():
+        net(images.detach().float())
+    return way.met
 
 
 def _copied(func: Callable[..., Any], rest: tuple[Any, ...], kwargs: Any, x: Tensor) -> Any:

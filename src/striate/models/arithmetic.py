@@ -310,10 +310,14 @@ def _noting(rows: dict[str, Row], path: str, parameters: int, tracer: _Fields): 
 def _with_macs(rows: dict[str, Row], net: nn.Module, counter: FlopCounterMode) -> list[Row]:
     counts = {path: sum(ops.values()) // 2 for path, ops in counter.get_flop_counts().items()}
     top = type(net).__name__
-    listed = [
-        Row(**{**vars(row), "macs": counts.get(f"{top}.{name}", counts.get(name, 0))})
-        for name, row in rows.items()
-    ]
+    names: dict[int, list[str]] = {}
+    for path, module in net.named_modules(remove_duplicate=False):
+        names.setdefault(id(module), []).append(path)
+    listed = []
+    for name, row in rows.items():  # a module of two parents is counted under each one's name
+        module = net.get_submodule(name) if name in dict(net.named_modules()) else net
+        macs = sum(counts.get(f"{top}.{n}", counts.get(n, 0)) for n in names[id(module)])
+        listed.append(Row(**{**vars(row), "macs": macs}))
     parameters = sum(p.numel() for p in net.parameters()) - sum(r.parameters for r in listed)
     macs = counter.get_total_flops() // 2 - sum(r.macs for r in listed)
     if parameters > 0 or macs > 0:

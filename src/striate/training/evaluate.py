@@ -95,7 +95,11 @@ class Evaluation:
 
     @cached_property
     def figures(self) -> Figures:
-        """All scores, and their 95 % intervals."""
+        """All scores, and their 95 % intervals; of outputs that are not finite NaN."""
+        with np.errstate(all="ignore"):
+            return self._summarised()
+
+    def _summarised(self) -> Figures:
         return summarise(self.targets, self.probabilities, self.losses, self.scores)
 
     def per_class(self) -> list[dict[str, float | str]]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from striate.core.errors import RecipeError
+from striate.core.errors import RecipeError, counted, listing
 from striate.core.findings import Finding
 from striate.core.randomness import permutation
 from striate.core.recipe import Recipe
@@ -26,6 +26,8 @@ from striate.data.check.copies import (
     copies_across,
     copy_findings,
     disputed,
+    labels_differ,
+    line_of,
     split_by_origin,
 )
 from striate.data.check.exclude import read_excluded
@@ -248,6 +250,11 @@ def _checked(
     findings += accepted(copy_findings(dataset, copies), "leakage" in data.allow)
     for copy in ours:
         drop[copy.second[0]].add(copy.second[1])
+    torn = [copy for copy in ours if labels_differ(dataset, copy)]
+    if torn:
+        lines = listing([line_of(dataset, copy) for copy in torn], 5)
+        text = f"{counted(len(torn), 'pair')} of equal images with different labels:\n{lines}"
+        findings.append(Finding("disputed copies", "warn", text))
     kept = {n: positions_without(len(s), drop[n]) for n, s in dataset.splits.items()}
     if ours:
         refuse_emptied(sound, keep(dataset, kept), "copies")

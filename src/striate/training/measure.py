@@ -85,7 +85,12 @@ class Probe:
         return epoch % self.every == 0 or epoch == epochs - 1
 
     def measure(self, state: State, val_logits: Outputs, *, last: bool = False) -> Measured:
-        """Look at the network that would be deployed, after an epoch, or after the last one."""
+        """Look at the network that would be deployed, after an epoch, or after the last one. Of
+        outputs that are not finite figures are not finite either."""
+        with np.errstate(all="ignore"):
+            return self._measure(state, val_logits, last=last)
+
+    def _measure(self, state: State, val_logits: Outputs, *, last: bool) -> Measured:
         began, net, task = time.perf_counter(), state.deployed, self.task
         ids = self.last_ids if last else self.ids
         store, targets = SubStore(self.store, ids), self.train.targets[ids]
@@ -118,7 +123,9 @@ class Probe:
             output_range=(
                 float(logits.min()), float(logits.max()),
                 float(np.abs(logits.sum(axis=1) - 1).max()),
-            ),
+            )
+            if np.isfinite(logits).all()
+            else None,
             frozen=frozen_layers(net),
             never_found=never_found(val_logits, self.val.targets) if single and last else (),
             splits_area=self._splits_area() if state.position.epoch == 1 or last else None,

@@ -70,7 +70,7 @@ def copy_findings(dataset: Dataset, copies: Iterable[Copy]) -> list[Finding]:
             chosen = [copy for copy in members if copy.kind == kind]
             if not chosen:
                 continue
-            disputed = sum(_labels_differ(dataset, copy) for copy in chosen)
+            disputed = sum(labels_differ(dataset, copy) for copy in chosen)
             also = f", {disputed} with different labels" if disputed else ""
             lines = [line_of(dataset, copy) for copy in chosen]
             findings.append(
@@ -162,7 +162,8 @@ def _remedy(kind: str, *, across: bool) -> str:
     return "Copies count twice; with different labels one of the two is wrong."
 
 
-def _labels_differ(dataset: Dataset, copy: Copy) -> bool:
+def labels_differ(dataset: Dataset, copy: Copy) -> bool:
+    """Whether two equal images have different labels."""
     one, other = (dataset.splits[split].targets[i] for split, i in (copy.first, copy.second))
     return bool(np.any(one != other))
 
@@ -205,7 +206,7 @@ def _within(
 def disputed(dataset: Dataset, surveys: Mapping[str, Survey], max_megapixels: float) -> list[Copy]:
     """Equal training images with different labels."""
     found = equal_within(dataset, surveys, "train", max_megapixels)
-    return [copy for copy in found if _labels_differ(dataset, copy)]
+    return [copy for copy in found if labels_differ(dataset, copy)]
 
 
 def _between(
