@@ -1,5 +1,6 @@
 """Laws of the doctor's rules: each fires on a history with its fault, and none on healthy ones."""
 
+import graphlib
 import math
 
 import numpy as np
@@ -16,7 +17,7 @@ from striate.core.records import (
     Planned,
     Step,
 )
-from striate.doctor.diagnosis import diagnose
+from striate.doctor.diagnosis import EXPLAINED_BY, diagnose
 from striate.doctor.history import of_records
 from striate.doctor.rules import RULES
 
@@ -339,3 +340,11 @@ def test_many_steps_are_thinned_not_forgotten():
 def test_the_front_door_takes_records_and_columns():
     assert striate.diagnose(told(GOOD, GOOD + 0.05)).verdict == "healthy"
     assert striate.diagnose(iter(SICK["overfitting"])).verdict == "sick"
+
+
+def test_causes_and_effects_are_no_circle():
+    """Otherwise two findings explain each other away, and nothing is named."""
+    general = {"plateau", "at_chance", "generalisation_gap"}
+    graph = {rule: causes - {rule} for rule, causes in EXPLAINED_BY.items() if rule not in general}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+    assert set().union(*EXPLAINED_BY.values()) <= RULES.keys()

@@ -126,7 +126,7 @@ def unlike_splits(h: History) -> Answer:
     return found(
         "unlike_splits",
         text,
-        min(sure(gap, 0.1, 0.4), _could_be_by_heart(h)),
+        min(sure(gap, 0.1, 0.4), _could_be_by_heart(h), 0.55 if _look_alike(h) else 1.0),
         evidence=evidence,
         remedies=remedies,
         source="D3, T5",
@@ -165,6 +165,12 @@ def _by_looks(h: History) -> Finding | None:
         source="D3, T5",
         anew=True,
     )  # fmt: skip
+
+
+def _look_alike(h: History) -> bool:
+    """Whether it is known that training and validation images cannot be told apart well."""
+    known = [m.splits_area for m in h.measured if m.splits_area is not None]
+    return bool(known) and known[-1][0] + 2 * known[-1][1] < 0.7
 
 
 def _could_be_by_heart(h: History) -> float:
@@ -257,7 +263,7 @@ def _noisiest(h: History) -> tuple[float, Measured | None]:
     error = math.sqrt(max(contradicted * (1 - contradicted), 1e-6) / best.train_images)
     if contradicted < _RANDOM * wrong:  # hard images: their labels rank high
         return 0.0, best
-    return max(0.0, 2 * (contradicted - error)), best
+    return max(0.0, 2 * (contradicted - 1.64 * error)), best
 
 
 def _skilled(h: History, m: Measured) -> bool:

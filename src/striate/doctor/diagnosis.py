@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from striate.core.findings import Finding
 from striate.core.strict_json import finite
 from striate.doctor.history import History
@@ -32,12 +34,12 @@ EXPLAINED_BY: dict[str, set[str]] = {
     "exploding_gradient": _BUILT_WRONG - {"frozen_layers"},
     "learning_rate_too_high": _BUILT_WRONG - {"frozen_layers"} | {"exploding_gradient"},
     "learning_rate_too_low": _BUILT_WRONG
-    | {"vanishing_gradient", "saturated_units", "dead_units", "labels_random"},
+    | {"augmentation_too_strong", "vanishing_gradient", "saturated_units", "dead_units"},
     "vanishing_gradient": _BUILT_WRONG - {"frozen_layers"} | {"learning_rate_too_high"},
     "saturated_units": {"input_too_small"},
     "dead_units": {
         "input_too_small", "learning_rate_too_high", "momentum_too_high", "norm_mismatch",
-        "output_activation",
+        "output_activation", "augmentation_too_strong",
     },
     "frozen_layers": {
         "dead_units", "input_too_small", "output_activation", "learning_rate_too_high",
@@ -51,11 +53,10 @@ EXPLAINED_BY: dict[str, set[str]] = {
     "unequal_layers": _STOPS_LEARNING,
     "regularisation_too_strong": _BUILT_WRONG
     | {"not_finite", "augmentation_too_strong", "learning_rate_too_high", "norm_mismatch"},
-    "augmentation_too_strong": _BUILT_WRONG
-    | {"learning_rate_too_high", "learning_rate_too_low", "dead_units", "not_finite"},
+    "augmentation_too_strong": _BUILT_WRONG - {"frozen_layers"} | {"learning_rate_too_high", "not_finite"},
     "labels_random": {
         "augmentation_too_strong", "learning_rate_too_high", "learning_rate_too_low",
-        "dead_units", "not_finite",
+        "dead_units", "not_finite", "norm_mismatch", "exploding_gradient",
         *_BUILT_WRONG,
     },
     "label_noise": _STOPS_LEARNING
@@ -120,7 +121,8 @@ class Diagnosis:
 
 def diagnose(h: History) -> Diagnosis:
     """Ask all rules. Healthy is only what is long enough to be judged and has no finding."""
-    answers = {name: rule(h) for name, rule in RULES.items()}
+    with np.errstate(invalid="ignore", over="ignore"):  # losses that are not finite are data here
+        answers = {name: rule(h) for name, rule in RULES.items()}
     findings = [_fitting(a, h) for a in answers.values() if isinstance(a, Finding)]
     lacking = {name: f"needs {a.why}" for name, a in answers.items() if isinstance(a, Lacking)}
     serious = [f for f in findings if f.verdict != "note"]

@@ -320,10 +320,10 @@ def too_few_epochs(h: History) -> Answer:
     gap = float(curve.val[-1] - curve.train[-1])
     if now < 0.25 or gap > 0.1 * h.chance:
         return None
-    change = turnover(h)
-    if not math.isnan(change) and change < LITTLE:
-        return None  # more epochs of nothing
     few = h.plan is not None and 0 < h.plan.steps < 150
+    change = turnover(h)
+    if not math.isnan(change) and change < (LITTLE / 10 if few else LITTLE):
+        return None  # more epochs of nothing
     if not few and late_fall(h) < 0.15:
         return None
     fall = late_fall(h)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from striate.doctor.history import History
-from striate.doctor.reading import grew_before_the_end, relative, turnovers
+from striate.doctor.reading import grew_before_the_end, relative, turnovers, useless_averages
 from striate.doctor.saying import (
     Answer,
     Lacking,
@@ -58,15 +58,16 @@ def not_finite(h: History) -> Answer:
 def exploding_gradient(h: History) -> Answer:
     """Gradients grow from layer to layer towards the input, or are huge at the first steps (L14).
 
-    Confounder: a rate too high makes gradients explode after some steps; here they are huge before
-    the first update has acted.
+    Confounders: a rate too high makes gradients explode after some steps; here they are huge before
+    the first update has acted. Batch norm forgives such a start, unless its averages are useless:
+    then norm_mismatch has its own evidence.
     """
     if len(h.steps) < 2:
         return Lacking("gradient norms of steps")
     first = h.steps.gradient[: max(2, min(5, len(h.steps) // 20))]
     start = float(np.nanmax(np.where(np.isfinite(first), first, np.nan)))
     loss = float(h.steps.loss[0])
-    if not math.isfinite(start) or start < 50 or loss < 2 * h.chance:
+    if not math.isfinite(start) or start < 50 or loss < 2 * h.chance or useless_averages(h):
         return None
     text = (
         f"at the first steps the gradient's norm is {start:.3g} and the loss {loss:.3g}, "
@@ -146,6 +147,10 @@ def _against_vanishing(h: History) -> list[str]:
     ]
 
 
+_LEARNT = 0.05
+"""Share of the loss of guessing below which training images are learnt."""
+
+
 def dead_units(h: History) -> Answer:
     """Many ReLU units are never above zero, so they pass no gradient and never recover (L10).
 
@@ -160,6 +165,8 @@ def dead_units(h: History) -> Answer:
     worst = max(shares, key=lambda n: shares[n])
     mean = float(np.mean(list(shares.values())))
     confidence = max(sure(shares[worst], 0.5, 0.95), sure(mean, 0.35, 0.7))
+    if relative(h) < _LEARNT:
+        confidence = min(confidence, 0.55)  # the others did the work
     text = f"{shares[worst]:.0%} of the units of {worst} are 0 for every image ({mean:.0%} of all)"
     bias = h.knob("model.bias")
     remedies = [flag("model.bias", 0.0)] if isinstance(bias, float) and bias < 0 else []

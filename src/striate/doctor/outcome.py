@@ -13,6 +13,7 @@ from striate.doctor.saying import Answer, Lacking, flag, found, picture, sure
 
 _FEW_A_CLASS = 15
 """Training images of a class with which most networks learn something of it."""
+_STEPS_TO_LEARN = 100
 _GAP, _WIDE_GAP = 0.05, 0.15
 
 
@@ -56,8 +57,10 @@ def labels_random(h: History) -> Answer:
     if not enough or not never_above_chance(h) or splits_apart(h):
         return None
     change = turnover(h)
-    if not math.isnan(change) and change < LITTLE / 3:
+    if not math.isnan(change) and change < LITTLE / 2:
         return None
+    if len(h.steps) < _STEPS_TO_LEARN:
+        return None  # 20 images were given more steps than all of them
     if last.by_heart is not None:
         if last.by_heart < 0.7:
             return None

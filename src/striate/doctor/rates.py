@@ -10,6 +10,7 @@ from striate.doctor.history import Column, History
 from striate.doctor.reading import (
     LITTLE,
     crawls,
+    decayed,
     finite_epochs,
     gradient_spike,
     grew_before_the_end,
@@ -133,6 +134,8 @@ def _churned(h: History, _: Column) -> _Sign:
     now, change = relative(h), turnover(h)
     if not now > 0.3 or restrained(h):  # weights that are kept small change by much of their size
         return None
+    if decayed(h):
+        return None  # nothing has moved for long, however large the first steps were
     text = f"each step changed the weights of a layer by {change:.0%}, and {of_chance(now)} is left"
     turns = h.knob("optim.rule") == "muon"  # its steps are large by design
     return text, sure(change, 0.2, 0.5) if turns else sure(change, 0.06, 0.2)
@@ -229,7 +232,8 @@ def learning_rate_too_low(h: History) -> Answer:
 
 def _small_updates(h: History, change: float) -> _Sign:
     now = relative(h)
-    if change > LITTLE or now < 0.4 or len(h.steps) < 20:
+    short = h.plan is not None and h.plan.steps < 150 and h.plan.epochs <= 2
+    if change > (LITTLE / 10 if short else LITTLE) or now < 0.4 or len(h.steps) < 20:
         return None
     text = (
         f"the training loss is still {of_chance(now)}, and a step changes "
@@ -272,7 +276,8 @@ def decayed_too_early(h: History) -> Answer:
     if after < len(low) / 2 or first < 1:
         return None
     now = relative(h)
-    gained = (loss[first - 1] - loss[-1]) / h.chance
+    level = min(loss[first - 1], loss[first], h.chance)  # an epoch's mean lags behind its end
+    gained = (level - loss[-1]) / h.chance
     fell = (loss[first - 2] - loss[first - 1]) / h.chance if first > 2 else math.inf
     if now < 0.35 or gained / after > 0.02 or fell < 0.06:
         return None

@@ -13,13 +13,27 @@ LITTLE = 3e-3
 
 
 def relative(h: History) -> float:
-    """Training loss now as a share of that of guessing; NaN if it is not known."""
+    """Training loss now as a share of that of guessing; NaN if it is not known.
+
+    In evaluation mode, unless running averages make that useless: then as training saw it.
+    """
     curve = h.curve
-    if curve is not None and len(curve) and math.isfinite(curve.train[-1]):
+    if (
+        curve is not None
+        and len(curve)
+        and math.isfinite(curve.train[-1])
+        and not useless_averages(h)
+    ):
         return float(curve.train[-1] / h.chance)
     recent = h.steps.loss[-20:] if len(h.steps) else h.epochs.train_loss[-1:]
     known = recent[np.isfinite(recent)]
     return float(known.mean() / h.chance) if len(known) else math.nan
+
+
+def useless_averages(h: History) -> bool:
+    """Whether running averages cost more than guessing does."""
+    stale = h.measured[-1].norm_stale if h.measured else None
+    return stale is not None and stale > h.chance and len(h.steps) > 0
 
 
 def finite_epochs(h: History) -> int:

@@ -34,18 +34,23 @@ def output_activation(h: History) -> Answer:
     if (h.plan and h.plan.loss == "mse") or min(r[0] for r in ranges) < 0:
         return None
     high, apart = max(r[1] for r in ranges), max(r[2] for r in ranges)
-    if high <= 1.001:
+    least, last = min(r[0] for r in ranges), ranges[-1]
+    if last[1] - last[0] < 1e-6:
+        return None  # one value for every class and image: something else is dead
+    confidence = 0.97 if len(ranges) > 1 or least < 1e-3 else 0.7
+    if high <= 1.001 and (least > 0 or apart < 0.05):
         kind = "softmax" if apart < 0.05 else "a sigmoid"
         also = ", and each image's outputs add up to 1" if kind == "softmax" else ""
         text = f"all outputs lie between 0 and 1{also}: the network ends with {kind}"
     else:
         kind = "ReLU"
         text = "no output is below 0, for any image: the network ends with ReLU"
+        confidence *= sure(relative(h), 0.1, 0.5)  # as published SqueezeNet does, and learns
     return found(
         "output_activation",
         f"{text}, and the loss expects logits, which may be any number",
-        0.97 if len(ranges) > 1 or min(r[0] for r in ranges) < 1e-3 else 0.7,
-        evidence={"least": min(r[0] for r in ranges), "greatest": high},
+        confidence,
+        evidence={"least": least, "greatest": high},
         remedies=[f"take {kind} out of the end of the network: the loss applies its own"],
         source="L11; the lectures' decknet has this fault",
         anew=True,
@@ -190,7 +195,7 @@ def augmentation_too_strong(h: History) -> Answer:
     if now < 0.25 or not used:
         return None
     wide = sure(apart / h.chance, 0.1, 0.35) if apart > 3 * error else 0.0
-    wild = 0.8 if len([k for k in used if k in _WILD or k == "augment.crop_scale"]) > 1 else 0.0
+    wild = 0.8 if len(_wild(h)) > 1 else 0.0
     if now > 0.9 and not wild:
         return None
     text = (
@@ -220,11 +225,21 @@ def _strong(h: History) -> dict[str, float]:
         if isinstance(h.knob(knob), int | float) and h.knob(knob) and not isinstance(
             h.knob(knob), bool)
     }  # fmt: skip
-    strong = {knob: value for knob, value in used.items() if value >= _WILD.get(knob, math.inf)}
+    return _wild(h) or used
+
+
+def _wild(h: History) -> dict[str, float]:
+    """The augmentations beyond usual strengths."""
+    known = {knob: h.knob(knob) for knob in _WILD}
+    wild = {
+        knob: float(value)
+        for knob, value in known.items()
+        if isinstance(value, int | float) and value >= _WILD[knob]
+    }
     scale = h.knob("augment.crop_scale")
     if h.knob("augment.crop") == "resized" and isinstance(scale, float) and scale < 0.1:
-        strong["augment.crop_scale"] = scale
-    return strong or used
+        wild["augment.crop_scale"] = scale
+    return wild
 
 
 def _weaker(used: dict[str, float]) -> list[str]:
