@@ -53,7 +53,8 @@ EXPLAINED_BY: dict[str, set[str]] = {
     "unequal_layers": _STOPS_LEARNING,
     "regularisation_too_strong": _BUILT_WRONG
     | {"not_finite", "augmentation_too_strong", "learning_rate_too_high", "norm_mismatch"},
-    "augmentation_too_strong": _BUILT_WRONG - {"frozen_layers"} | {"learning_rate_too_high", "not_finite"},
+    "augmentation_too_strong": _BUILT_WRONG - {"frozen_layers"}
+    | {"learning_rate_too_high", "not_finite"},
     "labels_random": {
         "augmentation_too_strong", "learning_rate_too_high", "learning_rate_too_low",
         "dead_units", "not_finite", "norm_mismatch", "exploding_gradient",

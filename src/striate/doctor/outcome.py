@@ -56,10 +56,7 @@ def labels_random(h: History) -> Answer:
     enough = bool(images) and images[len(images) // 2] >= _FEW_A_CLASS
     if not enough or not never_above_chance(h) or splits_apart(h):
         return None
-    change = turnover(h)
-    if not math.isnan(change) and change < LITTLE / 2:
-        return None
-    if len(h.steps) < _STEPS_TO_LEARN:
+    if turnover(h) < LITTLE / 2 or len(h.steps) < _STEPS_TO_LEARN:
         return None  # 20 images were given more steps than all of them
     if last.by_heart is not None:
         if last.by_heart < 0.7:
