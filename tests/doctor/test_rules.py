@@ -348,3 +348,51 @@ def test_causes_and_effects_are_no_circle():
     graph = {rule: causes - {rule} for rule, causes in EXPLAINED_BY.items() if rule not in general}
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
     assert set().union(*EXPLAINED_BY.values()) <= RULES.keys()
+
+
+def test_a_network_that_has_only_begun_to_learn_has_no_wrong_labels():
+    """LeNet on clean digits, stopped as its loss begins to fall: what ranks second is chance."""
+    train = [2.306, 2.303, 2.298, 2.294, 2.286, 2.276, 2.265, 2.252]
+    scores = [0.1, 0.11, 0.15, 0.2, 0.3, 0.4, 0.45, 0.48]
+    told_ = told(
+        train, train, steps=21, contradicted=0.2, train_score=scores, val_score=scores,
+        layers=layers(update=6e-4),
+    )  # fmt: skip
+    found = diagnose(of_records(told_, KNOBS)).findings
+    assert [f.rule for f in found] == ["too_few_epochs"]
+    assert "only begun to learn" in found[0].text
+
+
+def test_splits_that_look_alike_are_not_surely_unlike():
+    args = fall(1.8, 0.3, 12), [2.6] * 12
+    for area, verdict in (((0.52, 0.03), "undetermined"), (None, "sick"), ((0.9, 0.03), "sick")):
+        found = diagnose(of_records(told(*args, splits_area=area), KNOBS)).findings
+        assert {f.rule: f.verdict for f in found}["unlike_splits"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("output", "train", "kind"),
+    [
+        ((0.0, 1.0, 1e-6), FLAT, "softmax"),
+        ((1e-4, 0.9, 0.5), FLAT, "a sigmoid"),
+        ((0.0, 7.0, 3.0), FLAT, "ReLU"),
+        ((0.0, 7.0, 3.0), GOOD, None),  # SqueezeNet as published: it learns all the same
+        ((0.0, 0.0, 1.0), FLAT, None),  # dead
+        ((-3.0, 7.0, 3.0), FLAT, None),
+    ],
+)
+def test_what_the_network_ends_with(output, train, kind):
+    found = diagnose(of_records(told(train, train, output_range=output), KNOBS)).findings
+    said = [f.text for f in found if f.rule == "output_activation"]
+    assert bool(said) == (kind is not None)
+    assert kind is None or f"ends with {kind}" in said[0]
+
+
+def test_averages_that_explode_do_not_hide_what_was_learnt():
+    """MNASNet as published: the loss is 1e17 in evaluation mode, and falls as training sees it."""
+    huge = [1e17] * 12
+    told_ = told(
+        GOOD, huge, measured=huge, norm_gap=1e17, norm_stale=1e17, train_score=0.1, val_score=0.1
+    )
+    found = diagnose(of_records(told_, KNOBS)).findings
+    assert found[0].rule == "norm_mismatch"

@@ -267,7 +267,10 @@ def _noisiest(h: History) -> tuple[float, Measured | None]:
 
 
 def _skilled(h: History, m: Measured) -> bool:
-    """Whether the network is well above guessing, on training and on validation images."""
+    """Whether the network is well above guessing, on training and on validation images, and sure of
+    some answers: what ranks second says nothing as long as all outputs are nearly equal."""
+    if m.train_loss > 0.85 * h.chance:
+        return False
     common = max(h.plan.class_images) / sum(h.plan.class_images) if h.plan else 0.0
     skills = [(score - common) / (1 - common) for score in (m.train_score, m.val_score)]
     return skills[0] > _SKILL and skills[1] > 0.4 * _SKILL

@@ -55,11 +55,7 @@ EXPLAINED_BY: dict[str, set[str]] = {
     | {"not_finite", "augmentation_too_strong", "learning_rate_too_high", "norm_mismatch"},
     "augmentation_too_strong": _BUILT_WRONG - {"frozen_layers"}
     | {"learning_rate_too_high", "not_finite"},
-    "labels_random": {
-        "augmentation_too_strong", "learning_rate_too_high", "learning_rate_too_low",
-        "dead_units", "not_finite", "norm_mismatch", "exploding_gradient",
-        *_BUILT_WRONG,
-    },
+    "labels_random": _STOPS_LEARNING,
     "label_noise": _STOPS_LEARNING
     | {"decayed_too_early", "class_imbalance", "too_few_epochs", "batch_too_large",
        "unlike_splits"},

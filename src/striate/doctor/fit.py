@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from striate.core.errors import counted
 from striate.doctor.history import Curve, History
 from striate.doctor.reading import (
     LITTLE,
@@ -18,6 +19,7 @@ from striate.doctor.reading import (
     restrained,
     shrinkage,
     still_falls,
+    takes_off,
     turnover,
 )
 from striate.doctor.saying import (
@@ -175,7 +177,7 @@ def underfitting(h: History) -> Answer:
     high = min(high, sure(_flatness(h), 0.0, 0.4))
     falling = still_falls(h.epochs.train_loss)
     unknown = falling is None and (h.plan is None or finite_epochs(h) < _ENOUGH)
-    if falling and (h.plan is None or _flatness(h) < 0.3):
+    if (falling and (h.plan is None or _flatness(h) < 0.3)) or takes_off(h):
         return None
     if decayed(h) or unknown:  # flat because of that, or nobody knows
         high = min(high, 0.55)
@@ -324,22 +326,23 @@ def too_few_epochs(h: History) -> Answer:
     change = turnover(h)
     if not math.isnan(change) and change < (LITTLE / 10 if few else LITTLE):
         return None  # more epochs of nothing
-    if not few and late_fall(h) < 0.15:
+    fall, begins = late_fall(h), takes_off(h)
+    if not few and fall < 0.15 and not begins:
         return None
-    fall = late_fall(h)
     text = (
-        f"training ended after {h.planned} epochs"
-        + (f" of {h.plan.steps // max(1, h.plan.epochs)} steps" if h.plan else "")
+        f"training ended after {counted(h.planned, 'epoch')}"
+        + (f" of {counted(h.plan.steps // max(1, h.plan.epochs), 'step')}" if h.plan else "")
         + f" with {of_chance(now)} left"
         + (f", which fell by {fall:.0%} in the last third" if math.isfinite(fall) else "")
+        + (", faster than before: it has only begun to learn" if begins else "")
     )
-    confidence = sure(now, 0.2, 0.5) if few or fall > 0.25 else 0.55
+    confidence = sure(now, 0.2, 0.5) if few or begins or fall > 0.25 else 0.55
     return found(
         "too_few_epochs",
         text,
         confidence,
         evidence={"late_fall": fall, "curves": _both(h, curve)},
-        remedies=[longer(h, 4), longer(h, 2)],
+        remedies=[longer(h, 4), *([faster(h, 3)] if begins else []), longer(h, 2)],
         source="T5",
     )
 

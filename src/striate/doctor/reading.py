@@ -182,9 +182,19 @@ def splits_apart(h: History) -> bool:
     return bool(known) and known[-1][0] - 2 * known[-1][1] > 0.7
 
 
+def takes_off(h: History) -> bool:
+    """Whether the loss has only begun to fall: near that of guessing, and ever faster."""
+    loss = h.epochs.train_loss[np.isfinite(h.epochs.train_loss)]
+    if len(loss) < 6 or relative(h) < 0.8 or not still_falls(loss):
+        return False
+    half = len(loss) // 2
+    return float(loss[half] - loss[-1]) > 1.5 * float(loss[0] - loss[half]) > 0
+
+
 def still_falls(values: Column) -> bool | None:
     """Whether a curve still falls over its last part: its slope there against the slope's standard
-    error, by more than 1.5 % of the value in all. None where too few points tell."""
+    error, by more than 1.5 % of the value in all, or by much of what it fell so far. None where too
+    few points tell."""
     known = values[np.isfinite(values)]
     if len(known) < 4:
         return None
@@ -195,6 +205,8 @@ def still_falls(values: Column) -> bool | None:
     error = math.sqrt(float((rest**2).sum()) / max(1, len(part) - 2) / float((x * x).sum()))
     fall, doubt = -slope * (len(part) - 1), error * (len(part) - 1)
     level = abs(float(part.mean())) or 1.0
+    if fall > max(3 * doubt, 0.005 * level) and fall > 0.4 * float(known[0] - known[-1]):
+        return True  # slowly, but ever faster: it takes off
     if fall > max(3 * doubt, 0.015 * level) or (fall > 0.02 * level and (np.diff(part) < 0).all()):
         return True
     return False if fall + 2 * doubt < 0.03 * level else None
