@@ -82,7 +82,8 @@ def altered_copies(
 
 
 def trusted_limit(one: Side, other: Side, max_megapixels: float) -> float:
-    """The residual up to which a pair is a copy: not half of what nine tenths of different images
+    """The residual up to which a pair with an image of `other` is a copy, by what is known of the
+    images of `one`: not half of what nine tenths of different images
     leave, less than any image leaves that is turned upside down first, at most 0.15; 0 where that
     tells nothing."""
     if len(one.places) < _LEAST:

@@ -126,7 +126,11 @@ def _altered(
     """Copies that were cropped, framed, brightened, marked or mirrored."""
     sides = [_side(dataset, surveys, name) for name in dict.fromkeys(names)]
     one, other = sides[0], sides[-1]
-    limit = trusted_limit(one, other, max_megapixels)
+    # What different images of this kind look like is learnt from the largest split: validation
+    # may have few.
+    largest = max(surveys, key=lambda name: len(dataset.splits[name]))
+    known = one if largest == one.name else _side(dataset, surveys, largest)
+    limit = trusted_limit(known, other, max_megapixels)
     return [
         copy
         for turn in ("", "mirrored")
