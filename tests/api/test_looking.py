@@ -68,9 +68,11 @@ def test_every_architecture(name):
     found = looked_at(net, side, topics=topics)
     assert found.filters is not None
     assert found.rows
-    assert {unit.layer for unit in found.patches} == {row["layer"] for row in found.rows}
+    assert {unit.layer for unit in found.patches} <= {row["layer"] for row in found.rows}
+    assert found.patches
     for unit in found.patches:
-        assert len(unit.patches) == 9
+        assert 1 <= len(unit.patches) <= 9  # images that leave a unit at 0 do not excite it
+        assert all(value > 0 for value in unit.values)
         assert set(unit.back) == {"deconvolution", "guided"}
         assert all(np.isfinite(s).all() for signals in unit.back.values() for s in signals)
     assert all(0 <= row["probe"] <= 1 for row in found.rows)
