@@ -367,3 +367,59 @@ def test_fuzzed_recipes_run_or_are_refused(seed):
         for name in chosen:
             value = knobs[names[name]]
             assert not (isinstance(value, float) and not np.isfinite(value)), names[name]
+
+
+def test_a_batch_larger_than_the_data_is_all_of_them(tmp_path):
+    """The usual rate is that of the batch that there is, so the weights are the same."""
+    weights = set()
+    for batch in (58, 1024):
+        run = tmp_path / str(batch)
+        knobs = {**QUICK, "batch_size": batch, "model": SMALL, "device.precision": "float32"}
+        striate.train(bars(80), run=run, **{**knobs, "report.write": False})
+        weights.add(sorted(run.glob("checkpoints/*/model.safetensors"))[-1].read_bytes())
+    assert len(weights) == 1
+
+
+def test_a_search_over_data_that_changed_is_refused(tmp_path, striate_cli):
+    data = write_tree(tmp_path / "data", dict.fromkeys(("red", "blue"), 30))
+    words = ("search", data, "--study", tmp_path / "st", "--space", "lr=0.01..0.05", "--epochs", 1,
+             "--report.no-write", "--augment.flip", "False", "--model", SMALL)  # fmt: skip
+    assert striate_cli(*words, "--trials", 1)[0] == 0
+    for file in (data / "red").glob("?.png"):
+        file.unlink()
+    code, _, err = striate_cli(*words, "--trials", 2)
+    assert code == 2
+    assert "the images changed since" in err
+
+
+def test_a_grey_picture_and_its_copy_in_colours_are_equal(tmp_path, striate_cli):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label in "ab":
+            folder = tmp_path / "d" / split / label
+            folder.mkdir(parents=True)
+            for i in range(10):
+                noise = rng.integers(0, 255, (32, 32)).astype(np.uint8)
+                Image.fromarray(noise).save(folder / f"{i}.png")
+    for i in range(5):
+        picture = Image.open(tmp_path / f"d/train/a/{i}.png").convert("RGB")
+        picture.save(tmp_path / f"d/test/a/rgb{i}.png")
+    code, out, _ = striate_cli("data", "check", tmp_path / "d", "--quick")
+    assert code == 1
+    assert "5 pairs of pixel-identical images across splits" in out
+
+
+def test_a_group_of_a_pattern_may_be_optional(tmp_path, striate_cli):
+    """Images without the group are a group of their own each; `--slice-by` takes such patterns."""
+    data = write_tree(tmp_path / "data", dict.fromkeys(("red", "blue"), 12))
+    for folder in data.iterdir():
+        for i, file in enumerate(sorted(folder.glob("*.png"))):
+            file.rename(folder / (f"patient{i}.png" if i % 2 else f"control_{i}.png"))
+    pattern = r"(patient\d+)|control"
+    code, _, err = striate_cli("data", "show", data, "--group-by", pattern)
+    assert (code, "Traceback" in err) == (0, False)
+    striate.train(data, run=tmp_path / "run", **{**QUICK, "report.write": False})
+    code, _, err = striate_cli("evaluate", tmp_path / "run", "--slices", "--slice-by", pattern)
+    assert (code, "Traceback" in err) == (0, False)
