@@ -238,3 +238,21 @@ def test_command(striate_cli, trained, tmp_path):
     with pytest.raises(DataError):
         striate.explain_run(striate.Run(trained[0]), str(tmp_path / "nowhere"))
     assert set(TOPICS) >= {"filters", "maps", "patches", "errors"}
+
+
+def test_what_is_done_is_kept_when_somebody_stops_it(monkeypatch):
+    def stopped(at, found):
+        raise KeyboardInterrupt
+
+    told = []
+    monkeypatch.setitem(TOPICS, "patches", stopped)
+    sample, choice = sample_of(16), Choice(units=2, images=14, topics=("maps", "patches", "probes"))
+    found = look(asked_of(Own(3)), sample, lambda _: sample, choice, told.append)
+    assert told[0] == "maps (1 of 3)"
+    assert found.maps
+    assert found.stopped == ("patches", "probes")
+    assert "stopped before it had looked at: patches, probes" in found.notes
+    assert figures(found)
+    monkeypatch.setitem(TOPICS, "maps", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        look(asked_of(Own(3)), sample, lambda _: sample, choice)

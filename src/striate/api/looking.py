@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from striate.api.sample import Sample
 from striate.core.errors import DataError, ModelError, RunError, perhaps
+from striate.core.words import clock
 from striate.explain.attribution import ATTRIBUTIONS
 from striate.explain.backwards import rectifiers_met
 from striate.explain.features import equivariance, last_features, layer_features, nearest, probe
@@ -64,7 +65,10 @@ def look(
     asked: Asked, sample: Sample, train: Callable[[int], Sample], choice: Choice,
     say: Callable[[str], None] = lambda _: None,
 ) -> Explanation:  # fmt: skip
-    """Look inside a network with a sample of images; train: gives so many training images."""
+    """Look inside a network with a sample of images; train: gives so many training images.
+
+    Ctrl-C keeps the topics that are done: `Explanation.stopped` names those that are not.
+    """
     at = _Looking(asked, sample, train, choice)
     found = Explanation(asked.classes, sample.split, len(sample))
     if not rectifiers_met(at.net, torch.from_numpy(sample.images([0]))):
@@ -78,9 +82,19 @@ def look(
     for topic in choice.topics:
         if topic not in known:
             found.notes.append(f"{topic}: needs data with classes, not single images")
-    for topic in [t for t in known if t in (choice.topics or known)]:
-        say(topic)
-        TOPICS[topic](at, found)
+    topics = [t for t in known if t in (choice.topics or known)]
+    began = time.monotonic()
+    for number, topic in enumerate(topics):
+        so_far = f", {clock(time.monotonic() - began)} so far" if number else ""
+        say(f"{topic} ({number + 1} of {len(topics)}{so_far})")
+        try:
+            TOPICS[topic](at, found)
+        except KeyboardInterrupt:
+            if not number:
+                raise
+            found.stopped = tuple(topics[number:])
+            found.notes.append(f"stopped before it had looked at: {', '.join(found.stopped)}")
+            break
     return found
 
 

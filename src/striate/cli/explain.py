@@ -74,7 +74,7 @@ def _explain(
         said = {"run": str(run), "page": str(page), "split": found.split, "images": found.images,
                 "layers": found.rows, "trust": found.trust, "notes": found.notes}  # fmt: skip
         print(one_line(said))
-    return 0
+    return 130 if found.stopped else 0
 
 
 def _say(topic: str) -> None:

@@ -54,7 +54,8 @@ class Neighbour:
 @dataclass
 class Explanation:
     """What was found, by topic; `rows`: of each layer, its probe and whether it moves along;
-    `trust`: of each attribution, whether it can be believed."""
+    `trust`: of each attribution, whether it can be believed; `stopped`: topics that were not looked
+    at, or not to the end, because somebody stopped it."""
 
     classes: tuple[str, ...]
     split: str = ""
@@ -68,3 +69,4 @@ class Explanation:
     rows: list[dict[str, Any]] = field(default_factory=list)
     trust: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    stopped: tuple[str, ...] = ()
