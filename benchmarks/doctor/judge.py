@@ -39,7 +39,7 @@ CHOSEN = {(d, n) for i, d in enumerate(DATASETS) for j, n in enumerate(NETS) if 
 
 @dataclass(frozen=True)
 class Judged:
-    case: Case | third.Case
+    case: Case
     score: float
     healthy_score: float
     history: History

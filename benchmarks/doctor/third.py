@@ -11,11 +11,12 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import corpus
 import numpy as np
 from corpus import DATA, Change, Splits, noisy, small_validation
 
@@ -36,22 +37,10 @@ BASE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(corpus.Case):
     """One training; `model`: a name in foreign.py, the network's own by default."""
 
-    data: str
-    net: str
-    fault: str
-    variant: str
-    rules: tuple[str, ...] = ()
-    knobs: dict[str, Any] = field(default_factory=dict)
-    change: Change | None = None
-    hurts: bool = True
     model: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.data}/{self.net}/{self.fault}/{self.variant}"
 
     def settings(self) -> dict[str, Any]:
         knobs = {"lr": RATES[self.net], "epochs": EPOCHS[self.data], **self.knobs}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -59,13 +59,19 @@ def labelled_by_name(
     for path in pictures:
         top = path.partition("/")[0].lower()
         by_split[SPLIT_NAMES[top] if split_by_folder else WHOLE].append(path)
-    parts = {
+    return Listing(source, labelled_parts(tree, by_split, labels), remarks=tuple(remarks))
+
+
+def labelled_parts(
+    tree: Tree, by_split: Mapping[str, list[str]], labels: Mapping[str, str]
+) -> dict[str, Part]:
+    """The images of each split with the label of each path."""
+    return {
         split: part_of(
             EncodedImages(tree.reader, Strings.of(paths), tree.shown), [labels[p] for p in paths]
         )
         for split, paths in by_split.items()
     }
-    return Listing(source, parts, remarks=tuple(remarks))
 
 
 def label_in(pattern: re.Pattern[str], path: str) -> str:

@@ -16,10 +16,10 @@ from typing import Any
 from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
 from striate.data.decode import is_image_name
-from striate.data.images import EncodedImages, Reader
-from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing, part_of
+from striate.data.images import Reader
+from striate.data.sources.flat import labelled_parts
+from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing
 from striate.data.sources.scan import Tree, scan_archive, visible_pictures
-from striate.data.strings import Strings
 
 _LABELS = (".cls", ".json", ".txt", ".class", ".label")
 _FIELDS = ("label", "class", "cls", "target", "category", "class_name", "label_name")
@@ -57,12 +57,7 @@ def open_webdataset(tree: Tree, source: str) -> Listing:
     by_split: dict[str, list[str]] = defaultdict(list)
     for path in pictures:
         by_split[_split(path)].append(path)
-    parts = {
-        split: part_of(
-            EncodedImages(tree.reader, Strings.of(paths), tree.shown), [labels[p] for p in paths]
-        )
-        for split, paths in by_split.items()
-    }
+    parts = labelled_parts(tree, by_split, labels)
     text = "labels are read from the files beside the images (.cls, .json), as in WebDataset"
     return Listing(source, parts, remarks=(*tree.remarks, Finding("labels", "note", text)))
 
