@@ -60,7 +60,7 @@ def altered_copies(
     most: int = MOST,
 ) -> list[Copy]:
     """Each image of `other` with the image of `one` that it is an altered copy of, if there is one.
-    The same side twice: pairs within it, each once. limit: see `trusted_limit`; most: pairs that
+    The same side twice: pairs within it, each once. limit: see `limit_beside`; most: pairs that
     are looked at."""
     if limit <= 0 or not len(one.places) or not len(other.places):
         return []
@@ -81,11 +81,9 @@ def altered_copies(
     ]  # fmt: skip
 
 
-def trusted_limit(one: Side, other: Side, max_megapixels: float) -> float:
-    """The residual up to which a pair with an image of `other` is a copy, by what is known of the
-    images of `one`: not half of what nine tenths of different images
-    leave, less than any image leaves that is turned upside down first, at most 0.15; 0 where that
-    tells nothing."""
+def usual_limit(one: Side, max_megapixels: float) -> float:
+    """The residual up to which a pair may be a copy, by what different images of `one` leave: not
+    half of what nine tenths of them do, at most 0.15; 0 where that tells nothing."""
     if len(one.places) < _LEAST:
         return 0.0
     some = permutation(0, 0, "altered", len(one.places))[:_KNOWN]
@@ -94,14 +92,22 @@ def trusted_limit(one: Side, other: Side, max_megapixels: float) -> float:
     different = np.sort(apart[apart > 0.02])  # the others are copies themselves
     if len(different) < 0.8 * len(some):
         return 0.0
-    limit = min(_LARGEST, _MARGIN * different[len(different) // 10])
-    if limit < _SMALLEST:
+    return _trusted(min(_LARGEST, _MARGIN * float(different[len(different) // 10])))
+
+
+def limit_beside(usual: float, one: Side, other: Side, max_megapixels: float) -> float:
+    """The usual limit of `one`, but less than any image of `other` leaves that is turned upside
+    down first; 0 where that tells nothing."""
+    if not usual:
         return 0.0
     few = permutation(0, 1, "altered", len(other.places))[:_CONTROL]
     control = Side(other.name, other.images, other.places[few], other.thumbs[few])
     turned = altered_copies(one, control, _LARGEST, max_megapixels, "upside down", _CONTROL)
-    limit = min([limit, *(_BELOW_CONTROL * copy.residual for copy in turned)])
-    return float(limit) if limit >= _SMALLEST else 0.0
+    return _trusted(min([usual, *(_BELOW_CONTROL * copy.residual for copy in turned)]))
+
+
+def _trusted(limit: float) -> float:
+    return limit if limit >= _SMALLEST else 0.0
 
 
 def thumbs_of(grey: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -11,7 +11,14 @@ import numpy as np
 
 from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
-from striate.data.check.altered import GLANCE, MOST, Side, altered_copies, trusted_limit
+from striate.data.check.altered import (
+    GLANCE,
+    MOST,
+    Side,
+    altered_copies,
+    limit_beside,
+    usual_limit,
+)
 from striate.data.check.duplicates import (
     TURNS,
     Copy,
@@ -32,10 +39,11 @@ def copies_across(
 ) -> list[Copy]:
     """Copies of which one is in one split and one in another, altered ones among the `most` pairs
     that look likeliest."""
+    known = _known(dataset, surveys, max_megapixels)
     found: list[Copy] = []
     for one, other in combinations(dataset.splits, 2):
         found += _between(dataset, surveys, (one, other), max_megapixels, "")
-        found += _altered(dataset, surveys, (one, other), max_megapixels, most)
+        found += _altered(dataset, surveys, known, (one, other), max_megapixels, most)
     return _once(found)
 
 
@@ -43,10 +51,11 @@ def all_copies(
     dataset: Dataset, surveys: Mapping[str, Survey], max_megapixels: float, *, turned: bool = False
 ) -> list[Copy]:
     """Copies within and across splits, with `turned` also mirrored and rotated ones."""
+    known = _known(dataset, surveys, max_megapixels)
     found: list[Copy] = []
     for name in dataset.splits:
         found += _within(dataset, surveys, name, max_megapixels)
-        found += _altered(dataset, surveys, (name, name), max_megapixels, MOST)
+        found += _altered(dataset, surveys, known, (name, name), max_megapixels, MOST)
     found += copies_across(dataset, surveys, max_megapixels)
     for turn in list(TURNS)[1:] if turned else []:
         names = list(dataset.splits)
@@ -119,6 +128,7 @@ def accepted(findings: Iterable[Finding], leakage: bool) -> list[Finding]:
 def _altered(
     dataset: Dataset,
     surveys: Mapping[str, Survey],
+    known: tuple[Side, float],
     names: tuple[str, str],
     max_megapixels: float,
     most: int,
@@ -126,16 +136,23 @@ def _altered(
     """Copies that were cropped, framed, brightened, marked or mirrored."""
     sides = [_side(dataset, surveys, name) for name in dict.fromkeys(names)]
     one, other = sides[0], sides[-1]
-    # What different images of this kind look like is learnt from the largest split: validation
-    # may have few.
-    largest = max(surveys, key=lambda name: len(dataset.splits[name]))
-    known = one if largest == one.name else _side(dataset, surveys, largest)
-    limit = trusted_limit(known, other, max_megapixels)
+    reference, usual = known
+    limit = limit_beside(usual, reference, other, max_megapixels)
     return [
         copy
         for turn in ("", "mirrored")
         for copy in altered_copies(one, other, limit, max_megapixels, turn, most)
     ]
+
+
+def _known(
+    dataset: Dataset, surveys: Mapping[str, Survey], max_megapixels: float
+) -> tuple[Side, float]:
+    """What different images of this kind look like: the largest split (validation may have few
+    images) and its usual limit."""
+    largest = max(surveys, key=lambda name: len(dataset.splits[name]))
+    side = _side(dataset, surveys, largest)
+    return side, usual_limit(side, max_megapixels)
 
 
 def _side(dataset: Dataset, surveys: Mapping[str, Survey], name: str) -> Side:
