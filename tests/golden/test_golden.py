@@ -1,0 +1,55 @@
+"""The same weights and scores as the recorded commit, to the last bit, on this kind of processor.
+
+recorded.json has the answers of some kinds of processor. On another kind they are worked out with
+the recorded commit's own code, once; where its history is missing, the test is skipped.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.golden import trainings
+
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all trainings
+
+
+@pytest.fixture(scope="module")
+def now():
+    """What the code of this checkout gives."""
+    return trainings.answers_of(trainings.ROOT / "src")
+
+
+@pytest.fixture(scope="module")
+def recorded(request):
+    """What the recorded commit gives on this kind of processor."""
+    kind = trainings.kind()
+    known = trainings.load_table().get(kind, {})
+    if trainings.CASES.keys() <= known.keys():
+        return known
+    script = Path(trainings.__file__).read_bytes()
+    name = hashlib.sha256(kind.encode() + script).hexdigest()[:16]
+    kept = request.config.cache.mkdir("golden") / f"{name}.json"
+    if not kept.exists():
+        try:
+            found = trainings.recorded_answers()
+        except LookupError as error:
+            pytest.skip(f"recorded.json has no '{kind}', and {error}")
+        kept.write_text(json.dumps(found))
+    return json.loads(kept.read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", trainings.CASES)
+def test_the_same_bits(case, recorded, now):
+    found = now["cases"][case]
+    assert "error" not in found, found["error"]
+    assert found["decided"] == recorded[case]["decided"]
+    assert found["losses"] == recorded[case]["losses"]
+    assert found["scores"] == recorded[case]["scores"]
+    assert found["weights"] == recorded[case]["weights"]
+
+
+def test_a_resumed_training_is_the_uninterrupted_one(now):
+    assert "weights" in now["cases"]["resumed"]
+    assert now["cases"]["resumed"] == now["cases"]["uninterrupted"]
