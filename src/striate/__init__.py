@@ -15,7 +15,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from striate.api.diagnosing import diagnose as diagnose
     from striate.api.evaluating import compare as compare
     from striate.api.evaluating import slices as slices
     from striate.api.evaluating import thresholds as thresholds
@@ -25,19 +24,20 @@ if TYPE_CHECKING:
     from striate.api.mapping import make_map as make_map
     from striate.api.preflight import run_preflight as run_preflight
     from striate.api.rate import find_rate as find_rate
-    from striate.api.runs import Prediction as Prediction
     from striate.api.runs import Run as Run
-    from striate.api.runs import resume as resume
-    from striate.api.runs import train as train
     from striate.api.search import stream_search as stream_search
-    from striate.api.session import stream as stream
+    from striate.api.stream import stream as stream
+    from striate.api.train import resume as resume
+    from striate.api.train import train as train
     from striate.core.errors import StriateError as StriateError
     from striate.core.recipe import PRESETS as PRESETS
     from striate.core.recipe import Recipe as Recipe
     from striate.core.recipe_io import load_recipe as load_recipe
+    from striate.doctor.diagnose import diagnose as diagnose
     from striate.doctor.diagnosis import Diagnosis as Diagnosis
     from striate.metrics.tally import Tally as Tally
-    from striate.training.evaluate import Evaluation as Evaluation
+    from striate.tasks.classify.answer import Prediction as Prediction
+    from striate.tasks.evaluation import Evaluation as Evaluation
 
 __version__ = "0.1.0"
 
@@ -46,10 +46,10 @@ _FRONT_DOOR = {
     "compare": "striate.api.evaluating:compare",
     "cross_validate": "striate.api.folds:cross_validate",
     "Diagnosis": "striate.doctor.diagnosis:Diagnosis",
-    "diagnose": "striate.api.diagnosing:diagnose",
-    "Evaluation": "striate.training.evaluate:Evaluation",
+    "diagnose": "striate.doctor.diagnose:diagnose",
+    "Evaluation": "striate.tasks.evaluation:Evaluation",
     "PRESETS": "striate.core.recipe:PRESETS",
-    "Prediction": "striate.api.runs:Prediction",
+    "Prediction": "striate.tasks.classify.answer:Prediction",
     "Recipe": "striate.core.recipe:Recipe",
     "Run": "striate.api.runs:Run",
     "StriateError": "striate.core.errors:StriateError",
@@ -59,12 +59,12 @@ _FRONT_DOOR = {
     "load_recipe": "striate.core.recipe_io:load_recipe",
     "make_map": "striate.api.mapping:make_map",
     "run_preflight": "striate.api.preflight:run_preflight",
-    "resume": "striate.api.runs:resume",
+    "resume": "striate.api.train:resume",
     "slices": "striate.api.evaluating:slices",
     "stream_search": "striate.api.search:stream_search",
-    "stream": "striate.api.session:stream",
+    "stream": "striate.api.stream:stream",
     "thresholds": "striate.api.evaluating:thresholds",
-    "train": "striate.api.runs:train",
+    "train": "striate.api.train:train",
 }
 
 __all__ = sorted(_FRONT_DOOR)  # noqa: PLE0605

@@ -12,8 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from striate.api.preparing import IN_MEMORY
-from striate.api.session import settled_recipe, stream
+from striate.api.stream import stream
 from striate.core import recipe_io
 from striate.core.errors import RunError, counted
 from striate.core.files import sha256, write_json
@@ -21,6 +20,8 @@ from striate.core.findings import Finding
 from striate.core.records import Finished, Step
 from striate.core.run import RunDirectory
 from striate.core.runtime import describe
+from striate.plan.prepare import IN_MEMORY
+from striate.plan.recall import settled_recipe
 from striate.training import checkpoints
 
 CERTIFICATE = "certificate.json"

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.api.keeping import figures_json, plain_row
 from striate.core.errors import DataError, perhaps
 from striate.data.splits import first_group
 from striate.metrics.curves import curve, threshold_for
 from striate.metrics.intervals import difference, mcnemar
 from striate.metrics.slices import Slice, by_slice
-from striate.training.evaluate import Evaluation
+from striate.tasks.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
@@ -81,18 +80,28 @@ class Robustness:
 def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
     """Is the first better? Raises DataError if they are not of the same images and classes."""
     same = ours.names == theirs.names and ours.classes == theirs.classes
-    if not same or not np.array_equal(ours.targets, theirs.targets):
+    if not same or not _same_truth(ours, theirs):
         raise DataError(
             f"the two evaluations are of different images: {len(ours.names)} and "
             f"{len(theirs.names)}",
             "Evaluate both on the same data: striate evaluate RUN DATA --compare OTHER_RUN.",
         )
-    a, b = ours.right(), theirs.right()
-    single = ours.targets.ndim == 1
+    a, b = ours.contributions(), theirs.contributions()
+    if a is None or b is None:
+        raise DataError(
+            f"{ours.task.main_score} is not a mean over images, so two runs cannot be paired",
+            "Compare their scores and intervals.",
+        )
     apart, (low, high) = difference(a, b)
-    p = mcnemar(a > 0, b > 0) if single else None
-    name = "accuracy" if single else "labels right"
-    return Comparison(name, float(a.mean()), float(b.mean()), apart, low, high, p, len(a))
+    p = mcnemar(a > 0, b > 0) if ours.right_or_wrong else None
+    return Comparison(
+        ours.compared_by, float(a.mean()), float(b.mean()), apart, low, high, p, len(a)
+    )
+
+
+def _same_truth(ours: Evaluation, theirs: Evaluation) -> bool:
+    pairs = (tuple(e.truth.digest(i) for e in (ours, theirs)) for i in range(len(ours)))
+    return ours.truth.kind == theirs.truth.kind and all(a == b for a, b in pairs)
 
 
 def thresholds(
@@ -106,11 +115,12 @@ def thresholds(
     is reached on one set of images (validation), and what that gives on another (E1)."""
     rows = []
     for c, name in enumerate(chosen_on.classes):
-        found = curve(_is(chosen_on, c), chosen_on.probabilities[:, c])
+        found = curve(*chosen_on.scores_of_class(c))
         at = threshold_for(found, precision=precision, recall=recall)
         row: dict[str, Any] = {"class": name, "threshold": at, "precision": None, "recall": None}
         if at is not None:
-            called, true = shown_on.probabilities[:, c] >= at, _is(shown_on, c) > 0
+            true, probabilities = shown_on.scores_of_class(c)
+            called = probabilities >= at
             hits = int((called & true).sum())
             row["precision"] = hits / int(called.sum()) if called.any() else None
             row["recall"] = hits / int(true.sum()) if true.any() else None
@@ -129,29 +139,15 @@ def slices(found: Evaluation, by: str | None = None) -> list[Slice]:
     columns: dict[str, NDArray[Any]] = dict(found.traits)
     if by is not None:
         columns |= _table(Path(by), found.names) if _is_table(by) else _group(by, found)
-    return by_slice(found.right(), columns)
-
-
-def evaluation_json(found: Evaluation) -> dict[str, Any]:
-    """All figures with intervals, each class's too, as plain values."""
-    rows = [
-        {**plain_row(row), "intervals": {k: list(v) for k, v in each.items() if v[0] == v[0]}}
-        for row, each in zip(found.per_class(), found.figures.classes, strict=True)
-    ]
-    confusions = found.worst_confusions() if found.targets.ndim == 1 else []
-    return {
-        **figures_json(found), "temperature": found.temperature, "per_class": rows,
-        "confusions": confusions,
-    }  # fmt: skip
+    each = found.contributions()
+    if each is None:
+        raise DataError(f"{found.task.main_score} is not a mean over images: there are no slices")
+    return by_slice(each, columns)
 
 
 def slices_json(found: list[Slice]) -> list[dict[str, Any]]:
     """As plain values."""
     return [{**asdict(s), "worse": s.worse} for s in found]
-
-
-def _is(found: Evaluation, c: int) -> NDArray[Any]:
-    return found.targets[:, c] if found.targets.ndim == 2 else found.targets == c
 
 
 def check_grouping(by: str) -> None:

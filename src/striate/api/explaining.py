@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import striate
-from striate.api.looking import Choice, check_topics, look
 from striate.api.runs import Run
 from striate.core.files import disk_faults_explained, write_atomically, write_json
 from striate.core.strict_json import finite
 from striate.data.decode import is_image_name
-from striate.explain.found import Explanation
+from striate.explain.explanation import Explanation
+from striate.explain.inspect import Choice, check_topics, inspect
 from striate.report.explained import figures
 from striate.report.page import render
 
@@ -31,9 +31,9 @@ def explain_run(
     """Look inside a run's network, on its own data or other data (see `Run.evaluate`), or on
     images (a list of paths): of these only filters, maps and attributions.
 
-    layers: by name, the last of each resolution by default; units: how many of each; images: at
-    most so many are looked at; topics: some of `striate.api.looking.TOPICS`; say: is told what is
-    being done. Raises DataError, and ModelError for layers or topics that there are not.
+    layers: by name, the last of each resolution by default; units: how many of each; images: how
+    many are looked at, at most; topics: some of `striate.explain.inspect.TOPICS`; say: is told what
+    is being done. Raises DataError, and ModelError for layers or topics that there are not.
     """
     check_topics(topics)
     listed = isinstance(data, list)
@@ -42,7 +42,7 @@ def explain_run(
     sample = run.pictures(data) if listed else run.sample(data, split=split, images=images)
     choice = Choice(tuple(layers), units, images, topics)
     train = lambda count: run.sample(split="train", images=count)  # noqa: E731
-    return look(run.asked, sample, train, choice, say)
+    return inspect(run.predictor, sample, train, choice, say)
 
 
 def given(names: Sequence[str]) -> str | list[str] | None:

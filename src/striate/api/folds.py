@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from striate.api.keeping import images_fingerprint, refuse_other_images
-from striate.api.preparing import settings, short_name
 from striate.api.runs import Run
-from striate.api.session import MEASURED, continued, stream
 from striate.api.stopping import graceful_stop
+from striate.api.stream import MEASURED, continued, stream
 from striate.core.errors import RecipeError, RunError
 from striate.core.files import write_json
 from striate.core.recipe import Recipe
@@ -24,6 +22,8 @@ from striate.core.records import Finished, Note, Record, Started
 from striate.core.run import has_checkpoint, reserve_folder
 from striate.data.sources import lasting
 from striate.metrics.intervals import wilson
+from striate.plan.keep import images_fingerprint, refuse_other_images
+from striate.plan.prepare import requested, short_name
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def stream_folds(
     `run` is a folder of runs, fold-1 to fold-k; given again, finished folds are kept and a broken
     one is continued. A test split that the data brings stays unread. Ends with folds.json.
     """
-    wanted = settings(data, recipe, knobs)
+    wanted = requested(data, recipe, knobs)
     count = wanted.data.folds
     if count < 2 or wanted.data.fold:
         raise RecipeError(f"data.folds: {count} folds", "Two or more are needed (--folds 5).")

@@ -1,119 +1,19 @@
-"""Maps of data sets: where their images lie, by pixels or by what a network makes of them (D4)."""
+"""Maps of data sets and of what a run's network makes of them (D4)."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import Any
 
 import striate
 from striate.api.runs import Run
-from striate.atlas.embed import LANDMARKS, tsne
-from striate.atlas.pca import MOST_COLUMNS, Principal, principal
-from striate.atlas.quality import Quality, quality
-from striate.core.errors import DataError, counted
+from striate.atlas.embed import LANDMARKS
+from striate.atlas.mapping import Mapper, Mapping, Method, Part, map_of, part_of
+from striate.core.errors import DataError
 from striate.core.files import disk_faults_explained, write_atomically, write_json
-from striate.core.runtime import usable_cores
-from striate.data.augment import views_of
-from striate.data.check.survey import survey
-from striate.data.decode import Pixels, UndecodableError, Unified
-from striate.data.images import Images
-from striate.data.loader import spread
 from striate.data.sources import open_source
-from striate.data.sources.listing import WHOLE
-from striate.explain.features import last_features
-from striate.report.map_page import MapPoints, map_csv, map_html, map_pictures
-from striate.training.materials import how_to_read
-
-Method = Literal["tsne", "pca"]
-_SIDE, _MEGAPIXELS = 32, 100.0
-"""Pixels are compared at 32 × 32, where what is to be seen is still there."""
-_COMPONENTS, _LEAST = 50, 4
-_TOGETHER = 1000
-_THUMBNAILS = 100_000
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """A map: `points`, its quality, what was mapped, and notes."""
-
-    points: MapPoints
-    quality: Quality
-    by: str
-    method: Method
-    explained: float
-    notes: list[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """What is said of it, as plain values."""
-        return {
-            "images": len(self.points.names), "by": self.by, "method": self.method,
-            "explained_variance": self.explained, "quality": asdict(self.quality),
-            "notes": self.notes,
-        }  # fmt: skip
-
-    def save(self, folder: Path, title: str) -> Path:
-        """map.html, map.png, map.svg, map.csv and map.json; the page's path."""
-        with disk_faults_explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        png, svg = map_pictures(self.points, title)
-        page = map_html(
-            self.points, title=title, notes=self.sentences(), version=striate.__version__
-        )
-        for name, content in (("map.png", png), ("map.svg", svg), ("map.html", page)):
-            write_atomically(folder / name, content)
-        write_atomically(folder / "map.csv", map_csv(self.points))
-        write_json(folder / "map.json", self.to_json())
-        return folder / "map.html"
-
-    def sentences(self) -> list[str]:
-        """What it is, and how far it can be believed."""
-        q = self.quality
-        how = "t-SNE" if self.method == "tsne" else "principal components"
-        chance = q.neighbours / (len(self.points.names) - 1)
-        said = [
-            f"{counted(len(self.points.names), 'image')} by {self.by}, {how}.",
-            f"Of an image's {q.neighbours} nearest, {q.kept:.0%} are among the {q.neighbours} "
-            f"nearest on the map ({chance:.2%} by chance); trustworthiness "
-            f"{q.trustworthiness:.2f} (½ by chance)"
-            + (f"; two seeds agree on {q.stable:.0%}." if q.stable is not None else "."),
-        ]
-        if self.method == "pca":
-            said.append(f"The two axes hold {self.explained:.0%} of the variance.")
-        else:
-            said.append("Sizes of clusters and distances between them mean nothing in t-SNE.")
-        return [*said, *self.notes]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One split of one data set: its images, and the labels of each."""
-
-    source: str
-    split: str
-    images: Images
-    labels: list[tuple[str, ...]]
-
-
-@dataclass
-class _Rows:
-    """What is kept of the images that could be read: rows to compare, thumbnails, answers."""
-
-    rows: list[NDArray[Any]] = field(default_factory=list)
-    small: list[Pixels] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    labels: list[tuple[str, ...]] = field(default_factory=list)
-    splits: list[str] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-    predicted: list[tuple[str, ...]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+from striate.report.map_page import map_csv, map_html, map_pictures
 
 
 def make_map(
@@ -126,79 +26,41 @@ def make_map(
     seed: int = 0,
     landmarks: int = LANDMARKS,
     say: Callable[[str], None] = lambda _: None,
-) -> Mapped:
+) -> Mapping:
     """A map of one or several data sets, over each other.
 
     run: compare images by the features of its last layer instead of by their pixels, and say which
     it gets wrong; its own data where no other is given. images: about so many, from all over, the
     same number of each data set. Raises DataError and RunError.
     """
-    parts = _opened(data, run)
-    how = _shape(parts, run)
-    say("reading images")
-    found = _read(parts, run, how, images)
-    count = len(found.names)
-    if count < _LEAST:
-        raise DataError(
-            f"{counted(count, 'image')}: a map needs {_LEAST} or more", *found.notes[:1]
-        )
-    say(f"comparing {counted(count, 'image')}")
-    rows = np.concatenate(found.rows)
-    found.rows.clear()
-    by = f"their pixels at {how.size} × {how.size}"
+    network = None
     if run is not None:
-        by = f"what {run.recipe.model.name} makes of them"
-    axes = _components(rows)
-    reduced = np.concatenate([axes.project(part) for part in _blocks(rows)]).astype(np.float32)
-    places, again = _placed(reduced, method, perplexity, seed, landmarks, say)
-    say("measuring the map")
-    told = quality(reduced, places, again)
-    shown = spread(count, _THUMBNAILS)
-    thumbnails = np.concatenate(found.small)[shown]
-    points = MapPoints(places, found.names, _columns(found, run), thumbnails, shown)
-    return Mapped(points, told, by, method, _first_two(axes), found.notes)
+        network = Mapper(run.recipe.model.name, run.predictor, run.settled.shape)
+    return map_of(
+        _opened(data, run), network=network, method=method, images=images, perplexity=perplexity,
+        seed=seed, landmarks=landmarks, say=say,
+    )  # fmt: skip
 
 
-def _components(rows: NDArray[Any]) -> Principal:
-    count = min(_COMPONENTS, rows.shape[1], len(rows) - 1)
-    if rows.shape[1] <= MOST_COLUMNS:
-        return principal(_blocks(rows), count)
-    from sklearn.decomposition import PCA  # a covariance of so many columns would not fit
-
-    made = PCA(count, svd_solver="randomized", random_state=0).fit(rows)
-    total = float(made.explained_variance_[0] / made.explained_variance_ratio_[0])
-    return Principal(made.mean_, made.components_, made.explained_variance_, total)
-
-
-def _placed(
-    rows: NDArray[np.float32], method: Method, perplexity: float, seed: int, landmarks: int,
-    say: Callable[[str], None],
-) -> tuple[NDArray[Any], Any]:  # fmt: skip
-    """Places, and how to make another map of some rows to compare with."""
-    if method == "pca":
-        return rows[:, :2].astype(np.float64), None
-    if len(rows) < 8:
-        raise DataError(f"t-SNE needs 8 images or more, not {len(rows)}", "Try --method pca.")
-    threads = usable_cores()
-    say("placing them (t-SNE)")
-    places = tsne(rows, perplexity=perplexity, seed=seed, landmarks=landmarks, threads=threads)
-
-    def again(some: NDArray[Any], other: int) -> NDArray[Any]:
-        return tsne(some, perplexity=perplexity, seed=other, threads=threads, start="random")
-
-    return places, again
+def save_map(found: Mapping, folder: Path, title: str) -> Path:
+    """map.html, map.png, map.svg, map.csv and map.json; the page's path."""
+    with disk_faults_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    png, svg = map_pictures(found.points, title)
+    page = map_html(found.points, title=title, notes=found.sentences(), version=striate.__version__)
+    for name, content in (("map.png", png), ("map.svg", svg), ("map.html", page)):
+        write_atomically(folder / name, content)
+    write_atomically(folder / "map.csv", map_csv(found.points))
+    write_json(folder / "map.json", found.to_json())
+    return folder / "map.html"
 
 
-def _first_two(axes: Principal) -> float:
-    return float(axes.variances[:2].sum() / axes.total) if axes.total else 0.0
-
-
-def _opened(data: Sequence[Any], run: Run | None) -> list[_Part]:
+def _opened(data: Sequence[Any], run: Run | None) -> list[Part]:
     """All splits of all data sets, by names that tell them apart."""
     if not data and run is not None:
         own = run.own_data()
         return [
-            _Part(own.source, name, split.images, _named(split.targets, own.classes))
+            part_of(own.source, name, split.images, split.targets, own.classes)
             for name, split in own.splits.items()
         ]
     if not data:
@@ -211,106 +73,7 @@ def _opened(data: Sequence[Any], run: Run | None) -> list[_Part]:
     last = [Path(text).name for text in texts]
     names = last if len(set(last)) == len(last) else texts
     return [
-        _Part(name, split, part.images, _named(part.targets, part.names))
+        part_of(name, split, part.images, part.targets, part.names)
         for name, listing in zip(names, listings, strict=True)
         for split, part in listing.parts.items()
     ]
-
-
-def _named(targets: NDArray[Any], classes: Sequence[str]) -> list[tuple[str, ...]]:
-    if targets.ndim == 1:
-        return [(classes[t],) for t in targets]
-    return [tuple(c for c, t in zip(classes, row, strict=True) if t) for row in targets]
-
-
-def _read(parts: list[_Part], run: Run | None, how: Unified, images: int | None) -> _Rows:
-    """A thousand at a time, so that large images are never all in memory."""
-    found, sources = _Rows(), len({part.source for part in parts})
-    net = None if run is None else copy.deepcopy(run.network).cpu().float()
-    for part in parts:
-        whole = sum(len(other.images) for other in parts if other.source == part.source)
-        count = len(part.images)
-        if images is not None:  # as many of each data set
-            count = max(1, round(images / sources * count / whole))
-        ids, bad = spread(len(part.images), count), 0
-        for start in range(0, len(ids), _TOGETHER):
-            some = ids[start : start + _TOGETHER]
-            bad += _take(found, part, some, how, run, net)
-        if bad:
-            found.notes.append(
-                f"{part.source}, {part.split}: {counted(bad, 'image')} could not be read and left "
-                "out; `striate data check` names them"
-            )
-    return found
-
-
-def _take(
-    found: _Rows, part: _Part, ids: NDArray[Any], how: Unified, run: Run | None, net: Any
-) -> int:
-    """Add what is kept of these images; how many could not be read."""
-    images = part.images.take(ids)
-    pixels = np.zeros((len(ids), how.size, how.size, how.channels), dtype=np.uint8)
-    faults = survey(images, how, keep=pixels.__setitem__).faults
-    kept = np.array([i for i in range(len(ids)) if i not in faults], dtype=np.int64)
-    if not len(kept):
-        return len(faults)
-    pixels = pixels[kept]
-    if run is None:
-        found.rows.append(pixels.reshape(len(pixels), -1))
-    else:
-        pixels = np.ascontiguousarray(views_of(pixels, "single", run.size)[0])
-        batches = [torch.from_numpy(x) for x in _blocks(pixels, 100)]
-        found.rows.append(last_features(net, batches).astype(np.float32))
-        with torch.inference_mode():
-            logits = np.concatenate([net(x).float().numpy() for x in batches])
-        found.predicted += _answers(logits, run)
-    step = max(1, pixels.shape[1] // _SIDE)
-    found.small.append(pixels[:, ::step, ::step].copy())
-    found.names += [images.name(int(i)) for i in kept]
-    found.labels += [part.labels[int(i)] for i in ids[kept]]
-    found.splits += [part.split] * len(kept)
-    found.sources += [part.source] * len(kept)
-    return len(faults)
-
-
-def _answers(logits: NDArray[Any], run: Run) -> list[tuple[str, ...]]:
-    if run.multi_label:
-        return _named(logits > 0, run.classes)
-    return [(run.classes[i],) for i in logits.argmax(axis=1)]
-
-
-def _shape(parts: list[_Part], run: Run | None) -> Unified:
-    if run is not None:
-        return how_to_read(run.recipe)
-    heads = []
-    for part in parts:
-        for i in spread(len(part.images), 50).tolist():
-            with contextlib.suppress(UndecodableError):  # it is counted when it is read
-                heads.append(part.images.header(i, _MEGAPIXELS))
-    if not heads:
-        raise DataError("no image could be read", "`striate data check` says why.")
-    size = min(_SIDE, max(1, int(np.median([max(h.height, h.width) for h in heads]))))
-    channels = 1 if all(h.channels == 1 for h in heads) else 3
-    return Unified(size, channels, "crop", _MEGAPIXELS)
-
-
-def _columns(found: _Rows, run: Run | None) -> dict[str, list[str]]:
-    columns = {"label": [", ".join(labels) for labels in found.labels]}
-    if set(found.splits) != {WHOLE}:
-        columns["split"] = found.splits
-    if len(set(found.sources)) > 1:
-        columns["data set"] = found.sources
-    if run is not None:
-        columns["predicted"] = [", ".join(labels) for labels in found.predicted]
-        known = set(run.classes)
-        columns["verdict"] = [
-            "unknown class" if not set(true) <= known else "right" if set(true) == set(said)
-            else "wrong"
-            for true, said in zip(found.labels, found.predicted, strict=True)
-        ]  # fmt: skip
-    return columns
-
-
-def _blocks(rows: NDArray[Any], count: int = 2000) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(rows), count):
-        yield rows[start : start + count]

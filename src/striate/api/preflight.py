@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from striate.api.preparing import fresh, job_of, prepare, settings, source_of
 from striate.core.errors import RecipeError
 from striate.core.files import write_json
 from striate.core.findings import Finding
@@ -16,9 +15,10 @@ from striate.core.recipe import Recipe
 from striate.core.records import Record
 from striate.core.run import PREFLIGHT
 from striate.core.strict_json import finite
+from striate.plan.prepare import prepare, requested, source_of
+from striate.plan.refuse import check_used
 from striate.preflight.bench import Bench
 from striate.preflight.checks import CHECKS
-from striate.training.resolve import check_used
 
 
 def run_preflight(
@@ -37,16 +37,14 @@ def stream_preflight(
     data: Any = None, *, recipe: Recipe | str | Path | None = None, **knobs: Any
 ) -> Iterator[Record]:
     """`run_preflight` as records: what preparing says, then each finding as it is made."""
-    wanted = settings(data, recipe, knobs)
+    wanted = requested(data, recipe, knobs)
     check_used(wanted)
     if wanted.data.folds and not wanted.data.fold:
         raise RecipeError("data.folds: several trainings", "Name one fold: --data.fold 1.")
     source = source_of(data, wanted)
     began = time.perf_counter()
-    ready, at = yield from prepare(wanted, source, began)
-    prepared = time.perf_counter() - began
-    job = job_of(ready, lambda _: "", lambda: False)
-    bench = Bench(ready.recipe, ready.found, job, lambda: fresh(ready), at.made, prepared)
+    prepared, decisions = yield from prepare(wanted, source, began)
+    bench = Bench(prepared, decisions.made, time.perf_counter() - began)
     for check in CHECKS.values():
         found = check(bench)
         yield from found if isinstance(found, list) else [found]

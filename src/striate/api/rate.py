@@ -7,12 +7,12 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from striate.api.preparing import prepare, rate_for, settings, source_of
 from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
+from striate.plan.prepare import prepare, rate_for, requested, source_of
+from striate.plan.rate_test import RateTest
+from striate.plan.refuse import check_used
 from striate.training.log import drained
-from striate.training.rate_test import RateTest
-from striate.training.resolve import check_used
 
 
 def find_rate(
@@ -27,9 +27,9 @@ def stream_rate(
     data: Any = None, *, recipe: Recipe | str | Path | None = None, **knobs: Any
 ) -> Generator[Record, None, RateTest]:
     """`find_rate` as records; returns what it found."""
-    wanted = settings(data, recipe, {**knobs, "optim.lr": "auto"})
+    wanted = requested(data, recipe, {**knobs, "optim.lr": "auto"})
     check_used(wanted)
     source = source_of(data, wanted)
-    ready, _ = yield from prepare(wanted, source, time.perf_counter())
-    yield Note("info", f"usual for {ready.recipe.optim.rule}: {ready.recipe.optim.lr:g}")
-    return (yield from rate_for(ready))
+    prepared, _ = yield from prepare(wanted, source, time.perf_counter())
+    yield Note("info", f"usual for {prepared.settled.rule}: {prepared.settled.lr:g}")
+    return (yield from rate_for(prepared))

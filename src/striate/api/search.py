@@ -21,9 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from striate.api.preparing import IN_MEMORY, settings, settle, short_name
 from striate.api.runs import Run
-from striate.api.session import continued, stream
+from striate.api.stream import continued, stream
 from striate.core.errors import MissingExtraError, RecipeError, RunError, TrainingError
 from striate.core.files import write_atomically, write_json
 from striate.core.recipe import Recipe
@@ -32,6 +31,7 @@ from striate.core.records import Epoch, Finished, Note, Record
 from striate.core.run import has_checkpoint, locked, release_run, reserve_folder
 from striate.core.space import DEFAULT_SPACE, applied, by_knob, read_space, values_in
 from striate.data.sources import lasting
+from striate.plan.prepare import IN_MEMORY, requested, settle, short_name
 
 if TYPE_CHECKING:
     import optuna
@@ -82,7 +82,7 @@ def stream_search(
     _optuna()
     if trials < 1 or method not in METHODS:
         raise RecipeError(f"trials={trials}, method={method!r}", "One trial or more; tpe, random.")
-    wanted = settings(data, recipe, knobs)
+    wanted = requested(data, recipe, knobs)
     if data is None and wanted.data.source == IN_MEMORY:
         raise RecipeError("this recipe was used on Python objects", "Give the data to train on.")
     folder = reserve_folder(study, f"{short_name(wanted.data.source)}-search")

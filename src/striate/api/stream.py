@@ -10,19 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from striate.api.closing import best_step, estimated_anew, evaluated, judged, reported
-from striate.api.keeping import COST, EXCLUDED, refuse_other_images, write_scores, write_setup
-from striate.api.preparing import (
-    IN_MEMORY,
-    Ready,
-    Stop,
-    fresh,
-    job_of,
-    prepare_together,
-    settings,
-    short_name,
-    source_of,
-)
+from striate.api.finish import best_step, estimated_anew, evaluated, judged, reported
 from striate.core import recipe_io
 from striate.core.energy import Meter
 from striate.core.errors import RecipeError, RunError
@@ -30,23 +18,33 @@ from striate.core.files import write_json
 from striate.core.group import Group, join
 from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
-from striate.core.run import MOVED, RunDirectory, begin_run, locked, release_run, reserve_run
+from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
 from striate.core.runtime import describe
-from striate.data.sources import is_there, lasting
+from striate.data.sources import lasting
 from striate.doctor.live import Watch
 from striate.models.fit import parameter_count
+from striate.plan.decisions import Decisions
+from striate.plan.keep import COST, refuse_other_images, write_scores, write_setup
+from striate.plan.prepare import (
+    IN_MEMORY,
+    Prepared,
+    Stop,
+    prepare_together,
+    requested,
+    short_name,
+    source_of,
+)
+from striate.plan.recall import (
+    keep_place,
+    refuse_lost_data,
+    refuse_other_data,
+    settled_recipe,
+)
+from striate.plan.refuse import check_used
 from striate.training import checkpoints
-from striate.training.evaluate import fitted_temperature
 from striate.training.log import Log, seen_by
+from striate.training.loop import Job
 from striate.training.loop import train as training_loop
-from striate.training.materials import (
-    UNKNOWN,
-    Materials,
-)
-from striate.training.resolve import (
-    Decisions,
-    check_used,
-)
 from striate.training.state import State, load_weights, manifest_of
 
 MEASURED = ("device.precision", "device.micro_batch")
@@ -72,7 +70,7 @@ def stream(
     dotted names through `**{"optim.lr": 0.1}`.
     """
     began = time.perf_counter()
-    wanted = settings(data, recipe, knobs)
+    wanted = requested(data, recipe, knobs)
     check_used(wanted)
     if wanted.data.folds and not wanted.data.fold:
         raise RecipeError(
@@ -82,26 +80,26 @@ def stream(
     source = source_of(data, wanted)
     group = join()
     name = short_name(wanted.data.source)
-    folder = Path(group.decided(lambda: str(reserve_run(run, name))))
+    folder = Path(group.decide_on_main(lambda: str(reserve_run(run, name))))
     early: list[Record] = [Started(str(folder), wanted.data.source)]
     try:
         yield early[0]
         preparing = prepare_together(group, wanted, source, began)
-        ready, at = yield from seen_by(early.append, preparing)
+        prepared, decisions = yield from seen_by(early.append, preparing)
         if like:
-            refuse_other_images(ready.found.whole, like, str(folder))
+            refuse_other_images(prepared.data.whole, like, str(folder))
     except BaseException:
-        if group.first:
+        if group.is_main:
             release_run(folder)
         raise
-    with locked(folder) if group.first else nullcontext():
-        group.decided(lambda: _begin(folder, ready, wanted, at))
+    with locked(folder) if group.is_main else nullcontext():
+        group.decide_on_main(lambda: _begin(folder, prepared, wanted, decisions))
         directory = RunDirectory(folder)
         with _log(directory, group, 0) as log:
             for record in early:
                 log.write(record)
-            state = fresh(ready)
-            story = _train_and_score(directory, ready, state, log, began, stop)
+            state = prepared.fresh()
+            story = _train_and_score(directory, prepared, state, log, began, stop)
             yield from seen_by(log.write, story)
 
 
@@ -137,20 +135,20 @@ def resume(
         yield finished[-1]
         return
     group = join()
-    with locked(directory.path) if group.first else nullcontext():
+    with locked(directory.path) if group.is_main else nullcontext():
         checkpoint, faults = checkpoints.latest(directory.checkpoints)
         for fault in faults:
             using = f"using step {checkpoint.step}" if checkpoint else "starting again"
             yield Note("warning", f"{fault}; {using}")
         given = recipe.data.source if data is None else data
         refuse_lost_data(directory, given, f"striate resume {directory.path} DATA")
-        ready, _ = yield from prepare_together(group, recipe, given, began)
-        _refuse_other_data(directory, ready.found)
-        if isinstance(data, str | Path) and group.first:
+        prepared, _ = yield from prepare_together(group, recipe, given, began)
+        refuse_other_data(directory, prepared.data)
+        if isinstance(data, str | Path) and group.is_main:
             keep_place(directory, data)
-        if epochs is not None and group.first:
+        if epochs is not None and group.is_main:
             _write_extension(directory, epochs)
-        state, offset = fresh(ready), 0
+        state, offset = prepared.fresh(), 0
         if checkpoint:
             state.restore(checkpoint.model(), checkpoint.state(), checkpoint.manifest)
             offset = checkpoint.manifest["records_bytes"]
@@ -159,7 +157,7 @@ def resume(
             if not checkpoint:
                 log.write(Started(str(directory.path), recipe.data.source))
             yield Note("info", f"continuing after step {state.position.step}")
-            story = _train_and_score(directory, ready, state, log, began, stop)
+            story = _train_and_score(directory, prepared, state, log, began, stop)
             yield from seen_by(log.write, story)
 
 
@@ -169,10 +167,11 @@ def continued(run: Path, data: Any, stop: Stop) -> Iterator[Record]:
     return resume(run, data=None if named else data, stop=stop)
 
 
-def _begin(folder: Path, ready: Ready, wanted: Recipe, at: Decisions) -> None:
-    processes = ready.runtime.group.size
+def _begin(folder: Path, prepared: Prepared, wanted: Recipe, decisions: Decisions) -> None:
+    processes = prepared.runtime.group.size
     directory = begin_run(folder, {**describe(), "processes": processes})
-    write_setup(directory, ready.found, _repeatable(wanted, at), at.made)
+    repeatable = _repeatable(wanted, decisions)
+    write_setup(directory, prepared.data, repeatable, decisions.made)
 
 
 def _extended(recipe: Recipe, epochs: int) -> Recipe:
@@ -196,37 +195,7 @@ def _write_extension(directory: RunDirectory, epochs: int) -> None:
     write_json(directory.path / "resolved.json", decided)
 
 
-def settled_recipe(directory: RunDirectory) -> Recipe:
-    """The run's recipe with every "auto" as it was decided then."""
-    recipe = recipe_io.load_recipe(directory.path / "recipe.yaml")
-    if (directory.path / EXCLUDED).is_file():
-        recipe = recipe_io.set_knob(recipe, "data.exclude", str(directory.path / EXCLUDED))
-    if (directory.path / MOVED).is_file():
-        source = str(directory.read_json(MOVED)["source"])
-        recipe = recipe_io.set_knob(recipe, "data.source", source)
-    decided = directory.read_json("resolved.json")
-    try:
-        return recipe_io.with_overrides(recipe, {k: v["value"] for k, v in decided.items()})
-    except (KeyError, TypeError, RecipeError) as error:
-        raise RunError(f"{directory.path / 'resolved.json'} is damaged: {error}") from None
-
-
-def keep_place(directory: RunDirectory, source: str | Path) -> None:
-    """Remember where the data of a run are now."""
-    write_json(directory.path / MOVED, {"source": lasting(str(source))})
-
-
-def refuse_lost_data(directory: RunDirectory, source: Any, verb: str) -> None:
-    """Raise RunError where a run's own data are not there any more."""
-    if not isinstance(source, str | Path) or is_there(str(source)):
-        return
-    raise RunError(
-        f"the data of {directory.path} are no longer at {source}",
-        f"If they were moved, say where they are now: {verb}",
-    )
-
-
-def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
+def _repeatable(wanted: Recipe, decisions: Decisions) -> Recipe:
     """What was asked, with the measured choices fixed: given again, it repeats the run exactly.
 
     Other "auto" knobs follow from the data, so they stay open for other data and models.
@@ -234,8 +203,8 @@ def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
     recipe = wanted
     asked = {"budget.epochs": wanted.budget.minutes, "optim.lr": wanted.optim.lr == "find"}
     for knob in (*MEASURED, *(name for name, measured in asked.items() if measured)):
-        if knob in at.made:
-            recipe = recipe_io.set_knob(recipe, knob, at.made[knob]["value"])
+        if knob in decisions.made:
+            recipe = recipe_io.set_knob(recipe, knob, decisions.made[knob]["value"])
     recipe = recipe_io.set_knob(recipe, "data.source", lasting(wanted.data.source))
     if wanted.data.exclude:
         absolute = str(Path(wanted.data.exclude).expanduser().absolute())
@@ -245,38 +214,29 @@ def _repeatable(wanted: Recipe, at: Decisions) -> Recipe:
 
 def _log(directory: RunDirectory, group: Group, offset: int) -> Log:
     """The run's log; what processes other than the first write goes nowhere."""
-    if group.first:
+    if group.is_main:
         return Log(directory.path / "records.jsonl", offset)
     return Log(Path(os.devnull))
 
 
 def _train_and_score(
-    directory: RunDirectory, ready: Ready, state: State, log: Log, began: float, stop: Stop
+    directory: RunDirectory,
+    prepared: Prepared,
+    state: State,
+    log: Log,
+    began: float,
+    stop: Stop,
 ) -> Generator[Record, None, None]:
     """The loop, then the scores of the best checkpoint; test is read here, once (D3)."""
-    group, keep, meter = ready.runtime.group, ready.recipe.checkpoints.keep, Meter()
-    save = partial(_save, directory, log, keep) if group.first else lambda _: ""
-    job = job_of(ready, save, stop)
+    recipe, group, meter = prepared.recipe, prepared.runtime.group, Meter()
+    save = partial(_save, directory, log, recipe.checkpoints.keep)
+    job = prepared.job(save if group.is_main else lambda _: "", stop)
     state.parallel = group.parallel(
-        state.net, ready.runtime.device, sync_norm=ready.recipe.device.sync_norm
+        state.net, prepared.runtime.device, sync_norm=prepared.settled.sync_norm
     )
-    at, train_images = state.position, len(ready.found.dataset.splits["train"])
-    yield Planned(
-        epochs=job.epochs,
-        steps=job.epochs * job.steps_per_epoch,
-        images=train_images,
-        model=ready.recipe.model.name,
-        parameters=parameter_count(state.net),
-        score=job.task.main_score,
-        epoch=at.epoch,
-        step=at.step,
-        batch_size=-(-train_images // job.steps_per_epoch),
-        loss=ready.recipe.loss.name,
-        class_images=tuple(ready.found.dataset.counts("train")),
-        classes=ready.found.dataset.classes[:1000],
-    )
-    watch = Watch(recipe_io.flat(ready.recipe), directory.records())
-    begun_at = at.step
+    yield _planned(prepared, job, state)
+    watch = Watch(recipe_io.flat(recipe), directory.records())
+    begun_at = state.position.step
 
     def see(record: Record) -> Any:
         meter.read()
@@ -285,35 +245,55 @@ def _train_and_score(
     reason = yield from seen_by(see, training_loop(job, state))
     if reason == "interrupted":
         return
-    best = group.decided(lambda: best_step(directory))
+    best = group.decide_on_main(lambda: best_step(directory))
     chosen = checkpoints.verified(directory.checkpoints / f"step-{best:08d}")
     load_weights(state.net, chosen.model())
-    for record in estimated_anew(directory, ready, state, watch.measured):
+    for record in estimated_anew(directory, prepared, state, watch.measured):
         watch.see(record)
         yield record
     yield from judged(directory, group, watch)
-    read = [n for n in ready.found.stores if n != "test" or ready.recipe.data.score_test]
-    evaluations = {name: evaluated(state, ready, name) for name in read}
-    fitted = fitted_temperature(evaluations["val"])
+    read = [n for n in prepared.data.stores if n != "test" or recipe.data.score_test]
+    evaluations = {name: evaluated(state, prepared, name) for name in read}
+    fitted = evaluations["val"].fitted_temperature()
     evaluations = {k: found.calibrated(fitted) for k, found in evaluations.items()}
     done = Finished(
         run=str(directory.path),
-        epochs=at.epoch,
+        epochs=state.position.epoch,
         seconds=round(time.perf_counter() - began, 1),
         reason=reason,
         train=evaluations["train"].scores,
         val=evaluations["val"].scores,
         test=evaluations["test"].scores if "test" in evaluations else {},
     )
-    if group.first:
+    if group.is_main:
         write_scores(directory, evaluations, chosen.step)
         whole = begun_at == 0  # of a resumed training only the last part was counted
         joules = meter.read(now=True) if whole else None
         write_json(directory.path / COST, {"seconds": done.seconds, "joules": joules})
-        if ready.recipe.report.write:
+        if recipe.report.write:
             log.flush()
-            yield from reported(directory, ready, state, evaluations, done)
+            yield from reported(directory, prepared, state, evaluations, done)
     yield done
+
+
+def _planned(prepared: Prepared, job: Job, state: State) -> Planned:
+    """What will be done, for who looks on."""
+    dataset, position = prepared.data.dataset, state.position
+    images = len(dataset.splits["train"])
+    return Planned(
+        epochs=job.epochs,
+        steps=job.epochs * job.steps_per_epoch,
+        images=images,
+        model=prepared.recipe.model.name,
+        parameters=parameter_count(state.net),
+        score=job.task.main_score,
+        epoch=position.epoch,
+        step=position.step,
+        batch_size=-(-images // job.steps_per_epoch),
+        loss=job.task.loss_name,
+        class_images=tuple(dataset.counts("train")),
+        classes=dataset.classes[:1000],
+    )
 
 
 def _save(directory: RunDirectory, log: Log, keep: int, state: State) -> str:
@@ -324,15 +304,3 @@ def _save(directory: RunDirectory, log: Log, keep: int, state: State) -> str:
     path = checkpoints.save(directory.checkpoints, manifest, model, rest)
     checkpoints.prune(directory.checkpoints, keep)
     return path.relative_to(directory.path).as_posix()
-
-
-def _refuse_other_data(directory: RunDirectory, found: Materials) -> None:
-    known = directory.read_json("dataset.json")["splits"]
-    for name, value in found.fingerprints.items():
-        if UNKNOWN in (value, known.get(name, {}).get("fingerprint")):
-            continue  # not all images were read, so nothing can be compared
-        if known.get(name, {}).get("fingerprint") != value:
-            raise RunError(
-                f"the {name} images of {found.dataset.source} changed since {directory.path} began",
-                "Restore them, or train anew.",
-            )

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from striate.api.session import settled_recipe
 from striate.audit.crossfit import SIDE, Judged, crossfit
 from striate.audit.labels import doubtful_labels
+from striate.core.arrays import Ids
 from striate.core.errors import MissingExtraError, RunError, counted, listing
 from striate.core.findings import Finding
 from striate.core.recipe import Recipe
@@ -28,12 +28,15 @@ from striate.data.check.survey import Survey
 from striate.data.dataset import Dataset
 from striate.data.decode import Unified
 from striate.data.loader import loaded
-from striate.data.read import Reader, name_faults, positions_without
+from striate.data.read import SplitDecoder, name_faults, positions_without
 from striate.data.sheet import Row as SheetRow
 from striate.data.sheet import tiles_of
 from striate.data.sources import open_source
+from striate.data.targets import class_numbers
 from striate.metrics.difference import told_apart
-from striate.training.materials import open_as, options_of
+from striate.plan.data import open_as, options_of
+from striate.plan.recall import settled_recipe
+from striate.plan.settled import or_else
 
 UNLIKE = 0.55
 """Splits whose area under the curve is surely above this are a warning."""
@@ -93,14 +96,17 @@ def check(
     channels = 3
     small = Unified(SIDE, channels, "squash", data.max_megapixels)
     in_memory = total * SIDE**2 * channels < free_memory() // 4
-    cache = open_cache(None if data.cache_mb == "auto" else data.cache_mb)
-    reader = Reader(small, cache, in_memory, data.check, data.allow, total * SIDE**2 * channels)
-    read = {name: reader.read(split.images) for name, split in dataset.splits.items()}
+    cache = open_cache(or_else(data.cache_mb, None))
+    decoder = SplitDecoder(
+        small, cache, in_memory, data.check, data.allow, total * SIDE**2 * channels
+    )
+    read = {name: decoder.read(split.images) for name, split in dataset.splits.items()}
     surveys = {name: found for name, (found, _) in read.items()}
     yield Note("info", "looking for copies")
     copies = all_copies(dataset, surveys, data.max_megapixels, turned=turned)
     ours, judged = split_by_origin(copies, dataset.splits_from)
-    asked = models and not dataset.multi_label and data.check == "full" and total <= MOST
+    single = class_numbers(dataset.splits["train"].targets) is not None
+    asked = models and single and data.check == "full" and total <= MOST
     findings = [
         *dataset.findings,
         *_faults(dataset, surveys),
@@ -114,7 +120,7 @@ def check(
         yield Note("info", "asking a cross-validated network")
         pixels = {
             name: np.concatenate(list(loaded(
-                reader.store(
+                decoder.store(
                     dataset.splits[name].images, kept, np.arange(len(found)), again=False
                 ),
                 np.array_split(np.arange(len(found)), -(-len(found) // 1000)), 2,
@@ -184,7 +190,7 @@ def _copy_rows(dataset: Dataset, copies: Iterable[Copy]) -> list[Row]:
     for copy in copies:
         splits = dataset.splits
         (one, i), (other, j) = copy.first, copy.second
-        same = bool(np.all(splits[one].targets[i] == splits[other].targets[j]))
+        same = splits[one].targets.digest(i) == splits[other].targets.digest(j)
         detail = f"copy of {splits[one].images.key(i)} in {one}" + ("" if same else ", other label")
         finding = f"{copy.kind} copy"
         exclude = copy.kind == "exact" and same
@@ -213,9 +219,7 @@ def _copy_places(copies: Iterable[Copy]) -> dict[str, list[tuple[str, int]]]:
 def _row(
     dataset: Dataset, split: str, index: int, finding: str, detail: str, *, exclude: bool = False
 ) -> Row:
-    target = dataset.splits[split].targets[index]
-    numbers = np.flatnonzero(target) if np.ndim(target) else [target]
-    label = ";".join(dataset.classes[int(n)] for n in numbers)
+    label = ";".join(dataset.classes[n] for n in dataset.splits[split].targets.of(index))
     key = dataset.splits[split].images.key(index)
     return Row(exclude, dataset.own_names[split], key, label, finding, detail)
 
@@ -231,7 +235,7 @@ def _model_findings(
     if len(kept.get("train", ())) < LEAST:
         text = f"fewer than {LEAST} training images: labels and splits were not judged"
         return [Finding("labels", "undetermined", text)], ([], {})
-    known = {n: (pixels[n][ids], dataset.splits[n].targets[ids]) for n, ids in kept.items()}
+    known = {n: (pixels[n][ids], _numbers(dataset, n)[ids]) for n, ids in kept.items()}
     judged = crossfit(known, len(dataset.classes), seed)
     findings = _differences(judged)
     try:
@@ -242,17 +246,23 @@ def _model_findings(
     return [*findings, *more], doubtful
 
 
+def _numbers(dataset: Dataset, split: str) -> Ids:
+    """The class of each image; only data sets with one label an image are asked."""
+    numbers = class_numbers(dataset.splits[split].targets)
+    assert numbers is not None
+    return numbers
+
+
 def _doubts(
     dataset: Dataset, kept: dict[str, Any], judged: dict[str, Judged]
 ) -> tuple[list[Finding], Doubtful]:
     findings, rows, places = [], [], []
     agrees = [
-        judged[n].probabilities.argmax(axis=1) == dataset.splits[n].targets[i]
-        for n, i in kept.items()
+        judged[n].probabilities.argmax(axis=1) == _numbers(dataset, n)[i] for n, i in kept.items()
     ]
     right = float(np.concatenate(agrees).mean())
     for split, ids in kept.items():
-        targets, said = dataset.splits[split].targets[ids], judged[split].probabilities
+        targets, said = _numbers(dataset, split)[ids], judged[split].probabilities
         chance = float(np.bincount(targets).max() / len(targets))
         if right < chance + 0.2 * (1 - chance):
             text = f"{split}: labels could not be judged (a quick network gets {right:.0%} right)"

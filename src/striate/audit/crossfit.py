@@ -16,10 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from striate.core.arrays import Pixels
 from striate.core.randomness import permutation
 from striate.core.runtime import Runtime, choose_precision, keep_pages
-from striate.data.decode import Pixels
 from striate.data.splits import stratified_folds
+from striate.data.targets import Labels
+from striate.tasks import make_task
+from striate.training.inference import batch_of
+from striate.training.quick import learn
 
 SIDE, FEATURES = 32, 128
 _IMAGES, _EPOCHS, _BATCH = 15_000, 5, 128
@@ -67,10 +71,17 @@ class _Quick(nn.Module):
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(FEATURES, classes)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.body(x)
-        features = maps.mean(dim=(2, 3)) + maps.amax(dim=(2, 3))
-        return self.head(features), features
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (N, H, W, C) → logits float32 (N, classes)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits.float()
+
+    def features(self, images: Tensor) -> Tensor:
+        """uint8 (N, H, W, C) → (N, 128)."""
+        x = images.permute(0, 3, 1, 2).float() / 127.5 - 1
+        maps = self.body(x.contiguous(memory_format=torch.channels_last))
+        features: Tensor = maps.mean(dim=(2, 3)) + maps.amax(dim=(2, 3))
+        return features
 
 
 def _block(before: int, after: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -80,26 +91,25 @@ def _block(before: int, after: int, kernel: int, stride: int = 1) -> list[nn.Mod
 
 def _trained(
     images: Pixels, targets: NDArray[Any], classes: int, seed: int, runtime: Runtime
-) -> nn.Module:
+) -> _Quick:
     """One-cycle AdamW with flips and shifts of the images, or fewer of a large set."""
     chosen = permutation(seed, 0, "audit", len(images))[:_IMAGES]
-    x, y = images[chosen], torch.from_numpy(targets[chosen].astype(np.int64))
+    x, labels = images[chosen], targets[chosen].astype(np.int64)
     batch = max(8, min(_BATCH, len(x) // 8))
     epochs = max(_EPOCHS, min(_MOST_EPOCHS, _LEAST_STEPS * batch // len(x)))
     steps = epochs * (len(x) // batch)
+    task = make_task("labels", "cross_entropy", 0.1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _Quick(images.shape[3], classes).to(memory_format=torch.channels_last)
         rule = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(rule, 1e-2, total_steps=steps)
-        for ids in _order(len(x), batch, epochs, seed):
-            with runtime.autocast():
-                logits, _ = net(_tensor(_shifted(x[ids], ids, seed)))
-            loss = nn.functional.cross_entropy(logits.float(), y[ids], label_smoothing=0.1)
-            rule.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            rule.step()
-            schedule.step()
+        batches = (
+            batch_of(_shifted(x[ids], ids, seed), Labels(labels[ids]))
+            for ids in _order(len(x), batch, epochs, seed)
+        )
+        for _ in learn(task, net, batches, rule, runtime, schedule=schedule):
+            pass
     return net.eval()
 
 
@@ -117,24 +127,19 @@ def _shifted(images: Pixels, ids: NDArray[np.int64], seed: int) -> Pixels:
 
 
 def _judge(
-    nets: list[nn.Module],
+    nets: list[_Quick],
     images: Pixels,
     by: NDArray[np.int64],
     classes: int,
     runtime: Runtime,
 ) -> Judged:
-    shares = np.zeros((len(images), classes), dtype=np.float32)
+    probabilities = np.zeros((len(images), classes), dtype=np.float32)
     features = np.zeros((len(images), FEATURES), dtype=np.float32)
     with torch.inference_mode(), runtime.autocast():
         for number, net in enumerate(nets):
             places = np.flatnonzero(by == number)
             for ids in np.array_split(places, max(1, len(places) // 1000)):
-                logits, found = net(_tensor(images[ids]))
-                shares[ids] = logits.float().softmax(dim=1).numpy()
+                found = net.features(torch.from_numpy(images[ids]))
+                probabilities[ids] = net.head(found).float().softmax(dim=1).numpy()
                 features[ids] = found.float().numpy()
-    return Judged(shares, features, by)
-
-
-def _tensor(images: Pixels) -> Tensor:
-    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return x.contiguous(memory_format=torch.channels_last)
+    return Judged(probabilities, features, by)

@@ -21,7 +21,7 @@ from striate.core.words import sourced
 from striate.doctor.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
-    from striate.api.remedies import Attempt
+    from striate.doctor.remedies import Attempt
 
 _STYLES = {"sick": "bold red", "undetermined": "cyan", "healthy": "green"}
 
@@ -51,7 +51,7 @@ def _doctor(
         top: how many remedies to try
         epochs: of each short training, a quarter of the run's by default
     """
-    from striate.api.diagnosing import diagnose
+    from striate.doctor.diagnose import diagnose
 
     if adopt:
         return _adopted(source)
@@ -75,7 +75,7 @@ def _adopted(run: Path) -> int:
 
 
 def _tried(source: Path, top: int, epochs: int | None, *, quiet: bool) -> list[Attempt]:
-    from striate.api.remedies import Attempt, try_remedies
+    from striate.doctor.remedies import Attempt, try_remedies
 
     tested = []
     if not quiet:

@@ -64,6 +64,7 @@ def _evaluate(
     from striate.api import evaluating
     from striate.api.runs import Run
     from striate.core.errors import RecipeError
+    from striate.tasks.plain import evaluation_json
 
     if precision is not None and recall is not None:
         raise RecipeError("--precision and --recall: give one of them")
@@ -79,12 +80,12 @@ def _evaluate(
     found = opened.evaluate(data, **how, traits=cut, views=views)
     for note in found.notes:
         print(note, file=sys.stderr)
-    console.print(class_table(found.per_class(), found.split))
-    if found.targets.ndim == 1:
-        for pair in found.worst_confusions()[:3]:
-            print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}")
+    if rows := found.per_class():
+        console.print(class_table(rows, found.split))
+    for pair in found.worst_confusions()[:3]:
+        print(f"{pair['n']} × {pair['true']} taken for {pair['predicted']}")
     console.print(figure_table(found.figures, found.split))
-    said: dict[str, Any] = {"run": str(run), found.split: evaluating.evaluation_json(found)}
+    said: dict[str, Any] = {"run": str(run), found.split: evaluation_json(found)}
     if other is not None:
         compared = evaluating.compare(found, other.evaluate(data, **how, views=views))
         print(f"\n{run} is {compared}, than {compare}")

@@ -15,7 +15,7 @@ from striate.cli.view import plain_table
 from striate.core.strict_json import one_line
 
 if TYPE_CHECKING:
-    from striate.explain.found import Explanation
+    from striate.explain.explanation import Explanation
 
 
 def explain(argv: Sequence[str]) -> int:

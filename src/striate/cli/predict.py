@@ -17,7 +17,7 @@ from striate.core.files import write_atomically
 from striate.core.strict_json import one_line
 
 if TYPE_CHECKING:
-    from striate.api.runs import Prediction
+    from striate.tasks.task import Answer
 
 
 def predict(argv: Sequence[str]) -> int:
@@ -56,42 +56,26 @@ def _predict(
         warnings.simplefilter("always", UserWarning)
         opened = Run(run)
         found = opened.predict(paths, top=top, skip_bad=skip_bad, allow=allow)
-    several = opened.multi_label
     for note in notes:
         print(note.message, file=sys.stderr)
     if csv:
         _write_csv(csv, found)
         print(f"{len(found):,} rows: {csv}", file=sys.stderr)
     if json:
-        rows = [
-            {
-                "image": p.image,
-                "class": p.label,
-                "probability": round(p.probability, 6),
-                "top": [{"class": c, "probability": round(s, 6)} for c, s in p.top],
-                **({"labels": list(p.labels)} if several else {}),
-            }
-            for p in found
-        ]
+        rows = [answer.to_json() for answer in found]
         print(one_line({"run": str(run), "predictions": rows}))
         return 0
-    for p in found:
-        shown = p.top
-        if several:  # all labels above their threshold; none where none is
-            shown = tuple((name, share) for name, share in p.scores if name in p.labels)
-        ranked = "  ".join(f"{name} {share:.3f}" for name, share in shown) or "(no label)"
-        print(f"{p.image}\t{ranked}")
+    for answer in found:
+        print(f"{answer.image}\t{answer.line()}")
     return 0
 
 
-def _write_csv(path: Path, found: Sequence[Prediction]) -> None:
-    """A row for each image: its class or labels, the probability, and the best few."""
+def _write_csv(path: Path, found: Sequence[Answer]) -> None:
+    """A row for each image, with the columns that its answer has."""
     text = io.StringIO()
-    table = csv_format.writer(text, lineterminator="\n")
-    most = max((len(p.top) for p in found), default=0)
-    more = [f"{kind}_{i}" for i in range(1, most + 1) for kind in ("class", "probability")]
-    table.writerow(["image", "label", "probability", *more])
-    for p in found:
-        ranked = [cell for name, share in p.top for cell in (name, f"{share:.6f}")]
-        table.writerow([p.image, ";".join(p.labels), f"{p.probability:.6f}", *ranked])
+    cells = [{"image": answer.image, **answer.cells()} for answer in found]
+    columns = list(dict.fromkeys(column for row in cells for column in row)) or ["image"]
+    table = csv_format.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(cells)
     write_atomically(path, text.getvalue())

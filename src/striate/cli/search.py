@@ -59,10 +59,10 @@ def search(argv: Sequence[str]) -> int:
     """Search and show it; 130 if interrupted."""
     flags: SearchFlags = parse_knobs(SearchFlags, "search", argv)
     refuse_below_one(jobs=flags.jobs)
-    from striate.api.preparing import short_name
     from striate.api.search import best, stream_search
     from striate.api.stopping import graceful_stop
-    from striate.training.resolve import check_used
+    from striate.plan.prepare import short_name
+    from striate.plan.refuse import check_used
 
     space = _space(flags.space)
     check_used(flags.knobs)

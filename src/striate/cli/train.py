@@ -21,8 +21,8 @@ def train(argv: Sequence[str]) -> int:
     """Train and show it; 130 if interrupted."""
     flags = parse_train(argv)
     refuse_below_one(procs=flags.procs)
-    from striate.api.session import stream
     from striate.api.stopping import graceful_stop
+    from striate.api.stream import stream
 
     if flags.procs > 1 and not launched():
         return _train_together(argv, flags)
@@ -36,7 +36,7 @@ def train(argv: Sequence[str]) -> int:
 
 def _train_together(argv: Sequence[str], flags: TrainFlags) -> int:
     """Start the processes; each runs the same command."""
-    from striate.api.preparing import short_name
+    from striate.plan.prepare import short_name
 
     folder = reserve_run(flags.run, short_name(flags.knobs.data.source))
     command = ["train", *without(argv, "--procs")]
@@ -91,8 +91,8 @@ def _resume(
         json: print one JSON object as the last line
         epochs: extend the run to so many epochs, more than were planned
     """
-    from striate.api.session import resume as resumed
     from striate.api.stopping import graceful_stop
+    from striate.api.stream import resume as resumed
 
     with graceful_stop() as stop:
         return _watch(resumed(run, data=data, epochs=epochs, stop=stop), as_json=json)

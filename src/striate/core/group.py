@@ -38,11 +38,11 @@ class Group:
     size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes and decides."""
         return self.rank == 0
 
-    def mine(self, ids: NDArray[Any]) -> NDArray[Any]:
+    def shard(self, ids: NDArray[Any]) -> NDArray[Any]:
         """This process's share of a batch."""
         return ids[self.rank :: self.size]
 
@@ -94,22 +94,22 @@ class Group:
 
         return bool(self.sum(torch.tensor([float(flag)])).item() > 0)
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's value (of JSON's kinds), in every process."""
         if self.size == 1:
             return value
         import torch
         import torch.distributed as dist
 
-        text = json.dumps(value).encode() if self.first else b""
+        text = json.dumps(value).encode() if self.is_main else b""
         length = int(self.sum(torch.tensor([len(text)])))
         data = torch.zeros(length, dtype=torch.uint8)
-        if self.first:
+        if self.is_main:
             data.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
         dist.broadcast(data, 0)
         return json.loads(data.numpy().tobytes())
 
-    def gathered(self, rows: Tensor, count: int) -> Tensor:
+    def all_gather(self, rows: Tensor, count: int) -> Tensor:
         """All `count` rows (on the CPU), of which each process has those at rank, rank + size, …"""
         if self.size == 1:
             return rows
@@ -117,13 +117,26 @@ class Group:
         whole[self.rank :: self.size] = rows
         return self.sum(whole)
 
-    def decided(self, decide: Callable[[], T]) -> T:
+    def all_ranks(self, rows: Tensor) -> list[Tensor]:
+        """The rows (on the CPU) of every process, in the order of their ranks; each may have
+        another number of rows."""
+        import torch
+
+        counts = torch.zeros(self.size, dtype=torch.int64)
+        counts[self.rank] = len(rows)
+        ends = self.sum(counts).cumsum(0).tolist()
+        whole = rows.new_zeros((ends[-1], *rows.shape[1:]))
+        whole[ends[self.rank] - len(rows) : ends[self.rank]] = rows
+        self.sum(whole)
+        return [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def decide_on_main(self, decide: Callable[[], T]) -> T:
         """What `decide` gives (of JSON's kinds) in rank 0; if it raises there, the others end
         without a word of their own."""
         if self.size == 1:
             return decide()
-        if not self.first:
-            answer = self.told(None)
+        if not self.is_main:
+            answer = self.broadcast(None)
             if "failed" in answer:
                 raise SystemExit(answer["failed"])
             value: T = answer["value"]
@@ -133,12 +146,12 @@ class Group:
         except BaseException:
             self.tell_failure()
             raise
-        self.told({"value": value})
+        self.broadcast({"value": value})
         return value
 
     def tell_failure(self) -> None:
         """From rank 0 to the others, which wait for a decision: there will be none."""
-        self.told({"failed": 2})
+        self.broadcast({"failed": 2})
 
 
 ALONE = Group()

@@ -7,7 +7,7 @@ read them. A record is a flat dataclass of JSON values; `kind` names its class i
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from striate.core.findings import Finding
@@ -52,6 +52,8 @@ class Step:
     lr: float
     gradient_norm: float
     images_per_second: float
+    terms: dict[str, float] = field(default_factory=dict)
+    """Of a loss that consists of several: the mean of each by name."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,10 @@ KINDS: dict[str, type[Record]] = {
 
 def to_json(record: Record) -> str:
     """One line of strict JSON; a non-finite number becomes null, which JSON can hold."""
-    return one_line({"kind": type(record).__name__.lower(), **asdict(record)})
+    values = asdict(record)
+    if isinstance(record, Step) and not record.terms:
+        del values["terms"]
+    return one_line({"kind": type(record).__name__.lower(), **values})
 
 
 def from_json(line: str) -> Record:

@@ -30,8 +30,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.arrays import Pixels
 from striate.data.check.survey import Survey
-from striate.data.decode import Pixels, Unified
+from striate.data.decode import Unified
 from striate.data.images import EncodedImages, Images, Stamped
 
 FREE_SHARE = 0.2

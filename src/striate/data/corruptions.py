@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from striate.core.arrays import Ids, Pixels
 from striate.core.randomness import uniform
 from striate.data.augment.colour import contrasted, scaled
 from striate.data.augment.common import About, picture
 from striate.data.augment.place import bordered, cut, rotated
-from striate.data.decode import Pixels
-from striate.data.loader import Ids, Store
+from striate.data.loader import Store
 
 Draws = NDArray[np.float64]
 STRENGTHS = (1, 2, 3, 4, 5)

@@ -13,15 +13,16 @@ from striate.core.errors import DataError, counted, listing, perhaps
 from striate.core.findings import Finding
 from striate.data.images import Images, Indices
 from striate.data.sources import open_source
-from striate.data.sources.listing import WHOLE, Listing, Part, Targets, natural_order
+from striate.data.sources.listing import WHOLE, Listing, Part, natural_order
 from striate.data.sources.names import alike, alike_findings
 from striate.data.sources.options import AS_FOUND, SourceOptions
 from striate.data.splits import Splitting, fold_of, hold_out, usual_share, values_of
+from striate.data.targets import KINDS, Targets, as_kind
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their targets: class numbers int64 (N,), or 0/1 float32 (N, classes)."""
+    """Images and their targets."""
 
     images: Images
     targets: Targets
@@ -34,7 +35,7 @@ class Split:
     def take(self, indices: Indices) -> Split:
         positions = np.asarray(indices, dtype=np.int64)
         weights = None if self.weights is None else self.weights[positions]
-        return Split(self.images.take(positions), self.targets[positions], weights)
+        return Split(self.images.take(positions), self.targets.take(positions), weights)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Dataset:
 
     source: str
     classes: tuple[str, ...]
-    multi_label: bool
+    kind: str
+    """What kind of targets the images have (see targets.py)."""
     splits: dict[str, Split]
     splits_from: dict[str, str]
     findings: tuple[Finding, ...] = ()
@@ -52,10 +54,7 @@ class Dataset:
 
     def counts(self, split: str) -> list[int]:
         """Images of each class in a split."""
-        targets = self.splits[split].targets
-        if targets.ndim == 2:
-            return [int(n) for n in targets.sum(axis=0)]
-        return np.bincount(targets, minlength=len(self.classes)).tolist()
+        return self.splits[split].targets.counts(len(self.classes)).tolist()
 
 
 def open_dataset(
@@ -96,7 +95,7 @@ def open_dataset(
     own = {name: own.get(name, own["train"]) if origin[name] == "given" else own["train"]
            for name in parts}  # fmt: skip
     findings += _leave_out(parts, own, set(exclude))
-    if "val" not in parts or not parts["val"].counts():
+    if "val" not in parts or not parts["val"].targets.labelled():
         raise DataError(
             f"{found.source}: no labelled validation images",
             "Leave data.val_fraction above 0, or add images.",
@@ -108,41 +107,48 @@ def open_dataset(
     others = set() if strict else {n for part in parts.values() for n in part.counts()}
     classes = tuple(sorted({*counts, *others}, key=natural_order))
     findings += alike_findings(classes)
+    kind = found.kind
     splits = {
-        name: _numbered(parts[name], classes, found.multi_label)
+        name: _numbered(parts[name], classes, kind)
         for name in sorted(parts, key=["train", "val", "test"].index)
     }
     if weight_by:
         weights = _weights(parts["train"], weight_by, found.source)
         splits["train"] = replace(splits["train"], weights=weights)
     findings += _no_test(origin)
-    return Dataset(found.source, classes, found.multi_label, splits, origin, tuple(findings), own)
+    return Dataset(found.source, classes, kind, splits, origin, tuple(findings), own)
 
 
 def open_for_evaluation(
     source: Any,
     classes: tuple[str, ...],
-    multi_label: bool,
+    kind: str,
     options: SourceOptions = AS_FOUND,
 ) -> Dataset:
-    """Open other data under a trained network's class map; nothing is held out.
+    """Open other data under a trained network's class map, with targets of the kind that it was
+    trained on; nothing is held out.
 
     `options.columns` of a table are no labels. A class that the network does not know raises
     DataError; missing classes are a warning.
     """
     found = open_source(source, options)
-    if found.multi_label and not multi_label:
+    said = next(part.targets.described for part in found.parts.values())
+    try:
+        for part in found.parts.values():
+            as_kind(part.targets, kind, len(part.names))
+    except ValueError:
+        wanted = KINDS[kind].described if kind in KINDS else kind
         raise DataError(
-            f"{found.source} has several labels an image; the run's network gives one",
-            "Give data with one label an image.",
-        )
+            f"{found.source} has {said}; the run's network was trained on {wanted}",
+            f"Give data with {wanted}.",
+        ) from None
     findings = [*_ignored(found)]
     for name, part in found.parts.items():
         findings += _check_against(part, classes, name, found.source, "the run's network")
     _refuse_failures(findings)
-    splits = {n: _numbered(part, classes, multi_label) for n, part in found.parts.items()}
+    splits = {n: _numbered(part, classes, kind) for n, part in found.parts.items()}
     origin = dict.fromkeys(splits, "given")
-    return Dataset(found.source, classes, multi_label, splits, origin, tuple(findings))
+    return Dataset(found.source, classes, kind, splits, origin, tuple(findings))
 
 
 def without(dataset: Dataset, drop: Mapping[str, Iterable[int]]) -> Dataset:
@@ -209,13 +215,14 @@ def _refuse_small_classes(parts: dict[str, Part], found: Listing, how: Splitting
             f"{found.source}: class folders without images: {', '.join(train.empty_classes)}",
             "\n".join(unread) or "Add images, or remove the folders.",
         )
-    if len(counts) < 2 and not found.multi_label:
+    needed_classes = train.targets.fewest_classes
+    if len(counts) < needed_classes == 2:
         only = next(iter(counts), "none")
         raise DataError(
             f"{found.source}: one class only ({only}, {counted(len(train.images), 'image')})",
             "Classification needs at least two class folders, such as cats/ and dogs/.",
         )
-    if found.multi_label and not counts:
+    if len(counts) < needed_classes:
         raise DataError(f"{found.source}: no image has a label")
     needed = max(2, how.folds, 1 + ("val" not in parts) + ("test" not in parts))
     small = [name for name, count in counts.items() if count < needed]
@@ -353,15 +360,9 @@ def _no_test(origin: dict[str, str]) -> list[Finding]:
     return [Finding("made test split", "note", text, {}, "data.test_fraction sets the share.")]
 
 
-def _numbered(part: Part, classes: tuple[str, ...], multi_label: bool) -> Split:
-    """Targets by the class map: numbers, or a 0/1 table with a column for each class."""
+def _numbered(part: Part, classes: tuple[str, ...], kind: str) -> Split:
+    """The part under the class map."""
     number = {name: i for i, name in enumerate(classes)}
     places = np.array([number.get(name, -1) for name in part.names], dtype=np.int64)
-    if not multi_label:
-        return Split(part.images, places[part.targets])
-    table = np.zeros((len(part), len(classes)), dtype=np.float32)
-    if part.targets.ndim == 1:
-        table[np.arange(len(part)), places[part.targets]] = 1
-    else:
-        table[:, places[places >= 0]] = part.targets[:, places >= 0]
-    return Split(part.images, table)
+    targets = as_kind(part.targets, kind, len(part.names))
+    return Split(part.images, targets.renumbered(places, len(classes)))

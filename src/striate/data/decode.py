@@ -30,7 +30,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 
-Pixels = NDArray[np.uint8]
+from striate.core.arrays import Floats, Pixels
+
 Resize = Literal["crop", "squash", "pad"]
 
 ENDINGS = {
@@ -213,7 +214,7 @@ def to_array(image: Image.Image) -> Pixels:
         image = _over_white(image)
     image = image.convert("L" if mode in _GREY_MODES else "RGB")
     array = np.asarray(image, dtype=np.uint8)
-    return array[:, :, None] if array.ndim == 2 else array
+    return array[:, :, None] if len(array.shape) == 2 else array
 
 
 def unify(pixels: Pixels, size: int, channels: int, resize: Resize) -> Pixels:
@@ -252,6 +253,26 @@ class Unified:
     def fit(self, pixels: Pixels) -> Pixels:
         """uint8 (H, W, C) → (size, size, channels)."""
         return unify(pixels, self.size, self.channels, self.resize)
+
+    def matrices(self, sides: NDArray[Any]) -> Floats:
+        """Where `fit` brings the points of originals of these sides (N, 2) as (height, width):
+        (N, 2, 3). Of a JPEG that is decoded at a fraction of its size, places are right to half a
+        pixel of the result."""
+        height, width = (np.maximum(sides[:, i], 1).astype(np.float64) for i in (0, 1))
+        found = np.zeros((len(sides), 2, 3))
+        if self.resize == "pad":
+            longer = np.maximum(height, width)
+            new = [np.maximum(1, np.rint(side * self.size / longer)) for side in (width, height)]
+            for axis, (old, side) in enumerate(zip((width, height), new, strict=True)):
+                found[:, axis, axis] = side / old
+                found[:, axis, 2] = (self.size - side) // 2
+            return found
+        crop = self.resize == "crop"
+        for axis, side in enumerate((width, height)):
+            kept = np.minimum(height, width) if crop else side
+            found[:, axis, axis] = self.size / kept
+            found[:, axis, 2] = -((side - kept) // 2) * self.size / kept
+        return found
 
 
 def resized(pixels: Pixels, height: int, width: int, nearest: bool = False) -> Pixels:

@@ -20,15 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from striate.data.decode import (
-    Header,
-    Pixels,
-    UndecodableError,
-    decode,
-    examine,
-    read_header,
-    to_array,
-)
+from striate.core.arrays import Pixels
+from striate.data.decode import Header, UndecodableError, decode, examine, read_header, to_array
 from striate.data.strings import Strings
 
 _DAMAGED = (
@@ -83,7 +76,7 @@ class Images(Protocol):
         """The collection of these images only."""
 
 
-class Reader(Protocol):
+class ByteSource(Protocol):
     """Gives the bytes of a named file."""
 
     def read(self, key: str) -> bytes: ...
@@ -103,7 +96,7 @@ def _stamp(path: Path) -> bytes:
 
 
 @dataclass(frozen=True)
-class FolderReader:
+class FolderSource:
     """Files below a folder."""
 
     root: Path
@@ -116,7 +109,7 @@ class FolderReader:
 
 
 @dataclass(frozen=True)
-class TarReader:
+class TarSource:
     """Members of an uncompressed tar, by offset and size; reads are independent of each other."""
 
     path: Path
@@ -133,7 +126,7 @@ class TarReader:
 
 
 @dataclass(frozen=True)
-class BytesReader:
+class MemorySource:
     """Members held in memory (compressed tars have no random access)."""
 
     members: Mapping[str, bytes]
@@ -142,7 +135,7 @@ class BytesReader:
         return self.members[key]
 
 
-class ZipReader:
+class ZipSource:
     """Members of a zip. One open file for each process and thread: handles cannot be shared.
 
     `stored`: shown name → the archive's own, where they differ.
@@ -175,7 +168,7 @@ class ZipReader:
 class EncodedImages:
     """Image files behind a reader; `shown` is put before a key in messages."""
 
-    reader: Reader
+    reader: ByteSource
     keys: Strings
     shown: str = ""
 
@@ -296,10 +289,10 @@ def sample_pixels(image: Any) -> Pixels:
     if isinstance(image, Image.Image):
         return to_array(image)
     array = np.asarray(image)
-    if array.ndim == 3 and array.shape[0] in (1, 3) and not isinstance(image, np.ndarray):
+    if len(array.shape) == 3 and array.shape[0] in (1, 3) and not isinstance(image, np.ndarray):
         array = array.transpose(1, 2, 0)  # torch's layout
-    array = array[:, :, None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.shape[2] not in (1, 3):
+    array = array[:, :, None] if len(array.shape) == 2 else array
+    if len(array.shape) != 3 or array.shape[2] not in (1, 3):
         raise UndecodableError(f"shape {array.shape}; expected (H, W), (H, W, 1) or (H, W, 3)")
     return as_uint8(array)
 

@@ -13,18 +13,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.arrays import Ids, Pixels
 from striate.core.errors import TrainingError
+from striate.core.group import ALONE, Group
 from striate.core.randomness import permutation, uniform
-from striate.data.augment import Batch, Pipeline
-from striate.data.decode import Pixels, UndecodableError, Unified
+from striate.data.augment import Pipeline
+from striate.data.batch import Batch, Known, Mixing
+from striate.data.decode import UndecodableError, Unified
 from striate.data.images import Images, TorchImages
 
-Ids = NDArray[np.int64]
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -148,38 +150,42 @@ class SubStore:
 
 def batches(
     store: Store,
+    known: Known,
     plan: Sequence[Ids],
     augment: Pipeline,
     epoch: int,
     *,
     start: int,
     threads: int,
-    rank: int = 0,
-    world: int = 1,
+    group: Group = ALONE,
 ) -> Generator[Batch, None, None]:
-    """The augmented batches of an epoch's plan from number `start` on, `threads` working ahead.
+    """The augmented batches of an epoch's plan from number `start` on, `threads` working ahead;
+    the images' targets move with their pixels.
 
     Where images are mixed, each one's partner is the image before it in the epoch's order, so
     batch size and resume do not change the pairs. A plan that takes an image again adds the
-    store's length to its number, so that it is augmented differently. Of `world` processes each
-    gets the images at its rank, rank + world, … in every batch: each is seen once an epoch by any
-    number of processes, and a run may go on with another number of them.
+    store's length to its number, so that it is augmented differently. Of several
+    processes each gets every `group.size`-th image of a batch, from its rank on: each is seen once
+    an epoch by any number of processes, and a run may go on with another number of them.
     """
-
-    count = len(store)
+    count, size = len(store), augment.about.size
 
     def make(number: int) -> Batch:
-        turns = plan[number][rank::world]
+        turns, whole = group.shard(plan[number]), plan[number] % count
+        ids = turns % count
         if not augment.mixes:
-            images = augment(store.load(turns % count), turns, epoch)
-            return Batch(images, turns, whole=plan[number]).of(count)
+            moved = augment.moved(store.load(ids), turns, epoch)
+            targets, matrices = known.placed(ids, moved.matrices, size)
+            return Batch(moved.images, ids, targets, matrices, None, whole)
         chain = np.concatenate([plan[number - 1][-1:], plan[number]])  # before the first the last
-        at = np.arange(1, len(chain))[rank::world]
+        at = group.shard(np.arange(1, len(chain)))
         needed = np.union1d(at, at - 1)
-        images = augment(store.load(chain[needed] % count), chain[needed], epoch)
-        own, partners = np.searchsorted(needed, at), np.searchsorted(needed, at - 1)
-        mixed = augment.mixed(images[own], turns, images[partners], chain[at - 1], epoch)
-        return mixed._replace(whole=plan[number]).of(count)
+        moved = augment.moved(store.load(chain[needed] % count), chain[needed], epoch)
+        own, other = np.searchsorted(needed, at), np.searchsorted(needed, at - 1)
+        images, lam = augment.mixed(moved.images[own], turns, moved.images[other], epoch)
+        targets, matrices = known.placed(ids, moved.matrices[own], size)
+        partners, _ = known.placed(chain[at - 1] % count, moved.matrices[other], size)
+        return Batch(images, ids, targets, matrices, Mixing(partners, lam), whole)
 
     return ahead(make, range(start, len(plan)), _bearable(store, threads))
 
@@ -232,16 +238,6 @@ def sampled_plan(
     again = np.arange(count) - np.searchsorted(places, places)
     ids = order[places] + again * count
     return even(ids[permutation(seed, epoch, "order", count)], batch_size)
-
-
-def balanced_weights(targets: NDArray[Any]) -> NDArray[np.float64]:
-    """Weights (N,) under which every class is drawn equally often: 1/n of its class; with several
-    labels an image, of its rarest one."""
-    if targets.ndim == 1:
-        return np.asarray(1 / np.bincount(targets)[targets])
-    counts = np.maximum(targets.sum(axis=0), 1)
-    rarest = np.where(targets > 0, counts, np.inf).min(axis=1)
-    return np.asarray(1 / np.where(np.isfinite(rarest), rarest, len(targets)))
 
 
 def hard_weights(losses: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.data.decode import Pixels
+from striate.core.arrays import Pixels
 
 Kind = Literal["standardise", "mean_image", "unit", "symmetric", "whiten"]
 Floats = NDArray[np.float64]
@@ -90,7 +90,7 @@ class _Patches:
 def patch_covariance(kind: Kind, found: Statistics) -> Floats:
     """Covariance of prepared 3×3 patches (9C, 9C): what the first layer sees."""
     scale = shift_and_scale(kind, found)[1].astype(np.float64)
-    mix = scale if scale.ndim == 2 else np.diag(scale)
+    mix = scale if len(scale.shape) == 2 else np.diag(scale)
     whole = np.kron(mix, np.eye(9))
     return whole.T @ found.patches @ whole
 

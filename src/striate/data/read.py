@@ -10,12 +10,13 @@ from typing import Literal
 
 import numpy as np
 
+from striate.core.arrays import Pixels
 from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
 from striate.data.cache import Cache, pixels_key, survey_key
 from striate.data.check.survey import Sink, Survey, survey
 from striate.data.dataset import Dataset, without
-from striate.data.decode import Pixels, Unified
+from striate.data.decode import Unified
 from striate.data.images import EncodedImages, Images
 from striate.data.loader import ArrayStore, FileStore, KeepingStore, Store
 from striate.data.sources.sharded import ShardImages
@@ -30,7 +31,7 @@ Read = tuple[Survey, Pixels | None]
 
 
 @dataclass(frozen=True)
-class Reader:
+class SplitDecoder:
     """How images are read: their final shape, where they are kept, and how much is checked."""
 
     how: Unified

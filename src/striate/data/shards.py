@@ -19,8 +19,9 @@ from striate.data.check.survey import survey
 from striate.data.decode import Unified, is_image_name
 from striate.data.images import Images, content_hash
 from striate.data.sources.listing import Listing, Part, natural_order
-from striate.data.sources.sharded import ENTRY, FORMAT, INDEX
+from striate.data.sources.sharded import ENTRY, FORMAT, INDEX, stored_labels
 from striate.data.strings import Strings
+from striate.data.targets import Targets
 
 _SHAPE_OF_CHECK = Unified(32, 3, "squash", 100.0)
 
@@ -53,7 +54,7 @@ def write_shards(
             yield shard
     index = {
         "format": FORMAT, "source": found.source, "classes": classes, "splits": splits,
-        "multi_label": found.multi_label, "images": {n: len(p) for n, p in kept.items()},
+        **next(iter(kept.values())).targets.facts(), "images": {n: len(p) for n, p in kept.items()},
         "columns": columns,
     }  # fmt: skip
     write_json(out / INDEX, index)
@@ -76,22 +77,16 @@ def _write_split(
 ) -> Iterator[str]:
     entries = np.zeros(len(part), dtype=ENTRY)
     number = np.array([classes.index(name) for name in part.names], dtype=np.int64)
-    several = part.targets.ndim == 2
-    labels = np.zeros(len(part), dtype=np.int32)
-    if several:
-        labels = np.zeros((len(part), len(classes)), dtype=np.float32)
-        labels[:, number] = part.targets
-    else:
-        labels[:] = number[part.targets]
+    targets = part.targets.renumbered(number, len(classes))
     position, shard = 0, 0
     while position < len(part):
         name = f"{split}-{shard:06d}.tar"
         with disk_faults_explained(out / name), (out / f".{name}.tmp").open("wb") as file:
-            position = _fill(file, part.images, entries, labels, (position, shard), size)
+            position = _fill(file, part.images, entries, targets, (position, shard), size)
         (out / f".{name}.tmp").replace(out / name)
         shard += 1
         yield name
-    arrays: dict[str, Any] = {"entries": entries, "labels": labels}
+    arrays: dict[str, Any] = {"entries": entries, "labels": stored_labels(targets)}
     texts = {"names": Strings.of(part.images.key(i) for i in range(len(part)))}
     for i, name in enumerate(columns):
         texts[f"column{i}"] = Strings.of(part.columns.get(name, [""] * len(part)))
@@ -107,7 +102,7 @@ def _fill(
     file: Any,
     images: Images,
     entries: np.ndarray,
-    labels: np.ndarray,
+    targets: Targets,
     start: tuple[int, int],
     size: int,
 ) -> int:
@@ -121,8 +116,8 @@ def _fill(
             row["shard"], row["size"] = shard, len(data)
             row["offset"] = _add(tar, file, key + ending, data)
             row["content"] = np.frombuffer(content_hash(data), np.uint8)
-            marks = np.flatnonzero(labels[position]) if labels.ndim == 2 else [labels[position]]
-            _add(tar, file, key + ".cls", " ".join(str(mark) for mark in marks).encode())
+            marks = " ".join(map(str, targets.of(position)))
+            _add(tar, file, key + ".cls", marks.encode())
             position += 1
     return position
 

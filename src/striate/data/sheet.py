@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from striate.core.arrays import Pixels
 from striate.core.files import write_atomically
 from striate.core.randomness import permutation
 from striate.data.dataset import Dataset, Split
-from striate.data.decode import Pixels, UndecodableError, unify
+from striate.data.decode import UndecodableError, unify
 
 _TILE, _GAP, _LABEL, _COLUMNS, _CLASSES = 72, 4, 190, 10, 40
 _INK, _SOFT, _PAPER, _MISSING = (20, 20, 20), (110, 110, 110), (255, 255, 255), (200, 60, 60)
@@ -75,8 +76,7 @@ def tiles_of(split: Split, indices: Iterable[int]) -> list[Pixels | None]:
 
 
 def _examples(split: Split, number: int) -> list[int]:
-    member = split.targets == number if split.targets.ndim == 1 else split.targets[:, number] > 0
-    ids = np.flatnonzero(member)
+    ids = np.flatnonzero(split.targets.having(number))
     return [int(ids[i]) for i in permutation(0, 0, "sheet", len(ids))[:_COLUMNS]]
 
 

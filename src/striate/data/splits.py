@@ -108,12 +108,8 @@ def first_group(match: re.Match[str]) -> str:
 
 
 def strata_of(part: Part) -> Strata:
-    """Each image's label; with several its rarest one: whole combinations are mostly unique."""
-    if part.targets.ndim == 1:
-        return part.targets.astype(np.int64)
-    counts = part.targets.sum(axis=0)
-    ranked = np.where(part.targets > 0, counts, np.inf).argmin(axis=1)
-    return np.where(part.targets.any(axis=1), ranked, -1)
+    """What a stratified split of these images keeps even."""
+    return part.targets.strata()
 
 
 def stratified_holdout(

@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from striate.api.session import settled_recipe
 from striate.core.errors import DataError
 from striate.core.recipe_io import flat
 from striate.core.run import RunDirectory
@@ -16,6 +15,7 @@ from striate.doctor.diagnosis import Diagnosis
 from striate.doctor.diagnosis import diagnose as judge
 from striate.doctor.history import History, of_records
 from striate.doctor.table import of_rows, read_table
+from striate.plan.recall import settled_recipe
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl")
 

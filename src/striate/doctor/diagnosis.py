@@ -12,7 +12,7 @@ from striate.core.strict_json import finite
 from striate.doctor.history import History
 from striate.doctor.reading import finite_epochs
 from striate.doctor.rules import RULES
-from striate.doctor.saying import Lacking, changes_something, longer
+from striate.doctor.saying import Answer, Lacking, Rule, changes_something, longer
 
 ENOUGH_STEPS, ENOUGH_EPOCHS = 20, 2
 _SURE = 0.75
@@ -119,11 +119,16 @@ class Diagnosis:
 def diagnose(h: History) -> Diagnosis:
     """Ask all rules. Healthy is only what is long enough to be judged and has no finding."""
     with np.errstate(invalid="ignore", over="ignore"):  # losses that are not finite are data here
-        answers = {name: rule(h) for name, rule in RULES.items()}
+        answers = {name: _asked(name, rule, h) for name, rule in RULES.items()}
     findings = [_fitting(a, h) for a in answers.values() if isinstance(a, Finding)]
     lacking = {name: f"needs {a.why}" for name, a in answers.items() if isinstance(a, Lacking)}
     serious = [f for f in findings if f.verdict != "note"]
-    if not serious and (short := _too_short(h)):
+    if not serious and h.task not in JUDGED:
+        text = f"{h.task} is a task that the doctor does not judge yet: most rules are lacking"
+        findings.append(
+            Finding("not_yet_decidable", "undetermined", text, confidence=0.5, source="T5")
+        )
+    elif not serious and (short := _too_short(h)):
         findings.append(
             Finding(
                 "not_yet_decidable",
@@ -140,6 +145,18 @@ def diagnose(h: History) -> Diagnosis:
         "sick" if "sick" in kinds else "undetermined" if kinds else "healthy"
     )
     return Diagnosis(verdict, tuple(findings), lacking, h.faults)
+
+
+JUDGED = ("", "classify")
+"""Tasks that all rules know; "": curves of which nobody said what was trained."""
+_ANY_TASK = {"not_finite", "dead_units", "saturated_units", "frozen_layers", "momentum_too_high"}
+"""Rules that look at no score, no labels and no loss of guessing."""
+
+
+def _asked(name: str, rule: Rule, h: History) -> Answer:
+    if h.task in JUDGED or name in _ANY_TASK:
+        return rule(h)
+    return Lacking(f"a task that it knows, which {h.task} is not")
 
 
 def _fitting(f: Finding, h: History) -> Finding:

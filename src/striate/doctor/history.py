@@ -20,7 +20,7 @@ from striate.core.records import (
     Record,
     Step,
 )
-from striate.tasks.losses import LOSSES, chance_loss
+from striate.tasks import task_of_loss
 
 Column = NDArray[np.float64]
 """One number an epoch or step: NaN where it is not known, infinite where it was not finite."""
@@ -109,11 +109,21 @@ class History:
     @property
     def chance(self) -> float:
         """Loss of a network that knows nothing: by the classes, else as the curves tell."""
-        if self.plan and self.plan.loss in LOSSES and self.classes > 1:
-            return chance_loss(self.plan.loss, self.classes)
+        task = task_of_loss(self.plan.loss) if self.plan else None
+        known_loss = task.chance_loss(self.classes) if task and self.classes > 1 else None
+        if known_loss is not None:
+            return known_loss
         early = self.steps.loss[:3]
         known = early[np.isfinite(early)]
         return float(known.mean()) if len(known) else first_loss(self.epochs)
+
+    @property
+    def task(self) -> str:
+        """What is trained: a name of TASKS, the loss where it is none of ours; "" is not known."""
+        if not self.plan or not self.plan.loss:
+            return ""
+        task = task_of_loss(self.plan.loss)
+        return task.name if task else self.plan.loss
 
     @property
     def learnt_nothing(self) -> bool:

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.api.diagnosing import diagnose
-from striate.api.preparing import IN_MEMORY, Ready, fresh, job_of, prepare
-from striate.api.session import settled_recipe
 from striate.core import recipe_io
 from striate.core.errors import RunError, StriateError, TrainingError
 from striate.core.findings import Finding
 from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
 from striate.core.run import RunDirectory
+from striate.doctor.diagnose import diagnose
 from striate.doctor.saying import knobs_of
 from striate.metrics.intervals import difference
+from striate.plan.prepare import IN_MEMORY, prepare
+from striate.plan.recall import settled_recipe
+from striate.plan.settled import known
+from striate.tasks import chance_score_of
 from striate.training import checkpoints
-from striate.training.evaluate import outputs, right_answers
 from striate.training.log import drained
 from striate.training.loop import train
 from striate.training.state import load_weights
@@ -72,13 +73,13 @@ def try_remedies(
     if data is None and recipe.data.source == IN_MEMORY:
         raise RunError(
             f"{directory.path} was trained on Python objects, which a run cannot keep",
-            "In Python: striate.api.remedies.try_remedies(run, data=...).",
+            "In Python: striate.doctor.remedies.try_remedies(run, data=...).",
         )
     wanted = remedies_of(diagnose(directory).findings, top)
     if not wanted:
         raise RunError(f"{directory.path}: the doctor knows no recipe change to try")
-    assert recipe.budget.epochs != "auto"
-    count = epochs or max(1, round(_SHARE * recipe.budget.epochs))
+    planned = known(recipe.budget.epochs, "budget.epochs")
+    count = epochs or max(1, round(_SHARE * planned))
     base = _shortened(recipe, count)
     controls: dict[bool, NDArray[Any]] = {}
     floor = _luck(directory)
@@ -92,7 +93,7 @@ def try_remedies(
         try:
             changed = recipe_io.with_overrides(base, knobs_of(remedy))
             if "budget.epochs" in knobs_of(remedy):  # more epochs: as many times more here
-                longer = knobs_of(remedy)["budget.epochs"] / recipe.budget.epochs
+                longer = knobs_of(remedy)["budget.epochs"] / planned
                 changed = _shortened(changed, max(1, round(count * longer)))
             right = _trained(changed, source, start)
         except StriateError as error:
@@ -118,14 +119,14 @@ def remedies_of(findings: Sequence[Finding], top: int) -> list[tuple[str, Findin
 
 
 def _luck(directory: RunDirectory) -> float:
-    """The accuracy that guessing the commonest class reaches on validation, with two standard
-    errors; 0 with several labels."""
+    """The score that the best constant answer reaches on validation, with two standard errors; 0
+    where that is not known."""
     data = directory.read_json("dataset.json")
     images = data["splits"]["val"]["per_class"]
-    if data["multi_label"] or not sum(images):
+    chance = chance_score_of(data, images)
+    if chance is None:
         return 0.0
-    share = max(images) / sum(images)
-    return float(share + 2 * np.sqrt(share * (1 - share) / sum(images)))
+    return float(chance + 2 * np.sqrt(chance * (1 - chance) / sum(images)))
 
 
 def compared(
@@ -143,30 +144,25 @@ def _shortened(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def _trained(recipe: Recipe, source: Any, start: RunDirectory | None) -> NDArray[Any]:
-    """Which validation images a short training gets right (N,); for several labels, how much of
-    each image's labels."""
-    ready, _ = drained(prepare(recipe, source, time.perf_counter()))
-    state = fresh(ready)
+    """What each validation image contributes to the score after a short training (N,)."""
+    prepared, _ = drained(prepare(recipe, source, time.perf_counter()))
+    state = prepared.fresh()
     if start is not None:
         found, _ = checkpoints.latest(start.checkpoints)
         if found is None:
             raise RunError(f"{start.path} has no sound checkpoint to branch from")
         load_weights(state.net, found.model())
         load_weights(state.deployed, found.model())
-    job = replace(job_of(ready, lambda _: "", lambda: False), probe=None)
+    job = replace(prepared.job(), monitor=None)
     try:
         for _ in train(job, state):
             pass
     except TrainingError:
-        return np.zeros(len(ready.found.dataset.splits["val"]))
-    return _right(ready, state.deployed)
-
-
-def _right(ready: Ready, net: Any) -> NDArray[Any]:
-    size = ready.recipe.data.image_size
-    assert size != "auto"
-    logits, _ = outputs(net, ready.found.stores["val"], size=size, runtime=ready.runtime)
-    return right_answers(logits, ready.found.dataset.splits["val"].targets)
+        return np.zeros(len(prepared.data.dataset.splits["val"]))
+    each = job.validate(state.deployed).contributions()
+    if each is None:
+        raise RunError(f"{job.task.main_score} is not a mean over images: nothing can be compared")
+    return each
 
 
 def _from(anew: bool) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from striate.explain.backwards import Guided
-from striate.explain.layers import evaluating, kept_output, last_maps
+from striate.models.hooks import evaluating, kept_output, last_maps
 
 STEPS = 32
 """Points of the path of integrated gradients."""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.explain.layers import entering_of, evaluating, kept_output, last_linear, maps_of
+from striate.models.hooks import evaluating, kept_output, maps_of
 
 Floats = NDArray[np.floating[Any]]
 _POOLED = 4
@@ -49,17 +49,6 @@ def layer_features(
             for name, outputs in kept.items():
                 found[name].append(_pooled(outputs[0].float()))
     return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
-def last_features(net: nn.Module, batches: Iterable[Tensor]) -> Floats:
-    """What enters the last linear layer (N, features), or the logits where there is none."""
-    found, head = [], None
-    for images in batches:
-        head = head or last_linear(net, images)
-        with torch.inference_mode():
-            entering = entering_of(net, images, head) if head else net(images.float())
-        found.append(entering.flatten(1).float().cpu().numpy())
-    return np.concatenate(found)
 
 
 def probe(
@@ -127,7 +116,7 @@ def equivariance(
 
 def _pooled(output: Tensor) -> Floats:
     """Maps (N, C, H, W), or any output, as rows."""
-    if output.ndim != 4:
+    if output.dim() != 4:
         return output.flatten(1).cpu().numpy()
     parts = max(1, min(_POOLED, int((_MOST_FEATURES / output.shape[1]) ** 0.5)))
     sides = (min(parts, output.shape[2]), min(parts, output.shape[3]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.explain.layers import evaluating, maps_of
+from striate.models.hooks import evaluating, maps_of
 
 _VIEWS = 4
 _SHIFT, _TURN, _ZOOM = 0.1, 0.17, 0.15

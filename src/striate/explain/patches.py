@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from striate.explain.backwards import Deconvolution, Guided
-from striate.explain.layers import evaluating, maps_of
+from striate.models.hooks import evaluating, maps_of
 
 WAYS_BACK = {"deconvolution": Deconvolution, "guided": Guided}
 

@@ -15,6 +15,7 @@ from striate.core.runtime import usable_cores
 from striate.data.augment import views_of
 from striate.data.dataset import Split
 from striate.data.loader import Store, SubStore, even, loaded, spread
+from striate.data.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Sample:
 
     split: str
     names: tuple[str, ...]
-    targets: NDArray[Any] | None
+    targets: Targets | None
     store: Store
     size: int
 
@@ -45,7 +46,7 @@ class Sample:
 
 
 def sample_of(name: str, split: Split, store: Store, size: int, images: int | None) -> Sample:
-    """At most so many images from all over a split; None: all."""
+    """At most `images` images from all over a split; None: all."""
     ids = spread(len(split), len(split) if images is None else images)
     names = tuple(split.images.name(int(i)) for i in ids)
-    return Sample(name, names, split.targets[ids], SubStore(store, ids), size)
+    return Sample(name, names, split.targets.take(ids), SubStore(store, ids), size)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.explain.layers import evaluating
+from striate.models.hooks import evaluating
 
 STEPS = 20
 

@@ -73,21 +73,26 @@ def macro_f1(right: Floats, predicted: Floats, true: Floats) -> Any:
 def per_class(
     truth: NDArray[Any], scores: Floats, classes: Sequence[str]
 ) -> list[dict[str, float | str]]:
-    """A row for each class: n, precision, recall, f1; with several labels average_precision."""
-    if truth.ndim == 2:
-        return [
-            {
-                "class": name,
-                "n": int(truth[:, c].sum()),
-                "average_precision": average_precision(truth[:, c], scores[:, c]),
-            }
-            for c, name in enumerate(classes)
-        ]
+    """A row for each class: n, precision, recall, f1. truth: int (N,)."""
     each = precision_recall_f1(confusion(truth, scores.argmax(axis=1), len(classes)))
     counts = np.bincount(truth, minlength=len(classes))
     return [
         {"class": c, "n": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}
         for c, n, (p, r, f) in zip(classes, counts, each, strict=True)
+    ]
+
+
+def per_class_of_sets(
+    truth: NDArray[Any], scores: Floats, classes: Sequence[str]
+) -> list[dict[str, float | str]]:
+    """A row for each class: n, average_precision. truth: 0/1 (N, classes)."""
+    return [
+        {
+            "class": name,
+            "n": int(truth[:, c].sum()),
+            "average_precision": average_precision(truth[:, c], scores[:, c]),
+        }
+        for c, name in enumerate(classes)
     ]
 
 

@@ -139,7 +139,7 @@ def of_table(
 def percentiles(values: NDArray[Any]) -> Any:
     """(low, high) of resampled figures (resamples,), or one pair for each of (resamples, K); those
     that do not exist (NaN) are left out."""
-    if values.ndim == 2:
+    if len(values.shape) == 2:
         return [percentiles(column) for column in values.T]
     known, tail = values[np.isfinite(values)], 50 * (1 - LEVEL)
     if not len(known):

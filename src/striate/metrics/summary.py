@@ -52,7 +52,29 @@ class Figures:
 def summarise(
     truth: NDArray[Any], probabilities: Floats, losses: Floats, scores: dict[str, float]
 ) -> Figures:
-    """`scores` as the task counts them, and everything that follows from the probabilities."""
+    """Of one label an image: `scores` as the task counts them, and everything that follows from the
+    probabilities."""
+    values, found, by = _of_images(truth, losses, scores)
+    rows = _single(truth, probabilities, values, found, by)
+    values["calibration_error"] = reliability(probabilities, truth).error
+    found["calibration_error"] = error_interval(probabilities, truth)
+    by["calibration_error"] = "bootstrap"
+    truths = np.eye(probabilities.shape[1], dtype=np.int8)[truth]
+    return _with_areas(truths, probabilities, (values, found, by), rows)
+
+
+def summarise_sets(
+    truth: NDArray[Any], probabilities: Floats, losses: Floats, scores: dict[str, float]
+) -> Figures:
+    """`summarise` of several labels an image."""
+    into = _of_images(truth, losses, scores)
+    return _with_areas(truth, probabilities, into, [{} for _ in range(truth.shape[1])])
+
+
+def _of_images(
+    truth: NDArray[Any], losses: Floats, scores: dict[str, float]
+) -> tuple[dict[str, float], dict[str, Interval], dict[str, str]]:
+    """Scores that are means over images, with intervals and how they were made."""
     n = len(truth)
     values = {k: v for k, v in scores.items() if k != "n"}
     found = {k: wilson(values[k] * n, n) for k in SHARES if k in values}
@@ -60,16 +82,18 @@ def summarise(
     worst = float(losses.max()) if n else 0.0
     found["loss"] = _never_negative(of_mean(losses, max(worst, WORST_LOSS)))
     by["loss"] = "standard error"
-    if truth.ndim == 1:
-        rows = _single(truth, probabilities, values, found, by)
-        values["calibration_error"] = reliability(probabilities, truth).error
-        found["calibration_error"] = error_interval(probabilities, truth)
-        by["calibration_error"] = "bootstrap"
-        truths = np.eye(probabilities.shape[1], dtype=np.int8)[truth]
-    else:
-        rows = [{} for _ in range(truth.shape[1])]
-        truths = truth
-    _areas(truths, probabilities, (values, found, by), rows)
+    return values, found, by
+
+
+def _with_areas(
+    truths: NDArray[Any],
+    probabilities: Floats,
+    into: tuple[dict[str, float], dict[str, Interval], dict[str, str]],
+    rows: list[dict[str, Interval]],
+) -> Figures:
+    """All figures, those of the curves included. truths: 0/1 (N, classes)."""
+    values, found, by = into
+    _areas(truths, probabilities, into, rows)
     present = truths.sum(axis=0)
     rarest = float(present[present > 0].min()) if (present > 0).any() else 0.0
     for name in ("balanced_accuracy", "macro_f1", "mean_average_precision", "mean_area_under_roc"):
@@ -78,7 +102,7 @@ def summarise(
             low == high and name in values
         ):  # no error was seen, so none is ever drawn: what the rarest class allows
             found[name], by[name] = wilson(values[name] * rarest, rarest), "Wilson"
-    return Figures({**values, "n": n}, found, by, rows)
+    return Figures({**values, "n": len(truths)}, found, by, rows)
 
 
 def _single(

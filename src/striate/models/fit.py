@@ -14,12 +14,17 @@ from striate.core.errors import ModelError
 
 
 def check_fits(
-    net: nn.Module, name: str, image_size: int, channels: int, batch_size: int, classes: int
+    net: nn.Module,
+    name: str,
+    image_size: int,
+    channels: int,
+    batch_size: int,
+    expected: tuple[int, ...] | None,
 ) -> None:
     """Run `net` on shapes (the meta device) in training mode.
 
     Raises ModelError that names the layer where the map collapses, where batch norm sees one value,
-    or where the shapes do not match; and if the output is not (batch, classes).
+    or where the shapes do not match; and if the output has not the `expected` shape.
     """
     shadow = copy.deepcopy(net).to("meta").train()
     trail = trail_of(shadow)
@@ -34,10 +39,8 @@ def check_fits(
         size = f"{image_size}×{image_size}"
         raise explained(str(error), name, trail, size, batch_size) from None
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if shape != (batch_size, classes):
-        raise ModelError(
-            f"{name} gives {shape} for {batch_size} images; expected ({batch_size}, {classes})"
-        )
+    if expected is not None and shape != expected:
+        raise ModelError(f"{name} gives {shape} for {batch_size} images; expected {expected}")
 
 
 def bytes_per_image(net: nn.Module, channels: int, image_size: int) -> int:
@@ -129,7 +132,7 @@ def parameter_count(net: nn.Module) -> int:
 
 def weight_layers(net: nn.Module) -> int:
     """How many layers have weights: convolutions and fully connected ones."""
-    return sum(p.ndim > 1 for p in net.parameters())
+    return sum(p.dim() > 1 for p in net.parameters())
 
 
 def has_norm(net: nn.Module) -> bool:

@@ -7,10 +7,12 @@ removed, also on an error.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -34,7 +36,7 @@ def layers_with_maps(net: nn.Module, images: Tensor) -> list[Layer]:
     names = {module: name for name, module in net.named_modules() if name}
 
     def see(module: nn.Module, _: object, output: object) -> None:
-        if not isinstance(output, Tensor) or output.ndim != 4 or min(output.shape[2:]) < 2:
+        if not isinstance(output, Tensor) or output.dim() != 4 or min(output.shape[2:]) < 2:
             return
         high, wide = output.shape[2:]
         alike = abs(high * width - wide * height) <= 2 * max(height, width)
@@ -46,7 +48,7 @@ def layers_with_maps(net: nn.Module, images: Tensor) -> list[Layer]:
     return list(found.values())
 
 
-def stages(layers: list[Layer]) -> list[Layer]:
+def last_of_each_resolution(layers: list[Layer]) -> list[Layer]:
     """Of each resolution the last layer: the units that the next one is made of."""
     last = {(layer.height, layer.width): layer for layer in layers}
     return [layer for layer in layers if layer in last.values()]
@@ -103,6 +105,17 @@ def entering_of(net: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
     finally:
         handle.remove()
     raise ValueError("the network does not use this layer")
+
+
+def last_features(net: nn.Module, batches: Iterable[Tensor]) -> NDArray[np.float32]:
+    """What enters the last linear layer (N, features), or the logits where there is none."""
+    found, head = [], None
+    for images in batches:
+        head = head or last_linear(net, images)
+        with torch.inference_mode():
+            entering = entering_of(net, images, head) if head else net(images.float())
+        found.append(entering.flatten(1).float().cpu().numpy())
+    return np.concatenate(found)
 
 
 @contextlib.contextmanager

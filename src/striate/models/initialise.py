@@ -80,6 +80,6 @@ def whiten_first(net: nn.Module, covariance: NDArray[np.floating]) -> None:
 
 def _dirac(weight: Tensor) -> Tensor:
     nn.init.kaiming_normal_(weight, nonlinearity="relu")
-    if weight.ndim == 4:
+    if weight.dim() == 4:
         nn.init.dirac_(weight[: min(weight.shape[:2])])
     return weight

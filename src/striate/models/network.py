@@ -27,7 +27,7 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         centred = images.float() - self.shift
-        prepared = centred @ self.scale if self.scale.ndim == 2 else centred * self.scale
+        prepared = centred @ self.scale if self.scale.dim() == 2 else centred * self.scale
         x = prepared.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
         logits: Tensor = self.backbone(x)
         return logits.float()

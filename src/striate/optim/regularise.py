@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def add_l1_gradient(net: nn.Module, strength: float) -> None:
     """d(λ Σ|w|)/dw = λ sign(w), added to the gradients of weights (not biases or norms)."""
     for p in net.parameters():
-        if p.grad is not None and p.ndim > 1:
+        if p.grad is not None and p.dim() > 1:
             p.grad.add_(p.detach().sign(), alpha=strength)
 
 
@@ -19,10 +19,10 @@ def add_l1_gradient(net: nn.Module, strength: float) -> None:
 def limit_norms(net: nn.Module, longest: float) -> None:
     """Max-norm: each unit's incoming weights are scaled back to at most this length."""
     for p in net.parameters():
-        if p.ndim > 1:
+        if p.dim() > 1:
             lengths = torch.linalg.vector_norm(p.flatten(1), dim=1)
             factor = (longest / lengths.clamp_min(1e-12)).clamp_max(1.0)
-            p.mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))
+            p.mul_(factor.reshape(-1, *[1] * (p.dim() - 1)))
 
 
 class MovingAverage:

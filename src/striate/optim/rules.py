@@ -84,7 +84,7 @@ def make_optimiser(
     bfloat16: bool = False,
 ) -> torch.optim.Optimizer:
     """The optimiser; weight decay reaches weights only, not biases and norm layers, and not those
-    that are turned, whose length means nothing. A group's rate is `lr` times its `share`."""
+    that are turned, whose length means nothing. A group's rate is `lr` times its `lr_scale`."""
     import torch
 
     from striate.optim.muon import Muon
@@ -99,12 +99,12 @@ def make_optimiser(
         options["alpha"] = knobs["rho"]
     elif "momentum" in knobs:
         options["momentum"] = knobs["momentum"]
-    weights = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
+    weights = [p for p in net.parameters() if p.requires_grad and p.dim() > 1]
+    others = [p for p in net.parameters() if p.requires_grad and p.dim() <= 1]
     groups: list[dict[str, Any]] = [
-        {"params": weights[:-1], "weight_decay": l2, "share": 1.0},
-        {"params": weights[-1:], "weight_decay": l2, "share": rule.head_rate},
-        {"params": others, "weight_decay": 0.0, "share": rule.bias_rate},
+        {"params": weights[:-1], "weight_decay": l2, "lr_scale": 1.0},
+        {"params": weights[-1:], "weight_decay": l2, "lr_scale": rule.head_rate},
+        {"params": others, "weight_decay": 0.0, "lr_scale": rule.bias_rate},
     ]
     if rule.turns:
         groups[0] |= {"turn": True, "weight_decay": 0.0}

@@ -1,4 +1,4 @@
-"""May images be mirrored? A short probe, trained without flips, is asked (D2).
+"""May images be mirrored? A small network, trained without flips, is asked (D2).
 
 Its skill above chance on mirrored held-out images must stay near that on upright ones: a digit or a
 traffic sign changes its meaning, a frog does not.
@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from striate.core.arrays import Ids, Pixels
 from striate.core.randomness import permutation
-from striate.data.decode import Pixels
-from striate.tasks.task import Task
+from striate.core.runtime import Runtime
+from striate.data.targets import Targets, concatenated
+from striate.tasks.scorer import joined
+from striate.tasks.task import Predictions, Task
+from striate.training.inference import batch_of
+from striate.training.quick import learn
 
 KEPT_SKILL = 0.85
 _LEAST = 40
+_RUNTIME = Runtime(torch.device("cpu"), "float32")
 _IMAGES, _VAL, _FEW, _STEPS, _BATCH, _SIDE = 3000, 1000, 1500, 240, 64, 32
 
 
@@ -32,9 +36,9 @@ class FlipVerdict:
     why: str
 
 
-def flip_probe(
-    train: tuple[Pixels, NDArray[Any]],
-    val: tuple[Pixels, NDArray[Any]],
+def flip_test(
+    train: tuple[Pixels, Targets],
+    val: tuple[Pixels, Targets],
     task: Task,
     classes: int,
     seed: int,
@@ -47,27 +51,41 @@ def flip_probe(
     beyond chance) means no flips. `turn` may be another change than mirroring.
     """
     count = len(train[0]) + len(val[0])
+    if task.chance_score(train[1]) is None:
+        return FlipVerdict(False, "undecided, so no: there is no flip test for this task")
     if count < _LEAST:
         return FlipVerdict(False, f"undecided, so no: {count} images are too few to tell")
     images, targets = _sample(*train, seed)
-    more = _small(val[0][:_VAL]), val[1][:_VAL]
-    upright, mirrored, truth = [], [], []
+    more, more_targets = _small(val[0][:_VAL]), val[1].take(np.arange(len(val[1]))[:_VAL])
+    found: list[_Answers] = []
     thirds = np.array_split(np.arange(len(images)), 3)
     for held in thirds if len(images) < _FEW else thirds[:1]:
         rest = np.setdiff1d(np.arange(len(images)), held)
-        net = _trained(images[rest], targets[rest], task, classes, seed)
-        unseen = np.concatenate([images[held], more[0]])
-        upright.append(_outputs(net, unseen))
-        mirrored.append(_outputs(net, turn(unseen)))
-        truth.append(np.concatenate([targets[held], more[1]]))
-    return _verdict(np.concatenate(upright), np.concatenate(mirrored), np.concatenate(truth), task)
+        net = _trained(images[rest], targets.take(rest), task, classes, seed)
+        unseen = np.concatenate([images[held], more])
+        upright, turned = (_ask(task, net, x) for x in (unseen, turn(unseen)))
+        truth = concatenated([targets.take(held), more_targets])
+        found.append(_Answers(upright, turned, truth))
+    return _verdict(found, task)
 
 
-def _verdict(
-    upright: NDArray[np.float32], mirrored: NDArray[np.float32], truth: NDArray[Any], task: Task
-) -> FlipVerdict:
-    score, turned = (task.scores(x, truth)[task.main_score] for x in (upright, mirrored))
-    chance = chance_of(truth)
+@dataclass(frozen=True)
+class _Answers:
+    """What a network says of images as they are and changed."""
+
+    upright: Predictions
+    turned: Predictions
+    truth: Targets
+
+
+def _verdict(found: list[_Answers], task: Task) -> FlipVerdict:
+    truth = concatenated([part.truth for part in found])
+    score, turned = (
+        task.scores(joined(parts), truth)[task.main_score]
+        for parts in ([f.upright for f in found], [f.turned for f in found])
+    )
+    chance = task.chance_score(truth)
+    assert chance is not None
     skill, noise = score - chance, 2 * (score * (1 - score) / len(truth)) ** 0.5
     measured = f"a probe scores {score:.0%} upright, {turned:.0%} mirrored, chance {chance:.0%}"
     if skill <= max(noise, 0.05):
@@ -75,9 +93,9 @@ def _verdict(
     return FlipVerdict((turned - chance) / skill >= KEPT_SKILL, measured)
 
 
-def _sample(images: Pixels, targets: NDArray[Any], seed: int) -> tuple[Pixels, NDArray[Any]]:
+def _sample(images: Pixels, targets: Targets, seed: int) -> tuple[Pixels, Targets]:
     chosen = permutation(seed, 0, "flip probe", len(images))[:_IMAGES]
-    return _small(images[chosen]), targets[chosen]
+    return _small(images[chosen]), targets.take(chosen)
 
 
 def _small(images: Pixels) -> Pixels:
@@ -91,26 +109,21 @@ def _small(images: Pixels) -> Pixels:
     return blocks.mean(axis=(2, 4), dtype=np.float32).astype(np.uint8)
 
 
-def _trained(
-    images: Pixels, targets: NDArray[Any], task: Task, classes: int, seed: int
-) -> nn.Module:
+def _trained(images: Pixels, targets: Targets, task: Task, classes: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = _network(images.shape[3], classes)
+        net = task.network(lambda outputs: _Small(images.shape[3], outputs), classes)
         rule = torch.optim.AdamW(net.parameters(), lr=4e-3)
         steps = min(_STEPS, max(80, len(images)))
         schedule = torch.optim.lr_scheduler.OneCycleLR(rule, 8e-3, total_steps=steps)
-        for step in range(steps):
-            ids = _batch_ids(len(images), step, seed)
-            loss = task.losses(net(_tensor(images[ids])), torch.from_numpy(targets[ids])).mean()
-            rule.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            rule.step()
-            schedule.step()
+        chosen = (_batch_ids(len(images), step, seed) for step in range(steps))
+        batches = (batch_of(images[ids], targets.take(ids)) for ids in chosen)
+        for _ in learn(task, net, batches, rule, _RUNTIME, schedule=schedule):
+            pass
     return net.eval()
 
 
-def _batch_ids(count: int, step: int, seed: int) -> NDArray[np.int64]:
+def _batch_ids(count: int, step: int, seed: int) -> Ids:
     batch = min(_BATCH, count)
     per_epoch = max(1, count // batch)
     order = permutation(seed, step // per_epoch, "flip probe order", count)
@@ -118,31 +131,30 @@ def _batch_ids(count: int, step: int, seed: int) -> NDArray[np.int64]:
     return order[start : start + batch]
 
 
-def _network(channels: int, classes: int) -> nn.Module:
-    """Position matters to it (a flattened map before the head), so mirroring is not invisible."""
-    layers: list[nn.Module] = []
-    previous = channels
-    for outputs in (16, 32, 64):
-        conv = nn.Conv2d(previous, outputs, 3, padding=1, bias=False)
-        layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
-        previous = outputs
-    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, classes))
-    return net.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+class _Small(nn.Module):
+    """uint8 (N, H, W, C) → outputs. Position matters to it (a flattened map before the head), so
+    mirroring is not invisible."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        previous = channels
+        for width in (16, 32, 64):
+            conv = nn.Conv2d(previous, width, 3, padding=1, bias=False)
+            layers += [conv, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+            previous = width
+        head = [nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, outputs)]
+        whole = nn.Sequential(*layers, *head)
+        self.layers = whole.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+
+    def forward(self, images: Tensor) -> Tensor:
+        x: Tensor = self.layers(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        return x
 
 
-def _tensor(images: Pixels) -> torch.Tensor:
-    """float32 (N, C, H, W) in [−1, 1], channels last in memory as in the images."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _outputs(net: nn.Module, images: Pixels) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        parts = [net(_tensor(images[i : i + 500])).numpy() for i in range(0, len(images), 500)]
-    return np.concatenate(parts)
-
-
-def chance_of(targets: NDArray[Any]) -> float:
-    """Accuracy of always naming the commonest class; mean prevalence for several labels."""
-    if targets.ndim == 2:
-        return float(targets.mean(axis=0).mean())
-    return float(np.bincount(targets).max() / len(targets))
+def _ask(task: Task, net: nn.Module, images: Pixels) -> Predictions:
+    size = images.shape[1]
+    return joined([
+        task.predictions(net, images[i : i + 500], views="single", size=size, runtime=_RUNTIME)
+        for i in range(0, len(images), 500)
+    ])  # fmt: skip

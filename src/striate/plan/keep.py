@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from striate.core import recipe_io
 from striate.core.errors import RunError
@@ -16,18 +13,18 @@ from striate.core.files import write_atomically, write_json
 from striate.core.recipe import Recipe
 from striate.core.run import RunDirectory
 from striate.core.strict_json import finite
-from striate.metrics.calibration import reliability
-from striate.training.evaluate import Evaluation
-from striate.training.materials import Materials
+from striate.plan.data import PreparedData
+from striate.tasks.evaluation import Evaluation
+from striate.tasks.plain import figures_json, plain_row
 
 EXCLUDED, CALIBRATION, COST = "excluded.csv", "calibration.json", "cost.json"
 
 
 def write_setup(
-    directory: RunDirectory, found: Materials, recipe: Recipe, made: dict[str, Any]
+    directory: RunDirectory, data: PreparedData, recipe: Recipe, made: dict[str, Any]
 ) -> None:
     """recipe.yaml (repeats the run), resolved.json, dataset.json, images.csv.gz."""
-    dataset = found.dataset
+    dataset = data.dataset
     write_atomically(directory.path / "recipe.yaml", recipe_io.to_yaml(recipe))
     if recipe.data.exclude:  # a person goes on editing the original
         text = Path(recipe.data.exclude).expanduser().read_bytes()
@@ -38,35 +35,33 @@ def write_setup(
         {
             "source": dataset.source,
             "source_path": recipe.data.source,
-            "images_fingerprint": found.whole,
+            "images_fingerprint": data.whole,
             "classes": list(dataset.classes),
-            "multi_label": dataset.multi_label,
+            **dataset.splits["train"].targets.facts(),
             "splits": {
                 name: {
                     "images": len(split),
                     "from": dataset.splits_from[name],
                     "per_class": dataset.counts(name),
-                    "fingerprint": found.fingerprints[name],
+                    "fingerprint": data.fingerprints[name],
                 }
                 for name, split in dataset.splits.items()
             },
-            "mean": found.statistics.mean.tolist(),
-            "deviation": found.statistics.deviation.tolist(),
-            "findings": [asdict(finding) for finding in found.findings],
+            "mean": data.statistics.mean.tolist(),
+            "deviation": data.statistics.deviation.tolist(),
+            "findings": [asdict(finding) for finding in data.findings],
         },
     )
-    write_atomically(directory.path / "images.csv.gz", gzip.compress(_image_list(found), mtime=0))
+    write_atomically(directory.path / "images.csv.gz", gzip.compress(_image_list(data), mtime=0))
 
 
-def _image_list(found: Materials) -> bytes:
+def _image_list(data: PreparedData) -> bytes:
     """One row an image: split, the source's own split, name, classes, hash of the content."""
     lines = ["split,part,image,classes,blake2b"]
-    for name, split in found.dataset.splits.items():
-        survey, part = found.surveys[name], found.dataset.own_names[name]
+    for name, split in data.dataset.splits.items():
+        survey, part = data.surveys[name], data.dataset.own_names[name]
         for i, content in enumerate(survey.contents):
-            target = split.targets[i]
-            numbers = np.flatnonzero(target) if target.ndim else [target]
-            classes = ";".join(found.dataset.classes[int(n)] for n in numbers)
+            classes = ";".join(data.dataset.classes[n] for n in split.targets.of(i))
             known = content.tobytes().hex() if survey.seen[i] else ""
             lines.append(f"{name},{part},{_cell(split.images.key(i))},{_cell(classes)},{known}")
     return ("\n".join(lines) + "\n").encode()
@@ -98,7 +93,6 @@ def write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: in
     """calibration.json, scores.json, and predictions.csv of the test images (validation where there
     is no test)."""
     last, val = found.get("test", found["val"]), found["val"]
-    single = last.targets.ndim == 1
     write_calibration(directory, val)
     write_json(
         directory.path / "scores.json",
@@ -107,7 +101,7 @@ def write_scores(directory: RunDirectory, found: dict[str, Evaluation], step: in
             "split": last.split,
             **{name: figures_json(evaluation) for name, evaluation in found.items()},
             "per_class": [plain_row(row) for row in last.per_class()],
-            "confusions": last.worst_confusions() if single else [],
+            "confusions": last.worst_confusions(),
         },
     )
     write_atomically(directory.path / "predictions.csv", _predictions(last))
@@ -117,37 +111,14 @@ def write_calibration(directory: RunDirectory, val: Evaluation) -> None:
     """calibration.json, where the loss gives probabilities: the temperature, and what it does."""
     if not val.task.calibrates:
         return
-    before = reliability(replace(val, temperature=1.0).probabilities, val.targets).error
-    after = reliability(val.probabilities, val.targets).error
+    before, after = (found.calibration_error() for found in (val.calibrated(1.0), val))
     write_json(directory.path / CALIBRATION, finite({
         "temperature": val.temperature, "fitted_on": "val",
         "calibration_error": {"before": before, "after": after},
     }))  # fmt: skip
 
 
-def figures_json(found: Evaluation) -> dict[str, Any]:
-    """All scores with `intervals` and how they were made, as plain values."""
-    figures = found.figures
-    pairs = {k: v for k, v in figures.intervals.items() if np.isfinite(v).all()}
-    return {
-        **plain_row(figures.scores),
-        "intervals": {k: list(pair) for k, pair in pairs.items()},
-        "intervals_by": {k: figures.by[k] for k in pairs},
-    }
-
-
-def plain_row(row: Mapping[str, float | str]) -> dict[str, float | str | None]:
-    """Scores as plain values; JSON has no NaN, so one that does not exist is null."""
-    return {k: v if isinstance(v, str) or np.isfinite(v) else None for k, v in row.items()}
-
-
 def _predictions(found: Evaluation) -> str:
-    lines = ["image,true,predicted,probability"]
-    for name, target, shares in zip(found.names, found.targets, found.probabilities, strict=True):
-        if np.ndim(target):
-            true = ";".join(c for c, t in zip(found.classes, target, strict=True) if t)
-            picked = ";".join(c for c, p in zip(found.classes, shares, strict=True) if p > 0.5)
-        else:
-            true, picked = found.classes[target], found.classes[int(shares.argmax())]
-        lines.append(f"{_cell(name)},{_cell(true)},{_cell(picked)},{shares.max():.4f}")
+    columns, rows = found.rows()
+    lines = [",".join(map(_cell, row)) for row in (columns, *rows)]
     return "\n".join(lines) + "\n"

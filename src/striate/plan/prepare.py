@@ -1,64 +1,98 @@
-"""From what is wanted to everything that a training needs: data checked, every "auto" decided."""
+"""Preparing a training: the data checked, every "auto" decided, the network tried on shapes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from striate.core import recipe_io
-from striate.core.errors import DataError
+from striate.core.errors import DataError, RecipeError
 from striate.core.group import Group
+from striate.core.randomness import permutation
 from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
 from striate.core.runtime import Runtime, keep_pages
 from striate.core.words import clock
+from striate.data.loader import steps_per_epoch
+from striate.models.fit import bytes_per_image, check_fits, has_norm, weight_layers
 from striate.optim.schedules import Schedule
-from striate.training.log import drained
-from striate.training.loop import Job
-from striate.training.materials import (
-    Materials,
-    fresh_state,
-    gather,
-    make_job,
-    schedule_of,
-    settle_device,
-    settle_rest,
-)
-from striate.training.rate_test import RateTest, Tried, trial_steps
-from striate.training.rate_test import search as search_rate
-from striate.training.resolve import (
-    Decisions,
-    check_used,
+from striate.plan.auto import (
     settle_augmentation,
+    settle_loss,
+    settle_micro_batch,
     settle_schedule,
+    settle_training,
 )
-from striate.training.state import State
-from striate.training.timing import (
+from striate.plan.data import PreparedData, pictures, prepare_data
+from striate.plan.decisions import Decisions
+from striate.plan.device import settle_device
+from striate.plan.flip_test import flip_test
+from striate.plan.job import make_job, schedule_of
+from striate.plan.network import bare_network, fresh_state
+from striate.plan.rate_test import RateTest, Tried, trial_steps
+from striate.plan.rate_test import search as search_rate
+from striate.plan.refuse import check_used
+from striate.plan.settled import Settled, architecture_of, known, or_else, settled_of
+from striate.plan.timing import (
     affordable_epochs,
     closing_seconds,
     enough_threads,
     seconds_per_epoch,
 )
+from striate.tasks import entry_of, make_task
+from striate.tasks.task import Task
+from striate.training.log import drained
+from striate.training.loop import Job
+from striate.training.state import State
 
 Stop = Callable[[], bool]
 IN_MEMORY = "arrays in memory"
 """The source that a recipe names where the data were Python objects."""
+_FLIP_IMAGES = {"train": 3000, "val": 1000}
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A settled recipe with its data and device."""
+class Prepared:
+    """A settled recipe with its data and device: everything that a training starts from."""
 
     recipe: Recipe
-    found: Materials
+    data: PreparedData
     runtime: Runtime
-    strengths: dict[str, float]
+
+    @cached_property
+    def settled(self) -> Settled:
+        """The recipe as plain values."""
+        return settled_of(self.recipe)
+
+    @cached_property
+    def task(self) -> Task:
+        return make_task(self.data.dataset.kind, self.settled.loss, self.settled.smoothing)
+
+    def fresh(self) -> State:
+        """Network and optimiser at step 0, the same each time."""
+        dataset = self.data.dataset
+        return fresh_state(
+            self.settled, self.task, len(dataset.classes), self.data.statistics, self.runtime,
+            len(dataset.splits["train"]),
+        )  # fmt: skip
+
+    def job(self, save: Callable[[State], str] = lambda _: "", stop: Stop = lambda: False) -> Job:
+        """The job of the training; by default one that saves nothing, for trials."""
+        return make_job(self.settled, self.task, self.data, self.runtime, save, stop)
+
+    def with_recipe(self, recipe: Recipe) -> Prepared:
+        """The same data and device under another settled recipe."""
+        return Prepared(recipe, self.data, self.runtime)
 
 
-def settings(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any]) -> Recipe:
+def requested(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any]) -> Recipe:
     """The recipe that data, a recipe or its file, and single knobs amount to."""
     base = recipe_io.load_recipe(recipe) if isinstance(recipe, str | Path) else recipe or Recipe()
     if data is not None:
@@ -78,99 +112,74 @@ def source_of(data: Any, recipe: Recipe) -> Any:
 def settle(source: Any, recipe: Recipe) -> Generator[Record, None, Recipe]:
     """The recipe as a training on this data would use it, every "auto" decided."""
     check_used(recipe)
-    ready, _ = yield from prepare(recipe, source, time.perf_counter())
-    return ready.recipe
+    prepared, _ = yield from prepare(recipe, source, time.perf_counter())
+    return prepared.recipe
 
 
 def prepare(
     wanted: Recipe, source: Any, began: float, processes: int = 1
-) -> Generator[Record, None, tuple[Ready, Decisions]]:
+) -> Generator[Record, None, tuple[Prepared, Decisions]]:
     """Check the data, settle every "auto", try the network on shapes. Writes nothing."""
     keep_pages()
     finding = wanted.optim.lr == "find"
-    at = Decisions(recipe_io.set_knob(wanted, "optim.lr", "auto") if finding else wanted)
-    found = yield from gather(at, source)
-    runtime = settle_device(at)
-    strengths = settle_rest(at, found, processes)
-    if at.recipe.budget.minutes is not None:
-        yield from _fit_time(at, Ready(at.recipe, found, runtime, strengths), began)
-        strengths = settle_augmentation(at, lambda: (False, "settled before"))
-    ready = Ready(at.recipe, found, runtime, strengths)
-    if at.recipe.data.workers == "auto":
-        job = job_of(ready, lambda _: "", lambda: False)
-        at.decide("data.workers", *enough_threads(job, fresh(ready)))
-        yield Note("info", at.made["data.workers"]["why"])
-        ready = replace(ready, recipe=at.recipe)
+    decisions = Decisions(recipe_io.set_knob(wanted, "optim.lr", "auto") if finding else wanted)
+    data = yield from prepare_data(decisions, source)
+    runtime = settle_device(decisions)
+    _settle_rest(decisions, data, processes)
+    if decisions.recipe.budget.minutes is not None:
+        yield from _fit_time(decisions, data, runtime, began)
+        settle_augmentation(decisions, lambda: (False, "settled before"))
+    prepared = Prepared(decisions.recipe, data, runtime)
+    if decisions.recipe.data.workers == "auto":
+        decisions.decide("data.workers", *enough_threads(prepared.job(), prepared.fresh()))
+        yield Note("info", decisions.made["data.workers"]["why"])
+        prepared = prepared.with_recipe(decisions.recipe)
     if finding:
-        rate = yield from rate_for(ready)
-        at.decide("optim.lr", rate.lr, rate.why)
-        ready = replace(ready, recipe=at.recipe)
-    if at.made:
-        yield Note("info", _decided(at))
-    return ready, at
+        rate = yield from rate_for(prepared)
+        decisions.decide("optim.lr", rate.lr, rate.why)
+        prepared = prepared.with_recipe(decisions.recipe)
+    if decisions.made:
+        yield Note("info", _in_words(decisions))
+    return prepared, decisions
 
 
 def prepare_together(
     group: Group, wanted: Recipe, source: Any, began: float
-) -> Generator[Record, None, tuple[Ready, Decisions]]:
+) -> Generator[Record, None, tuple[Prepared, Decisions]]:
     """Rank 0 prepares and decides; the others then do the same with everything settled, and find
     decoded images in the cache."""
     if group.size == 1:
         return (yield from prepare(wanted, source, began))
-    if group.first:
+    if group.is_main:
         try:
-            ready, at = yield from prepare(wanted, source, began, group.size)
+            prepared, decisions = yield from prepare(wanted, source, began, group.size)
         except BaseException:
             group.tell_failure()
             raise
-        group.decided(lambda: at.made)
+        group.decide_on_main(lambda: decisions.made)
     else:
-        made: dict[str, Any] = group.decided(dict)
+        made: dict[str, Any] = group.decide_on_main(dict)
         settled = recipe_io.with_overrides(
             recipe_io.set_knob(wanted, "budget.minutes", None),
             {k: v["value"] for k, v in made.items() if k != "device.device"},
         )
-        ready, at = drained(prepare(settled, source, began, group.size))
-    return replace(ready, runtime=replace(ready.runtime, group=group)), at
+        prepared, decisions = drained(prepare(settled, source, began, group.size))
+    return replace(prepared, runtime=replace(prepared.runtime, group=group)), decisions
 
 
-def _fit_time(at: Decisions, ready: Ready, began: float) -> Generator[Record, None, None]:
-    """Choose the epochs that fit `budget.minutes`, by a few real steps on a throwaway network."""
-    minutes = at.recipe.budget.minutes
-    assert minutes is not None
-    trial = Decisions(at.recipe)
-    trial.decide("budget.epochs", 1, "")
-    settle_schedule(trial)
-    rehearsal = replace(ready, recipe=trial.recipe)
-    job = job_of(rehearsal, lambda _: "", lambda: False)
-    epoch, validation = seconds_per_epoch(job, fresh(rehearsal))
-    views = at.recipe.augment.test_views
-    closing = closing_seconds(validation, ready.found.dataset.splits, views)
-    epochs = affordable_epochs(minutes, time.perf_counter() - began, epoch, closing)
-    why = f"{minutes:g} minutes at {epoch:.1f} s an epoch and {closing:.0f} s to score"
-    at.decide("budget.epochs", epochs, why)
-    at.recipe = replace(at.recipe, budget=replace(at.recipe.budget, minutes=None))
-    settle_schedule(at)
-    total = epochs * epoch + closing + time.perf_counter() - began
-    if total > 60 * minutes:
-        text = f"{epochs} epoch{'s' * (epochs > 1)} and the scores take about {clock(total)}"
-        yield Note("warning", f"{text}, more than the {minutes:g} minutes that were asked for")
-
-
-def rate_for(ready: Ready) -> Generator[Record, None, RateTest]:
-    """Measure which learning rate suits; `ready` has the usual one."""
-    recipe, job = ready.recipe, job_of(ready, lambda _: "", lambda: False)
-    usual = recipe.optim.lr
-    assert isinstance(usual, float)
+def rate_for(prepared: Prepared) -> Generator[Record, None, RateTest]:
+    """Measure which learning rate suits; `prepared` has the usual one."""
+    settled, job = prepared.settled, prepared.job()
 
     def shorter(steps: int) -> Schedule:
-        return schedule_of(recipe, steps, steps / job.epochs)
+        return schedule_of(settled, steps, steps / job.epochs)
 
     def seeded(repeat: int) -> State:
-        return fresh(replace(ready, recipe=replace(recipe, seed=recipe.seed + repeat)))
+        recipe = replace(prepared.recipe, seed=settled.seed + repeat)
+        return prepared.with_recipe(recipe).fresh()
 
     steps = trial_steps(job.epochs * job.steps_per_epoch)
-    for found in search_rate(job, seeded, usual, shorter, steps):
+    for found in search_rate(job, seeded, settled.lr, shorter, steps):
         if isinstance(found, RateTest):
             return found
         if isinstance(found, Tried):
@@ -178,31 +187,94 @@ def rate_for(ready: Ready) -> Generator[Record, None, RateTest]:
     raise AssertionError("unreachable")
 
 
-def _decided(at: Decisions) -> str:
+def _settle_rest(decisions: Decisions, data: PreparedData, processes: int) -> None:
+    """Training and augmentation knobs; the network is tried on shapes first (refused early), those
+    of the smallest share of a batch that one of the processes gets."""
+    dataset = data.dataset
+    train, classes = dataset.splits["train"], len(dataset.classes)
+    settle_loss(decisions, train.targets)
+    wanted = architecture_of(decisions.recipe)
+    with torch.random.fork_rng(devices=[]):
+        backbone = bare_network(wanted, _task(decisions, dataset.kind), classes)
+    settle_training(
+        decisions,
+        len(train),
+        normalised=has_norm(backbone),
+        layers=weight_layers(backbone),
+        per_image=entry_of(dataset.kind).per_image,
+    )
+    task = _task(decisions, dataset.kind)
+    batch = known(decisions.recipe.optim.batch_size, "optim.batch_size")
+    present = min(batch, len(train))
+    smallest = len(train) // steps_per_epoch(len(train), present) // processes
+    if not smallest:
+        raise RecipeError(
+            f"optim.batch_size: {batch} images a step are too few for {processes} processes",
+            "The batch size is that of all processes together: give at least two each.",
+        )
+    size, channels = wanted.image_size, wanted.channels
+    expected = task.output_shape(smallest, classes)
+    check_fits(backbone, wanted.name, size, channels, smallest, expected)
+    each = bytes_per_image(backbone, channels, size)
+    settle_micro_batch(decisions, -(-present // processes), each)
+    settle_augmentation(decisions, lambda: _may_flip(decisions, data, task))
+
+
+def _task(decisions: Decisions, kind: str) -> Task:
+    """The task, as far as the recipe is settled."""
+    loss = decisions.recipe.loss
+    return make_task(kind, known(loss.name, "loss.name"), or_else(loss.label_smoothing, 0.0))
+
+
+def _may_flip(decisions: Decisions, data: PreparedData, task: Task) -> tuple[bool, str]:
+    seed = decisions.recipe.seed
+    size = known(decisions.recipe.data.image_size, "data.image_size")
+
+    def some(name: str) -> tuple[Any, Any]:
+        store, targets = data.stores[name], data.dataset.splits[name].targets
+        ids = permutation(seed, 0, "flip test", len(store))[: _FLIP_IMAGES[name]]
+        return pictures(store, ids, size), targets.take(np.asarray(ids))
+
+    verdict = flip_test(some("train"), some("val"), task, len(data.dataset.classes), seed)
+    return verdict.flip, verdict.why
+
+
+def _fit_time(
+    decisions: Decisions, data: PreparedData, runtime: Runtime, began: float
+) -> Generator[Record, None, None]:
+    """Choose the epochs that fit `budget.minutes`, by a few real steps on a throwaway network."""
+    minutes = decisions.recipe.budget.minutes
+    assert minutes is not None
+    trial = Decisions(decisions.recipe)
+    trial.decide("budget.epochs", 1, "")
+    settle_schedule(trial)
+    rehearsal = Prepared(trial.recipe, data, runtime)
+    epoch, validation = seconds_per_epoch(rehearsal.job(), rehearsal.fresh())
+    closing = closing_seconds(validation, data.dataset.splits, rehearsal.settled.test_views)
+    epochs = affordable_epochs(minutes, time.perf_counter() - began, epoch, closing)
+    why = f"{minutes:g} minutes at {epoch:.1f} s an epoch and {closing:.0f} s to score"
+    decisions.decide("budget.epochs", epochs, why)
+    recipe = decisions.recipe
+    decisions.recipe = replace(recipe, budget=replace(recipe.budget, minutes=None))
+    settle_schedule(decisions)
+    total = epochs * epoch + closing + time.perf_counter() - began
+    if total > 60 * minutes:
+        text = f"{epochs} epoch{'s' * (epochs > 1)} and the scores take about {clock(total)}"
+        yield Note("warning", f"{text}, more than the {minutes:g} minutes that were asked for")
+
+
+def _in_words(decisions: Decisions) -> str:
     shown = ("data.image_size", "augment.flip", "optim.lr", "optim.batch_size", "device.precision")
     names = {"data.image_size": "image size", "augment.flip": "flips"}
     parts = []
     for knob in shown:
-        if knob in at.made:
-            value = at.made[knob]["value"]
-            value = (
-                {True: "yes", False: "no"}.get(value, value) if knob == "augment.flip" else value
-            )
-            why = f" ({at.made[knob]['why']})" if knob in names else ""
-            parts.append(
-                f"{names.get(knob, knob.rpartition('.')[2].replace('_', ' '))} {value}{why}"
-            )
+        if knob in decisions.made:
+            value, why = (decisions.made[knob][key] for key in ("value", "why"))
+            said = {True: "yes", False: "no"}.get(value, value) if knob == "augment.flip" else value
+            reason = f" ({why})" if knob in names else ""
+            name = names.get(knob, knob.rpartition(".")[2].replace("_", " "))
+            parts.append(f"{name} {said}{reason}")
     return "decided: " + "; ".join(parts)
-
-
-def fresh(ready: Ready) -> State:
-    classes = len(ready.found.dataset.classes)
-    images = len(ready.found.dataset.splits["train"])
-    return fresh_state(ready.recipe, classes, ready.found.statistics, ready.runtime, images)
-
-
-def job_of(ready: Ready, save: Callable[[State], str], stop: Stop) -> Job:
-    return make_job(ready.recipe, ready.found, ready.strengths, ready.runtime, save, stop)
 
 
 def short_name(source: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from striate.core.arrays import Pixels
 from striate.core.errors import DataError
 from striate.core.randomness import permutation
 from striate.core.recipe import Recipe
@@ -16,18 +17,15 @@ from striate.core.recipe_io import set_knob
 from striate.data.augment import AUGMENTATIONS, Pipeline, variants
 from striate.data.check.survey import sample_headers
 from striate.data.dataset import Split
-from striate.data.decode import Pixels
 from striate.data.loader import FileStore
 from striate.data.prepare import measure
 from striate.data.sheet import Row, write_sheet
-from striate.training.materials import HEADERS, about_of, how_to_read, open_as
-from striate.training.resolve import (
-    Decisions,
-    check_used,
-    settle_augmentation,
-    settle_shape,
-    store_size,
-)
+from striate.plan.auto import settle_augmentation, settle_shape
+from striate.plan.data import HEADERS, open_as
+from striate.plan.decisions import Decisions
+from striate.plan.job import about_of
+from striate.plan.refuse import check_used
+from striate.plan.settled import shape_of, stored_size, strengths_of
 
 TYPICAL = {
     "window": 1, "pad": 4, "resized": 0.65, "rotate": 15, "affine": 0.1, "flip": 0.5,
@@ -51,20 +49,21 @@ def preview(recipe: Recipe, path: Path, *, each: bool, rows: int, columns: int) 
     """Write the sheet: a row for each of some training images, the original first; with `each` a
     row for each member of the family. Flips left open count as chosen."""
     check_used(recipe)
-    at = Decisions(recipe)
+    decisions = Decisions(recipe)
     dataset = open_as(recipe, recipe.data.source)
     limit = recipe.data.max_megapixels
     settle_shape(
-        at, {n: sample_headers(s.images, limit, HEADERS) for n, s in dataset.splits.items()}
+        decisions, {n: sample_headers(s.images, limit, HEADERS) for n, s in dataset.splits.items()}
     )
-    size = at.recipe.data.image_size
+    size = decisions.recipe.data.image_size
     if size == "auto":
         raise DataError(f"{dataset.source}: no image can be read", "`striate data check` says why.")
-    strengths = settle_augmentation(at, lambda: (True, "not asked: shown"))
+    settle_augmentation(decisions, lambda: (True, "not asked: shown"))
+    strengths = strengths_of(decisions.recipe)
     if each:
         strengths = {n: TYPICAL.get(n, size // 4) for n in AUGMENTATIONS}
-        at.recipe = set_knob(at.recipe, "augment.crop", "window")  # stored larger
-    how, train = how_to_read(at.recipe), dataset.splits["train"]
+        decisions.recipe = set_knob(decisions.recipe, "augment.crop", "window")  # stored larger
+    how, train = shape_of(decisions.recipe), dataset.splits["train"]
     store = FileStore(train.images, how)
     ids = permutation(recipe.seed, 0, "preview", len(train))[: max(rows, columns) * 20]
     about = about_of(size, measure([store.load(ids[:200])]))
@@ -72,7 +71,7 @@ def preview(recipe: Recipe, path: Path, *, each: bool, rows: int, columns: int) 
     draw = _by_member if each else _by_image
     sheet = draw(store, train, ids, Pipeline(recipe.seed, active, about), (rows, columns))
     write_sheet(path, sheet)
-    stored = store_size(at.recipe)
+    stored = stored_size(decisions.recipe)
     counts = {name: variants({name: s}, stored, size) for name, s in active.items()}
     return Preview(active, counts, variants(active, stored, size))
 
@@ -104,8 +103,7 @@ def _once(store: FileStore, pipe: Pipeline, i: int, partner: int, epoch: int) ->
     pair = np.array([partner, i])
     images = pipe(store.load(pair), pair, epoch)
     if pipe.mixes:
-        batch = pipe.mixed(images[1:], pair[1:], images[:1], pair[:1], epoch)
-        mixed: Pixels = batch.images[0]
+        mixed: Pixels = pipe.mixed(images[1:], pair[1:], images[:1], epoch)[0][0]
         return mixed
     changed: Pixels = images[1]
     return changed

@@ -72,7 +72,7 @@ def sweep(job: Job, state: State, usual: float, epoch: int, steps: int = STEPS) 
     losses: list[float] = []
     for lr, batch in zip(rates, endless(job, state, epoch), strict=False):
         try:
-            loss, _ = update(job, state, batch, float(lr))
+            loss, *_ = update(job, state, batch, float(lr))
         except TrainingError:
             break
         state.position.step += 1
@@ -158,10 +158,10 @@ def trial(job: Job, state: State, lr: float, steps: int, schedule: Callable[[int
         state.position.step += 1
     if state.non_finite():
         return Tried(lr, 0.0, 0.0, math.inf)
-    scores, logits = job.validate(state.deployed)
-    score = scores[job.task.main_score]
-    error = math.sqrt(max(score * (1 - score), 1e-4) / len(logits))
-    loss = scores["loss"] if math.isfinite(scores["loss"]) else math.inf
+    found = job.validate(state.deployed)
+    score, loss = found.scores[job.task.main_score], found.scores["loss"]
+    error = math.sqrt(max(score * (1 - score), 1e-4) / len(found))
+    loss = loss if math.isfinite(loss) else math.inf
     return Tried(lr, score, error, loss)
 
 

@@ -12,10 +12,10 @@ from itertools import islice
 
 import numpy as np
 
+from striate.core.arrays import Ids
 from striate.core.errors import counted
 from striate.core.runtime import usable_cores
 from striate.data.augment import views_of
-from striate.data.loader import Ids
 from striate.training.loop import Job, update
 from striate.training.state import State
 

@@ -4,82 +4,104 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from striate.core.arrays import Ids, Pixels
 from striate.core.recipe import Recipe
 from striate.core.runtime import Runtime
-from striate.data.decode import Pixels
 from striate.data.loader import spread
-from striate.tasks.task import Task
-from striate.training.loop import Job, endless, seeded, update
-from striate.training.materials import Materials, pictures
+from striate.data.targets import Targets, class_numbers
+from striate.plan.data import PreparedData, pictures
+from striate.plan.prepare import Prepared
+from striate.plan.settled import Settled
+from striate.plan.timing import only
+from striate.tasks.task import Losses, Predictions, Task
+from striate.training.inference import batch_of
+from striate.training.loop import Job, endless, update
+from striate.training.quick import learn as learn_quickly
 from striate.training.state import State
-from striate.training.timing import only
 
 SPARE_SECONDS = 60.0
 """How long one trial may train: large networks on a slow machine are then left undetermined."""
 
 
-Sample = tuple[Pixels, NDArray[Any]]
+Sample = tuple[Pixels, Targets]
 """Images uint8 (N, H, W, C) and their targets."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """`fresh()` makes the network, optimiser and all, at step 0, the same each time.
+    """`decided`: knob → what "auto" became, and why. `seconds`: that preparing the data took."""
 
-    `decided`: knob → what "auto" became, and why. `prepared`: seconds that preparing the data took.
-    """
-
-    recipe: Recipe
-    found: Materials
-    job: Job
-    fresh: Callable[[], State]
+    prepared: Prepared
     decided: dict[str, dict[str, Any]]
-    prepared: float
+    seconds: float
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.prepared.recipe
+
+    @property
+    def settled(self) -> Settled:
+        return self.prepared.settled
+
+    @property
+    def data(self) -> PreparedData:
+        return self.prepared.data
+
+    @cached_property
+    def job(self) -> Job:
+        return self.prepared.job()
 
     @property
     def task(self) -> Task:
-        return self.job.task
+        return self.prepared.task
 
     @property
     def runtime(self) -> Runtime:
-        return self.job.runtime
+        return self.prepared.runtime
 
     @property
     def classes(self) -> int:
-        return len(self.found.dataset.classes)
+        return len(self.data.dataset.classes)
+
+    def fresh(self) -> State:
+        """The network, optimiser and all, at step 0, the same each time."""
+        return self.prepared.fresh()
 
     def images(self, split: str, count: int, *, balanced: bool = False) -> Sample:
         """(images without augmentation, targets) of so many from all over a split."""
-        targets = self.found.dataset.splits[split].targets
-        several = balanced and targets.ndim == 1
-        ids = one_of_each(targets, count) if several else spread(len(targets), count)
-        size = self.recipe.data.image_size
-        assert size != "auto"
-        return pictures(self.found.stores[split], ids, size), targets[ids]
+        targets = self.data.dataset.splits[split].targets
+        numbers = class_numbers(targets) if balanced else None
+        ids = spread(len(targets), count) if numbers is None else one_of_each(numbers, count)
+        size = self.settled.image_size
+        return pictures(self.data.stores[split], ids, size), targets.take(ids)
 
-    def forward(self, net: nn.Module, images: Pixels) -> Tensor:
-        """Logits, with gradients."""
+    def forward(self, net: nn.Module, images: Pixels) -> Any:
+        """What the network gives for images, with gradients."""
         with self.runtime.autocast():
-            logits: Tensor = net(self.runtime.on_device(images))
-        return logits.float()
+            return net(self.runtime.on_device(images))
 
-    def losses(self, logits: Tensor, targets: NDArray[Any]) -> Tensor:
-        return self.task.losses(logits, self.runtime.on_device(targets))
+    def losses(self, net: nn.Module, sample: Sample) -> Losses:
+        """The losses of a sample, with gradients."""
+        return self.task.losses(net, batch_of(*sample), self.runtime)
+
+    def predictions(self, net: nn.Module, images: Pixels) -> Predictions:
+        """What the network says of images, in the mode that it is in."""
+        with torch.no_grad():
+            return self.task.read(self.forward(net, images))
 
 
-def one_of_each(targets: NDArray[Any], count: int) -> NDArray[np.int64]:
-    """Places of so many images, classes in turn."""
-    queues = [np.flatnonzero(targets == c) for c in np.unique(targets)]
+def one_of_each(numbers: Ids, count: int) -> Ids:
+    """Places of so many images, classes in turn. numbers: the class of each (N,)."""
+    queues = [np.flatnonzero(numbers == c) for c in np.unique(numbers)]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*queues))
     chosen = [int(i) for i in itertools.islice((t for t in turns if t is not None), count)]
     return np.array(chosen, dtype=np.int64)
@@ -118,29 +140,30 @@ def learn(
     mode reaches `until`. A loss that is not finite ends it with score 0."""
     (images, targets), net, began = sample, state.net.train(), time.perf_counter()
     losses: list[float] = []
-    score, rng = 0.0, np.random.default_rng(bench.recipe.seed)
+    score, rng = 0.0, np.random.default_rng(bench.settled.seed)
     for parameters in state.optimiser.param_groups:
-        parameters["lr"] = lr * parameters["share"]
-    for step in range(steps):
-        ids = (
-            np.arange(len(images)) if batch >= len(images) else rng.permutation(len(images))[:batch]
-        )
-        with seeded(bench.recipe.seed, step, bench.runtime.device):
-            logits = bench.forward(net, images[ids])
-        loss = bench.losses(logits, targets[ids]).mean()
+        parameters["lr"] = lr * parameters["lr_scale"]
+    whole = np.arange(len(images))
+    chosen = [
+        whole if batch >= len(images) else rng.permutation(len(images))[:batch]
+        for _ in range(steps)
+    ]
+    parts = (batch_of(images[ids], targets.take(ids)) for ids in chosen)
+    training = learn_quickly(
+        bench.task, net, parts, state.optimiser, bench.runtime, seed=bench.settled.seed
+    )
+    for step, found in enumerate(training):
+        if step and time.perf_counter() - began > seconds:
+            return Trial(losses, score, step, True)
+        ids = chosen[step]
+        loss = found.total / len(ids)
         if not torch.isfinite(loss):
             return Trial(losses, 0.0, step, False)
         losses.append(loss.item())
-        score = bench.task.scores(logits.detach().cpu().numpy(), targets[ids])[
-            bench.task.main_score
-        ]
+        scores = bench.task.scores(bench.task.read(found.outputs), targets.take(ids))
+        score = scores[bench.task.main_score]
         if until is not None and score >= until:
             return Trial(losses, score, step, False)
-        loss.backward()  # type: ignore[no-untyped-call]
-        state.optimiser.step()
-        state.optimiser.zero_grad(set_to_none=True)
-        if time.perf_counter() - began > seconds:
-            return Trial(losses, score, step + 1, True)
     return Trial(losses, score, steps, False)
 
 
@@ -148,7 +171,7 @@ def recipe_steps(bench: Bench, state: State, count: int) -> Iterator[tuple[float
     """(loss, gradient norm, seconds) of the first steps of the recipe, unchanged."""
     for step, batch in enumerate(itertools.islice(endless(bench.job, state), count)):
         began = time.perf_counter()
-        loss, norm = update(bench.job, state, batch, bench.job.lr * bench.job.rate(step))
+        loss, norm, _ = update(bench.job, state, batch, bench.job.lr * bench.job.rate(step))
         state.position.step += 1
         yield loss, norm, time.perf_counter() - began
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from striate.core.arrays import Pixels
 from striate.core.findings import Finding
-from striate.data.decode import Pixels
 from striate.data.loader import ArrayStore, batches
 from striate.models.fit import trail_of
+from striate.plan.flip_test import KEPT_SKILL, flip_test
 from striate.preflight.bench import Bench, rehearsal
-from striate.training.probe import KEPT_SKILL, flip_probe
 
 _SMALL, _SHRINKS = 96, 4
 _FEW_A_CLASS, _NORM_IMAGES = 5, 8
@@ -23,8 +23,10 @@ _FEW_A_CLASS, _NORM_IMAGES = 5, 8
 
 def labels(bench: Bench) -> Finding:
     """Every class has training images, and held-out splits have no other classes."""
-    dataset = bench.found.dataset
+    dataset = bench.data.dataset
     counts = dataset.counts("train")
+    if not counts:
+        return Finding("labels", "note", f"{dataset.splits['train'].targets.described}: no classes")
     evidence = {"classes": len(counts), "fewest": min(counts), "most": max(counts)}
     few = [c for c, n in zip(dataset.classes, counts, strict=True) if n < _FEW_A_CLASS]
     absent = {
@@ -79,7 +81,7 @@ def augmentation(bench: Bench) -> list[Finding]:
         if not on:
             continue
         train, val = bench.images("train", 3000), bench.images("val", 1000)
-        verdict = flip_probe(train, val, bench.task, bench.classes, bench.recipe.seed, turn=turn)
+        verdict = flip_test(train, val, bench.task, bench.classes, bench.settled.seed, turn=turn)
         if verdict.flip:
             found.append(Finding("augmentation", "pass", f"{word}: {verdict.why}"))
         else:
@@ -101,8 +103,7 @@ def augmentation(bench: Bench) -> list[Finding]:
 
 def stem(bench: Bench) -> Finding:
     """The first layers suit the size of the images: a stem for 224 pixels wastes small ones."""
-    size = bench.recipe.data.image_size
-    assert size != "auto"
+    size = bench.settled.image_size
     net = bench.fresh().net.train()
     trail = trail_of(net)
     images, _ = bench.images("train", 2)
@@ -126,11 +127,9 @@ def batch_norm(bench: Bench) -> Finding:
     """Batch norm needs a handful of images at once (F15)."""
     net = bench.fresh().net
     norms = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
-    batch, micro = bench.recipe.optim.batch_size, bench.recipe.device.micro_batch
-    assert batch != "auto"
-    batch = min(batch, len(bench.found.dataset.splits["train"]))
-    seen = min(batch, micro) if micro not in (0, "auto") else batch
-    assert isinstance(seen, int)
+    micro, images = bench.settled.micro_batch, len(bench.data.dataset.splits["train"])
+    batch = min(bench.settled.batch_size, images)
+    seen = min(batch, micro) if micro else batch
     if not norms:
         return Finding("batch_norm", "note", "the network has no batch norm")
     text = f"{norms} batch norm layers see {seen} images at once"
@@ -155,10 +154,11 @@ def workers(bench: Bench) -> Finding:
     if not active:
         return Finding("workers", "pass", "batches do not depend on the workers; no augmentation")
     ids = job.plan(0, None)[0]
-    same = np.repeat(bench.found.stores["train"].load(ids[:1]), 16, axis=0)
+    same = np.repeat(bench.data.stores["train"].load(ids[:1]), 16, axis=0)
     store, plan = ArrayStore(same), [np.arange(16, dtype=np.int64)]
+    known = job.known.take(np.repeat(ids[:1], 16))
     views = [
-        next(batches(store, plan, job.augment, epoch, start=0, threads=1)).images
+        next(batches(store, known, plan, job.augment, epoch, start=0, threads=1)).images
         for epoch in (0, 1)
     ]
     distinct = len({view.tobytes() for view in views[0]})

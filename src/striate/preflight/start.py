@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from striate.core.findings import Finding, Verdict
+from striate.data.targets import Labels, class_numbers
 from striate.preflight.bench import Bench
-from striate.tasks.losses import chance_loss
 from striate.training.activity import watched
 
 _LEARNS = (nn.Conv2d, nn.Linear)
@@ -28,25 +28,20 @@ def initial_loss(bench: Bench) -> Finding:
     drawn at random is known exactly, and the images' scatter gives its error.
     """
     images, targets = bench.images("train", 256)
-    with torch.no_grad():
-        logits = bench.forward(bench.fresh().net.train(), images).cpu().numpy()
-    own = bench.task.plain_losses(logits, targets).astype(np.float64)
-    loss = float(own.mean())
-    chance = chance_loss(bench.recipe.loss.name, bench.classes)
-    name = (
-        f"{chance:.3f}"
-        if bench.recipe.loss.name != "cross_entropy"
-        else (f"ln {bench.classes} = {chance:.3f}")
-    )
-    if targets.ndim == 2:
+    said = bench.predictions(bench.fresh().net.train(), images)
+    losses, chance = bench.task.unsmoothed_losses(said, targets), _chance(bench)
+    if losses is None or chance is None:
+        return lacking("initial_loss", bench)
+    own = losses.astype(np.float64)
+    loss, name = float(own.mean()), f"{chance:.3f}"
+    if bench.settled.loss == "cross_entropy":
+        name = f"ln {bench.classes} = {name}"
+    if class_numbers(targets) is None:
         expected, error = loss, float(own.std() / math.sqrt(len(own)))
     else:
-        each = np.stack(
-            [
-                bench.task.plain_losses(logits, np.full_like(targets, c))
-                for c in range(bench.classes)
-            ]
-        )
+        everyone = (Labels(np.full(len(targets), c)) for c in range(bench.classes))
+        rows = [bench.task.unsmoothed_losses(said, same) for same in everyone]
+        each = np.stack([row for row in rows if row is not None])
         expected = float(each.mean())
         error = float((own - each.mean(axis=0)).std() / math.sqrt(len(own)))
     evidence = {"loss": loss, "expected": expected, "error": error, "chance": chance}
@@ -67,7 +62,7 @@ def initial_loss(bench: Bench) -> Finding:
             evidence,
             "Are the weights fresh? Do images of one class share something trivial?",
         )
-    if expected > _LARGE.get(bench.recipe.loss.name, 1.5) * chance:
+    if expected > _LARGE.get(bench.settled.loss, 1.5) * chance:
         return Finding(
             "initial_loss",
             "warn",
@@ -76,6 +71,16 @@ def initial_loss(bench: Bench) -> Finding:
             "Smaller weights in the last layer: --model.initialiser xavier, or scale its output.",
         )
     return Finding("initial_loss", "pass", text, evidence)
+
+
+def lacking(rule: str, bench: Bench) -> Finding:
+    """What a check says of a task that it cannot judge."""
+    text = f"lacking: {rule.replace('_', ' ')} cannot be judged for {bench.task.name}"
+    return Finding(rule, "undetermined", text)
+
+
+def _chance(bench: Bench) -> float | None:
+    return bench.task.chance_loss(bench.classes)
 
 
 def activations(bench: Bench) -> Finding:
@@ -173,13 +178,14 @@ def _gradients(bench: Bench) -> dict[str, float]:
     return {
         name: float(p.grad.float().square().mean().sqrt())
         for name, p in net.named_parameters()
-        if p.ndim > 1 and p.requires_grad and p.grad is not None
+        if p.dim() > 1 and p.requires_grad and p.grad is not None
     }
 
 
 def _backward(bench: Bench, net: nn.Module) -> None:
     images, targets = bench.images("train", 64)
-    bench.losses(bench.forward(net.train(), images), targets).mean().backward()  # type: ignore[no-untyped-call]
+    losses = bench.losses(net.train(), (images, targets))
+    (losses.total / len(images)).backward()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

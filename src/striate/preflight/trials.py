@@ -20,8 +20,8 @@ from striate.preflight.bench import (
     recipe_steps,
     without_regularisation,
 )
-from striate.training.evaluate import outputs
-from striate.training.probe import chance_of
+from striate.preflight.start import lacking
+from striate.training.inference import Pass, predictions
 from striate.training.state import State
 
 STEPS, MORE_STEPS, FEW, BY_HEART = 20, 60, 20, 200
@@ -96,6 +96,8 @@ def overfit_few(bench: Bench) -> Finding:
     Tried with the lecture's plain SGD at 0.001 for 200 steps, and then with this recipe's own rule
     and others until one learns them by heart: a network that cannot is broken.
     """
+    if bench.task.chance_score(bench.images("train", FEW)[1]) is None:
+        return lacking("overfit_few", bench)
     few = bench.images("train", FEW, balanced=True)
     count = len(few[0])
     plain = bench.task.main_score == "accuracy"
@@ -159,7 +161,7 @@ def _by_heart(bench: Bench, rule: str, lr: float, few: Sample, until: float) -> 
 def _settings(bench: Bench) -> list[tuple[str, float]]:
     """The recipe's own rule first, at rates that suit a batch of 20; then Adam, down to small
     rates, which learns nearly anything."""
-    own = bench.recipe.optim.rule
+    own = bench.settled.rule
     usual = {rule: default_rate(rule, FEW, normalised=True) for rule in UPDATE_RULES}
     rates = [(own, usual[own]), (own, usual[own] / 10), (own, usual[own] * 3)]
     return [*rates, *(("adam", lr) for lr in (1e-3, 3e-3, 3e-4, 1e-2))]
@@ -179,7 +181,11 @@ def learns_labels(bench: Bench) -> list[Finding]:
     true ones something, and more of images than of blank ones (does it look at them at all?)."""
     images, targets = bench.images("train", 512)
     unseen, truths = bench.images("val", 512)
-    shuffled = np.random.default_rng(bench.recipe.seed).permutation(targets)
+    chance = bench.task.chance_score(truths)
+    if chance is None:
+        return [lacking(rule, bench) for rule in ("shuffled_labels", "input_independence")]
+    order = np.random.default_rng(bench.settled.seed).permutation(len(targets))
+    shuffled = targets.take(order)
     steps = min(200, max(40, 4 * len(images) // 32))
     score = bench.task.main_score
     states = []
@@ -190,10 +196,9 @@ def learns_labels(bench: Bench) -> list[Finding]:
         states.append(state)
         found.append(_score(bench, state, (unseen, truths)))
     blank = np.broadcast_to(
-        np.rint(bench.found.statistics.mean).astype(np.uint8), unseen.shape
+        np.rint(bench.data.statistics.mean).astype(np.uint8), unseen.shape
     ).copy()
     blind = _score(bench, states[0], (blank, truths))
-    chance = chance_of(truths)
     error = math.sqrt(max(chance * (1 - chance), 0.01) / len(truths))
     true, fake = found
     evidence = {"true": true, "shuffled": fake, "blank": blind, "chance": chance, "error": error}
@@ -248,5 +253,5 @@ def _blank(
 def _score(bench: Bench, state: State, sample: Sample) -> float:
     images, targets = sample
     store, size = ArrayStore(images), images.shape[1]
-    logits, _ = outputs(state.net, store, size=size, runtime=bench.runtime)
-    return bench.task.scores(logits, targets)[bench.task.main_score]
+    said = predictions(bench.task, state.net, store, Pass(size, bench.runtime))
+    return bench.task.scores(said, targets)[bench.task.main_score]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from striate.explain.found import Explanation, Picture, Unit
+from striate.explain.explanation import Explanation, Picture, Unit
 from striate.report.pictures import Cell, Figure, block, heat, overlaid, sheet, signed, tile
 
 _FILTERS, _SIDE = 96, 128

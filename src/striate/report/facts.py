@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import striate
-from striate.api.in_words import in_words
-from striate.api.keeping import CALIBRATION, COST, figures_json, plain_row
-from striate.api.looking import Asked, Choice, look
-from striate.api.sample import Sample
 from striate.core.errors import counted
 from striate.core.recipe import Recipe
 from striate.core.records import Epoch, Finished, Planned, Record, Step
@@ -25,21 +20,25 @@ from striate.core.strict_json import page
 from striate.core.words import clock
 from striate.data.augment import Pipeline
 from striate.data.prepare import measure
-from striate.explain.found import Pixels
-from striate.metrics.calibration import reliability
-from striate.metrics.classification import confusion
-from striate.metrics.curves import curve
+from striate.data.targets import facts_kept
+from striate.explain.inspect import Choice, inspect
+from striate.explain.sample import Sample
+from striate.plan.job import about_of
+from striate.plan.keep import CALIBRATION, COST
+from striate.plan.predictor import Predictor
+from striate.plan.settled import strengths_of
 from striate.report.explained import brief
 from striate.report.explained import figures as explained
+from striate.report.in_words import in_words
 from striate.report.pictures import Cell, Figure, sheet, tile
 from striate.report.run_report import Facts, html, markdown
-from striate.training.evaluate import Evaluation
-from striate.training.materials import about_of
-from striate.training.resolve import Decisions, settle_augmentation
+from striate.tasks.evaluation import Evaluation, Gallery
+from striate.tasks.plain import class_rows, figures_json
 
-_CLASSES, _EACH, _VARIANTS, _BEST, _PAIRS = 12, 8, 8, 12, 5
-_SIDE = 72
-_POINTS, _RATES = 60, 200
+_CLASSES, _EACH, _VARIANTS = 12, 8, 8
+_SIDE, _LINE = 72, 17
+_NO_SCORES = ("class", "n", "intervals")
+_RATES = 200
 REPORTED = 1000
 """Training images that are looked at for samples."""
 FORMS: dict[str, Callable[[Facts], str]] = {
@@ -49,20 +48,20 @@ FORMS: dict[str, Callable[[Facts], str]] = {
 
 
 @dataclass(frozen=True)
-class Looked:
+class ReportInputs:
     """What a report needs beyond the run's files: the evaluated images, training images, and the
     network."""
 
     evaluation: Evaluation
     sample: Sample
     train: Sample
-    asked: Asked
+    predictor: Predictor
 
 
 def facts_of(
     directory: RunDirectory,
     recipe: Recipe,
-    looked: Looked | None,
+    inputs: ReportInputs | None,
     *,
     why: str = "",
     done: Finished | None = None,
@@ -71,11 +70,11 @@ def facts_of(
     last record, where it is not in the log yet."""
     records = [*directory.records(), *([done] if done else [])]
     values = _from_files(directory, recipe, records)
-    if looked is None:
+    if inputs is None:
         values["notes"].append(f"without pictures and figures of classes: {why}")
         return Facts(values)
-    values |= _from_evaluation(looked.evaluation, values)
-    return Facts(values, _figures(looked, recipe))
+    values |= _from_evaluation(inputs.evaluation, values)
+    return Facts(values, _figures(inputs, recipe))
 
 
 def _from_files(
@@ -102,8 +101,10 @@ def _from_files(
             "score": main, "split": shown, "value": headline[main],
             "interval": headline.get("intervals", {}).get(main), "n": headline["n"],
         },
-        "overfit": {"train": splits["train"][main], "val": splits["val"][f"plain_{main}"]}
-        if {"train", "val"} <= splits.keys() else None,
+        "overfit": {
+            "train": splits["train"][main],
+            "val": splits["val"].get(f"plain_{main}", splits["val"][main]),
+        } if {"train", "val"} <= splits.keys() else None,
         "calibration": _optional(directory, CALIBRATION),
         "diagnosis": _optional(directory, "findings.json")
         or {"verdict": "undetermined", "findings": [], "notes": ["not judged yet"]},
@@ -111,7 +112,7 @@ def _from_files(
         "model": {"name": recipe.model.name, "parameters": planned.parameters if planned else 0},
         "data": {
             "source": data["source"], "classes": data["classes"], "splits": data["splits"],
-            "multi_label": data["multi_label"], "findings": data["findings"],
+            **facts_kept(data), "findings": data["findings"],
             "most": max([1, *data["splits"]["train"]["per_class"]]),
         },
         "recipe": {
@@ -144,49 +145,10 @@ def _from_evaluation(found: Evaluation, values: dict[str, Any]) -> dict[str, Any
         "score": main, "split": found.split, "value": own[main],
         "interval": own["intervals"].get(main), "n": own["n"],
     }  # fmt: skip
-    rows = [
-        {
-            **plain_row(row),
-            "intervals": {k: list(v) if v[0] == v[0] else None for k, v in each.items()},
-        }
-        for row, each in zip(found.per_class(), found.figures.classes, strict=True)
-    ]
+    rows = class_rows(found)
     made["per_class"] = rows
-    made["class_scores"] = [k for k in rows[0] if k not in ("class", "n", "intervals")]
-    made["class_curves"] = _class_curves(found)
-    if found.targets.ndim == 1:
-        predicted = found.logits.argmax(axis=1)
-        table = confusion(found.targets, predicted, len(found.classes))
-        made["confusion"] = {
-            "classes": list(found.classes), "table": table.tolist(),
-            "worst": found.worst_confusions(),
-        }  # fmt: skip
-        said = reliability(found.probabilities, found.targets)
-        made["reliability"] = [
-            {"images": int(n), "said": float(s), "right": float(r)}
-            for n, s, r in zip(said.images, said.said, said.right, strict=True) if n
-        ]  # fmt: skip
-    return made
-
-
-def _class_curves(found: Evaluation) -> list[dict[str, Any]]:
-    rows = []
-    for c, name in enumerate(found.classes):
-        truth = found.targets[:, c] if found.targets.ndim == 2 else found.targets == c
-        whole = curve(truth, found.probabilities[:, c])
-        if not whole.positives or not whole.negatives:
-            continue
-        few = whole.thinned(_POINTS)
-        rows.append({
-            "class": name, "average_precision": whole.average_precision,
-            "recall": _plain(few.recall), "precision": _plain(few.precision),
-            "false_alarms": _plain(few.false_positive_rate), "hits": _plain(few.recall),
-        })  # fmt: skip
-    return rows
-
-
-def _plain(values: NDArray[Any]) -> list[float]:
-    return [float(f"{v:.4g}") for v in values]
+    made["class_scores"] = [k for k in (rows[0] if rows else ()) if k not in _NO_SCORES]
+    return made | found.sections()
 
 
 def _last_of_each(records: Sequence[Record]) -> list[Epoch]:
@@ -256,13 +218,13 @@ def _optional(directory: RunDirectory, name: str) -> dict[str, Any] | None:
     return directory.read_json(name) if (directory.path / name).is_file() else None
 
 
-def _figures(looked: Looked, recipe: Recipe) -> dict[str, list[Figure]]:
-    found, sample, train = looked.evaluation, looked.sample, looked.train
+def _figures(inputs: ReportInputs, recipe: Recipe) -> dict[str, list[Figure]]:
+    found, train = inputs.evaluation, inputs.train
     made = {"samples": [_samples(train, found.classes)], "augmented": _augmented(train, recipe)}
-    if found.targets.ndim == 1:
-        made |= _answers(found, sample)
+    for gallery in found.galleries():
+        made[gallery.name] = [_drawn(gallery, inputs.sample)]
     choice = Choice(topics=("filters", "maps", "attributions"), methods=("saliency", "grad_cam"))
-    inside = explained(look(looked.asked, sample, lambda _: train, choice))
+    inside = explained(inspect(inputs.predictor, inputs.sample, lambda _: train, choice))
     made["inside"] = [f for f in inside if f.name not in ("maps-2", "maps-3")]
     return made
 
@@ -271,21 +233,41 @@ def _samples(train: Sample, classes: tuple[str, ...]) -> Figure:
     assert train.targets is not None
     rows = []
     for c, name in enumerate(classes[:_CLASSES]):
-        own = train.targets[:, c] > 0 if train.targets.ndim == 2 else train.targets == c
-        ids = np.flatnonzero(own)[:_EACH]
+        ids = np.flatnonzero(train.targets.having(c))[:_EACH]
         if len(ids):
             rows.append((name, [Cell(tile(p, _SIDE)) for p in train.images(ids)]))
+    if not classes:
+        ids = np.arange(min(_EACH, len(train)))
+        rows = [("", [Cell(tile(p, _SIDE)) for p in train.images(ids)])]
     few = f" the first {_CLASSES} of {len(classes)}" if len(classes) > _CLASSES else " all"
+    of_classes = f" of {len(rows)} classes" if classes else ""
+    said = f":{few} classes" if classes else ""
     return Figure(
-        "samples", sheet(rows), f"training images of {len(rows)} classes",
-        f"Training images as the network sees them, before they are varied:{few} classes.",
+        "samples", sheet(rows), f"training images{of_classes}",
+        f"Training images as the network sees them, before they are varied{said}.",
     )  # fmt: skip
+
+
+def _drawn(gallery: Gallery, sample: Sample) -> Figure:
+    """A task's images, as one picture."""
+    rows = []
+    for title, shown in gallery.rows:
+        images = sample.images([one.position for one in shown])
+        cells = [
+            Cell(tile(pixels, gallery.side), (*one.lines, *_short(one.name)))
+            for pixels, one in zip(images, shown, strict=True)
+        ]
+        rows.append((title, cells))
+    return Figure(gallery.name, sheet(rows), gallery.alt, gallery.text)
+
+
+def _short(name: str) -> tuple[str, ...]:
+    return (brief(name, _LINE),) if name else ()
 
 
 def _augmented(train: Sample, recipe: Recipe) -> list[Figure]:
     """What augmentation makes of some training images."""
-    mirrored = lambda: (True, "not asked")  # noqa: E731
-    strengths = {k: s for k, s in settle_augmentation(Decisions(recipe), mirrored).items() if s > 0}
+    strengths = {k: s for k, s in strengths_of(recipe).items() if s > 0}
     if not strengths or not len(train):
         return []
     ids = np.linspace(0, len(train) - 1, min(4, len(train))).round().astype(np.int64)
@@ -295,10 +277,7 @@ def _augmented(train: Sample, recipe: Recipe) -> list[Figure]:
     variants = [pipe(stored, ids, epoch) for epoch in range(_VARIANTS)]
     if pipe.mixes:
         turned = np.roll(np.arange(len(ids)), 1)
-        variants = [
-            pipe.mixed(v, ids, v[turned], ids[turned], epoch).images
-            for epoch, v in enumerate(variants)
-        ]
+        variants = [pipe.mixed(v, ids, v[turned], epoch)[0] for epoch, v in enumerate(variants)]
     originals = train.images(ids)
     rows = [
         ("", [Cell(tile(p, _SIDE)) for p in (originals[i], *(v[i] for v in variants))])
@@ -308,44 +287,3 @@ def _augmented(train: Sample, recipe: Recipe) -> list[Figure]:
         "augmented", sheet(rows, ("original", "variants")), f"{len(rows)} images and variants",
         f"What the network learns from: images and {_VARIANTS} variants of each.",
     )]  # fmt: skip
-
-
-def _answers(found: Evaluation, sample: Sample) -> dict[str, list[Figure]]:
-    shares = found.probabilities
-    predicted, sure = shares.argmax(axis=1), shares.max(axis=1)
-    right = predicted == found.targets
-
-    def cells(ids: NDArray[Any]) -> list[Cell]:
-        pictures: Pixels = sample.images(ids)
-        made = []
-        for i, pixels in zip(ids, pictures, strict=True):
-            true = () if right[i] else (f"true: {found.classes[found.targets[i]]}",)
-            said = f"{found.classes[predicted[i]]} {sure[i]:.2f}"
-            made.append(Cell(tile(pixels, 118), (said, *true, brief(found.names[i], 17))))
-        return made
-
-    made: dict[str, list[Figure]] = {}
-    wrong = np.flatnonzero(~right)
-    rows = []
-    for pair in found.worst_confusions()[:_PAIRS]:
-        t, p = found.classes.index(str(pair["true"])), found.classes.index(str(pair["predicted"]))
-        ids = wrong[(found.targets[wrong] == t) & (predicted[wrong] == p)]
-        ids = ids[np.argsort(-sure[ids], kind="stable")][:_EACH]
-        title = f"{pair['n']} × {pair['true']} taken for {pair['predicted']}"
-        rows.append((title, [Cell(tile(x, 84), (f"{sure[i]:.2f}",))
-                             for i, x in zip(ids, sample.images(ids), strict=True)]))  # fmt: skip
-    if rows:
-        made["confusions"] = [Figure(
-            "confusions", sheet(rows), f"images of the {len(rows)} commonest mistakes",
-            "The commonest mistakes: the surest of each, with the probability of the wrong answer.",
-        )]  # fmt: skip
-    for name, ids, said in (
-        ("worst", wrong, "The surest mistakes. Some images may be labelled wrongly."),
-        ("best", np.flatnonzero(right), "The surest right answers."),
-    ):  # fmt: skip
-        chosen = ids[np.argsort(-sure[ids], kind="stable")][:_BEST]
-        if len(chosen):
-            drawn = cells(chosen)
-            grid = sheet([("", drawn[i : i + 6]) for i in range(0, len(drawn), 6)])
-            made[name] = [Figure(name, grid, f"{len(drawn)} images: {said}", said)]
-    return made

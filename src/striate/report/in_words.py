@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from striate.core.recipe import Recipe
 from striate.core.records import Planned
-from striate.training.resolve import Decisions, settle_augmentation
+from striate.plan.settled import strengths_of
 
 _CHANGES = {
     "pad": "moved by up to {:g} px", "flip": "mirrored with probability {:g}",
@@ -35,7 +35,7 @@ def in_words(recipe: Recipe, planned: Planned | None) -> list[str]:
     rates = f"{r.optim.lr:g}" if isinstance(r.optim.lr, float) else str(r.optim.lr)
     changes = [
         _CHANGES.get(name, name.replace("_", " ") + " {:g}").format(value)
-        for name, value in settle_augmentation(Decisions(r), lambda: (False, "")).items()
+        for name, value in strengths_of(r).items()
         if value
     ]
     smoothing = (

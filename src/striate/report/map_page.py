@@ -6,13 +6,13 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from striate.atlas.points import MapPoints
 from striate.report.page import render
 
 COLOURS = (
@@ -25,20 +25,6 @@ _MEANT = {"right": "#9fb6cc", "wrong": "#c63d0f", "unknown class": "#8a8a8a"}
 _MOST_KINDS = 1000
 _ACROSS, _TILE = 40, 28
 """Thumbnails stand in sheets of 40 × 40, which a browser opens only when it shows one of them."""
-
-
-@dataclass(frozen=True)
-class MapPoints:
-    """Places (N, 2), the images' names, and what is known of each by column: "label", "split" …
-
-    `thumbnails`: uint8 (K, H, W, C) of the images at `shown` (K,), which may be fewer than all.
-    """
-
-    places: NDArray[np.floating[Any]]
-    names: Sequence[str]
-    columns: dict[str, list[str]]
-    thumbnails: NDArray[np.uint8]
-    shown: NDArray[np.int64]
 
 
 def map_html(points: MapPoints, *, title: str, notes: Sequence[str], version: str) -> str:
@@ -125,7 +111,7 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
         how = Image.Resampling.BOX if len(pixels) > _TILE else Image.Resampling.NEAREST
         resized = np.asarray(Image.fromarray(flat).resize((_TILE, _TILE), how))
-        pixels = resized[..., None] if resized.ndim == 2 else resized
+        pixels = resized[..., None] if len(resized.shape) == 2 else resized
     return np.broadcast_to(pixels, (_TILE, _TILE, 3))
 
 

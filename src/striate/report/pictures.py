@@ -45,7 +45,7 @@ class Figure:
 
 def tile(pixels: NDArray[np.uint8], side: int) -> Picture:
     """An image uint8 (H, W, C or none) whose longer side is `side`: enlarged without inventing."""
-    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    flat = pixels[..., 0] if len(pixels.shape) == 3 and pixels.shape[2] == 1 else pixels
     image = Image.fromarray(np.ascontiguousarray(flat)).convert("RGB")
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

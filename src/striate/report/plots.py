@@ -9,7 +9,7 @@ import numpy as np
 
 from striate.core.errors import RecipeError
 from striate.core.files import disk_faults_explained
-from striate.training.rate_test import RateTest, smoothed
+from striate.plan.rate_test import RateTest, smoothed
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 """Colours that the colour-blind tell apart (Okabe and Ito 2008)."""

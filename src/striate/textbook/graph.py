@@ -15,7 +15,7 @@ from striate.textbook.arrays import Array, TextbookError, finite
 
 def _matmul_gradients(g: Array, _: Array, a: Array, b: Array) -> tuple[Array, Array]:
     """dL/dA = G Bᵀ, dL/dB = Aᵀ G; a vector stands for a row on the left, a column on the right."""
-    rows, columns = np.atleast_2d(a), b if b.ndim == 2 else b[:, None]
+    rows, columns = np.atleast_2d(a), b if len(b.shape) == 2 else b[:, None]
     g = g.reshape(len(rows), columns.shape[1])
     return (g @ columns.T).reshape(a.shape), (rows.T @ g).reshape(b.shape)
 
@@ -120,13 +120,13 @@ def apply(operation: str, *inputs: Any) -> Node:
     parents = tuple(i if isinstance(i, Node) else Node(i, constant=True) for i in inputs)
     shapes = " and ".join(str(parent.value.shape) for parent in parents)
     try:
-        if operation == "@" and max(parent.value.ndim for parent in parents) > 2:
+        if operation == "@" and max(len(parent.value.shape) for parent in parents) > 2:
             raise ValueError
         with np.errstate(all="ignore"):
             value = OPERATIONS[operation][0](*(parent.value for parent in parents))
     except ValueError:
         raise TextbookError(f"{operation}: shapes {shapes} do not fit") from None
-    values = (p.value if p.value.ndim else f"{p.value:g}" for p in parents)
+    values = (p.value if len(p.value.shape) else f"{p.value:g}" for p in parents)
     node = Node(finite(value, f"{operation} of {', '.join(map(str, values))}"))
     node.operation, node.parents = operation, parents
     return node
@@ -134,6 +134,6 @@ def apply(operation: str, *inputs: Any) -> Node:
 
 def _shrunk(gradient: Array, shape: tuple[int, ...]) -> Array:
     """A value that was repeated by broadcasting gets the sum of what reaches its copies."""
-    gradient = gradient.sum(axis=tuple(range(gradient.ndim - len(shape))))
+    gradient = gradient.sum(axis=tuple(range(len(gradient.shape) - len(shape))))
     axes = tuple(i for i, n in enumerate(shape) if n == 1 and gradient.shape[i] != 1)
     return gradient.sum(axis=axes, keepdims=True)

@@ -199,7 +199,7 @@ class BatchNorm(Layer):
         self.buffers["num_batches_tracked"] = np.zeros(())
 
     def forward(self, x: Array) -> tuple[Array, Rule]:
-        axes, per_map = (0, *range(2, x.ndim)), (slice(None), *(None,) * (x.ndim - 2))
+        axes, per_map = (0, *range(2, len(x.shape))), (slice(None), *(None,) * (len(x.shape) - 2))
         mean, variance = self._statistics(x, axes)
         deviation = np.sqrt(variance + self.eps)[per_map]
         normal = (x - mean[per_map]) / deviation

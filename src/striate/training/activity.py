@@ -41,7 +41,7 @@ def moved(net: nn.Module, before: dict[str, Tensor]) -> Moved:
 
 def _learning(net: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Weights of layers; biases and the gains of norm layers are left out."""
-    return ((n, p) for n, p in net.named_parameters() if p.ndim > 1 and p.requires_grad)
+    return ((n, p) for n, p in net.named_parameters() if p.dim() > 1 and p.requires_grad)
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def watched(net: nn.Module) -> Iterator[Callable[[], Moved]]:
 
 def _dead(output: Tensor) -> dict[str, float]:
     """Units (channels) that are 0 for every image, everywhere."""
-    rest = [d for d in range(output.ndim) if d != 1]
+    rest = [d for d in range(output.dim()) if d != 1]
     return {"dead": float((output.amax(dim=rest) <= 0).float().mean())}
 
 
@@ -93,7 +93,7 @@ _LOOKS: dict[type[nn.Module], Callable[[Tensor], dict[str, float]]] = {
 def frozen_layers(net: nn.Module) -> tuple[str, ...]:
     """Layers whose weights do not learn."""
     kinds = {name: type(module).__name__ for name, module in net.named_modules()}
-    names = [n for n, p in net.named_parameters() if p.ndim > 1 and not p.requires_grad]
+    names = [n for n, p in net.named_parameters() if p.dim() > 1 and not p.requires_grad]
     layers = dict.fromkeys(name.rpartition(".")[0] for name in names)
     return tuple(_label(layer, kinds[layer]) for layer in layers)
 
@@ -113,7 +113,7 @@ def received(net: nn.Module) -> Iterator[Callable[[], float | None]]:
     handles = [
         m.register_forward_pre_hook(hear)
         for m in net.modules()
-        if any(p.ndim > 1 for p in m.parameters(recurse=False))
+        if any(p.dim() > 1 for p in m.parameters(recurse=False))
     ]
     try:
         yield lambda: found[0] if found else None

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from striate.core.arrays import Ids
 from striate.core.runtime import Runtime
 from striate.data.augment import centre
-from striate.data.loader import Ids, Store, loaded
+from striate.data.loader import Store, loaded
 from striate.training.activity import NORM
-from striate.training.evaluate import forward
 
 _LEAST = 64
 """Images whose statistics are taken at once, at least."""
@@ -47,7 +47,9 @@ def estimated(
     parts = max(1, len(ids) // at_once)
     with torch.inference_mode():
         for images in loaded(store, np.array_split(ids, parts), threads):
-            forward(fresh, centre(images, size), runtime)
+            x = runtime.on_device(centre(images, size))
+            with runtime.autocast():
+                fresh(x)
     return fresh.eval()
 
 

@@ -11,18 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from striate.core.arrays import Ids
 from striate.core.errors import TrainingError, listing
+from striate.core.group import Group
 from striate.core.records import Epoch, Failed, Record, Saved, Step
 from striate.core.runtime import Runtime
-from striate.data.augment import Batch, Pipeline
-from striate.data.loader import Ids, Store, batches
+from striate.data.augment import Pipeline
+from striate.data.batch import Batch, Known
+from striate.data.loader import Store, batches
 from striate.optim.schedules import Schedule
-from striate.tasks.task import Outputs, Task
+from striate.tasks.evaluation import Evaluation
+from striate.tasks.task import Losses, Task
 from striate.training.activity import moved, weights_of
-from striate.training.measure import Probe
+from striate.training.monitor import Monitor
 from striate.training.state import Position, State
 
 
@@ -30,17 +33,18 @@ from striate.training.state import Position, State
 class Job:
     """What a training consists of, as plain functions and values; nothing in it changes.
 
-    plan(epoch, losses) → batches of image numbers, where `losses` are those that a sampler asked
-    for, else None; `threads` load and augment ahead; validate(net) → (scores, logits);
-    save(state) → path, at the end of each epoch and every `save_steps` and `save_seconds` (0: not);
-    after_backward(net) → clips or adds penalties; after_step(net) → limits weights. A batch goes
-    through the network in parts of `micro_batch` images (0: at once), whose gradients add up.
-    `probe` measures what the doctor needs; it changes nothing.
+    store, known: the training images and what is known of them. plan(epoch, losses) → batches of
+    image numbers, where `losses` are those that a sampler asked for, else None; `threads` load and
+    augment ahead. validate(net) → the evaluation of the validation images. save(state) → path, at
+    the end of each epoch and every `save_steps` and `save_seconds` (0: not). after_backward(net)
+    clips or adds penalties; after_step(net) limits weights. A batch goes through the network in
+    parts of `micro_batch` images (0: at once), whose gradients add up. `monitor` measures what the
+    doctor needs; it changes nothing.
     """
 
     epochs: int
     store: Store
-    targets: NDArray[Any]
+    known: Known
     name: Callable[[int], str]
     plan: Callable[[int, Any], Sequence[Ids]]
     augment: Pipeline
@@ -49,7 +53,7 @@ class Job:
     lr: float
     seed: int
     runtime: Runtime
-    validate: Callable[[nn.Module], tuple[dict[str, float], Outputs]]
+    validate: Callable[[nn.Module], Evaluation]
     save: Callable[[State], str]
     after_backward: Sequence[Callable[[nn.Module], None]] = ()
     after_step: Sequence[Callable[[nn.Module], None]] = ()
@@ -60,20 +64,20 @@ class Job:
     threads: int = 1
     steps_per_epoch: int = 1
     micro_batch: int = 0
-    probe: Probe | None = None
+    monitor: Monitor | None = None
 
     def batches(self, epoch: int, start: int, losses: Any = None) -> Generator[Batch, None, None]:
         """The augmented batches of an epoch, from number `start` on."""
         plan = self.plan(epoch, losses)
         return batches(
-            self.store, plan, self.augment, epoch, start=start, threads=self.threads,
-            rank=self.runtime.group.rank, world=self.runtime.group.size,
+            self.store, self.known, plan, self.augment, epoch, start=start, threads=self.threads,
+            group=self.runtime.group,
         )  # fmt: skip
 
-    def watches(self, at: Position) -> bool:
+    def watches(self, position: Position) -> bool:
         """Whether the next update is looked at: the last of an epoch that is measured."""
-        due = self.probe is not None and self.probe.due(at.epoch, self.epochs)
-        return due and at.batch == self.steps_per_epoch - 1
+        due = self.monitor is not None and self.monitor.due(position.epoch, self.epochs)
+        return due and position.batch == self.steps_per_epoch - 1
 
 
 def train(job: Job, state: State) -> Generator[Record, None, str]:
@@ -83,10 +87,10 @@ def train(job: Job, state: State) -> Generator[Record, None, str]:
     Closing the generator early saves a checkpoint silently, so that a complete run is left. Raises
     TrainingError before an update with a non-finite loss or gradient (F14), after a record of it.
     """
-    at, saved = state.position, _Saves(state.position.step)
+    position, saved = state.position, _Saves(state.position.step)
     try:
-        while at.epoch < job.epochs:
-            if job.patience and at.epochs_without_gain >= job.patience:
+        while position.epoch < job.epochs:
+            if job.patience and position.epochs_without_gain >= job.patience:
                 return "patience"
             complete = yield from _batches(job, state, saved)
             if complete:
@@ -95,7 +99,7 @@ def train(job: Job, state: State) -> Generator[Record, None, str]:
             if job.runtime.group.any(job.stop()):
                 return "interrupted"
     except (GeneratorExit, TrainingError) as end:  # both strike between updates: the state is sound
-        if at.step > saved.step and not state.non_finite():
+        if position.step > saved.step and not state.non_finite():
             job.save(state)
         if isinstance(end, NotFiniteError):
             yield end.record
@@ -130,20 +134,21 @@ class _Saves:
 
 def _batches(job: Job, state: State, saved: _Saves) -> Generator[Record, None, bool]:
     """The rest of this epoch's batches; True if none is left, False after a request to stop."""
-    at = state.position
-    hard = state.losses[0].numpy() if state.losses is not None else None
-    state.net.train()
+    position = state.position
+    last_losses = state.losses[0].numpy() if state.losses is not None else None
+    state.set_training()
     started = time.perf_counter()
-    with contextlib.closing(job.batches(at.epoch, at.batch, hard)) as rest:
+    with contextlib.closing(job.batches(position.epoch, position.batch, last_losses)) as rest:
         for batch in rest:
-            lr = job.lr * job.rate(at.step)
-            loss, norm = update(job, state, batch, lr)
-            seconds = time.perf_counter() - started
-            _advance(at, loss, len(batch.everyone), seconds)
-            yield Step(at.step, at.epoch, loss, lr, norm, round(len(batch.everyone) / seconds, 1))
+            lr = job.lr * job.rate(position.step)
+            loss, norm, terms = update(job, state, batch, lr)
+            seconds, images = time.perf_counter() - started, len(batch.everyone)
+            _advance(position, loss, images, seconds)
+            speed = round(images / seconds, 1)
+            yield Step(position.step, position.epoch, loss, lr, norm, speed, terms)
             if job.runtime.group.any(job.stop()):
-                return at.batch == job.steps_per_epoch
-            if at.batch < job.steps_per_epoch and saved.due(job, at.step):
+                return position.batch == job.steps_per_epoch
+            if position.batch < job.steps_per_epoch and saved.due(job, position.step):
                 yield saved.save(job, state)
             started = time.perf_counter()
     return True
@@ -152,30 +157,35 @@ def _batches(job: Job, state: State, saved: _Saves) -> Generator[Record, None, b
 def endless(job: Job, state: State, epoch: int = 0) -> Iterator[Batch]:
     """Batches of one epoch after the other, for trials that end by themselves."""
     for number in itertools.count(epoch):
-        hard = state.losses[0].numpy() if state.losses is not None else None
-        with contextlib.closing(job.batches(number, 0, hard)) as batches_of_epoch:
+        last_losses = state.losses[0].numpy() if state.losses is not None else None
+        with contextlib.closing(job.batches(number, 0, last_losses)) as batches_of_epoch:
             yield from batches_of_epoch
         if state.losses is not None:
             state.losses[0] = state.losses[1]
 
 
-def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, float]:
-    """One step: set the rate, forward, backward, check finite, step. Returns (loss, grad norm)."""
+def update(
+    job: Job, state: State, batch: Batch, lr: float
+) -> tuple[float, float, dict[str, float]]:
+    """One step: set the rate, forward, backward, check finite, step.
+
+    Returns the mean loss, the norm of the gradient, and the means of the loss's terms, if it has
+    several.
+    """
     net, group = state.net, job.runtime.group
     before = [buffer.clone() for buffer in net.buffers()]
     for parameters in state.optimiser.param_groups:
-        parameters["lr"] = lr * parameters["share"]
-    parts = batch.parts(job.micro_batch)
-    share = group.size / len(batch.everyone)  # gradients are averaged over the processes
+        parameters["lr"] = lr * parameters["lr_scale"]
+    parts, images = batch.parts(job.micro_batch), len(batch.everyone)
+    weight = group.size / images  # gradients are averaged over the processes
     with seeded(job.seed + group.rank, state.position.step, job.runtime.device):
-        losses = [_backward(job, state, part, share, last=part is parts[-1]) for part in parts]
-    everyone = group.gathered(torch.cat(losses).cpu(), len(batch.everyone))
-    loss = everyone.mean()
+        losses = [_backward(job, state, part, weight, last=part is parts[-1]) for part in parts]
+    loss, each = _mean_loss(losses, group, images)
     norm = torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
     if not torch.isfinite(loss + norm):
         fault = _not_finite(job, state, batch, loss.item(), norm.item())
         for buffer, old in zip(net.buffers(), before, strict=True):
-            buffer.copy_(old)  # the forward pass has reached batch norm's averages already
+            buffer.copy_(old)  # the forward pass moved running averages
         raise fault
     for act in job.after_backward:
         act(net)
@@ -189,37 +199,44 @@ def update(job: Job, state: State, batch: Batch, lr: float) -> tuple[float, floa
     group.average_buffers(net)
     if state.average:
         state.average.update(net, state.position.step)
-    if state.losses is not None:
-        state.losses[1, torch.from_numpy(batch.everyone)] = everyone
-    return loss.item(), norm.item()
+    if state.losses is not None and each is not None:
+        state.losses[1, torch.from_numpy(batch.everyone)] = each
+    return loss.item(), norm.item(), _mean_terms(losses, group, images)
 
 
-def _backward(job: Job, state: State, part: Batch, share: float, *, last: bool) -> Tensor:
-    """Add a part's gradients; returns its losses (N,). Processes average them with the last."""
+def _backward(job: Job, state: State, part: Batch, weight: float, *, last: bool) -> Losses:
+    """Add a part's gradients; returns its losses. Processes average gradients with the last."""
     wait = contextlib.nullcontext() if last or not state.parallel else _unsynchronised(state)
     with wait:
-        with job.runtime.autocast():
-            logits = state.forward(job.runtime.on_device(part.images))
-        losses = _losses(job, logits, part)
-        (losses.sum() * share).backward()  # type: ignore[no-untyped-call]
-    return losses.detach()
+        losses = job.task.losses(state.forward, part, job.runtime)
+        (losses.total * weight).backward()  # type: ignore[no-untyped-call]
+    each = None if losses.per_image is None else losses.per_image.detach()
+    terms = {name: term.detach() for name, term in losses.terms.items()}
+    return Losses(losses.total.detach(), each, None, terms)
+
+
+def _mean_loss(losses: list[Losses], group: Group, images: int) -> tuple[Tensor, Tensor | None]:
+    """(mean loss, each image's loss (N,) or None) of the whole batch, in all processes."""
+    known = [part.per_image for part in losses if part.per_image is not None]
+    if len(known) < len(losses):
+        total = torch.stack([part.total for part in losses]).sum().cpu()
+        return group.sum(total) / images, None
+    each = group.all_gather(torch.cat(known).cpu(), images)
+    return each.mean(), each
+
+
+def _mean_terms(losses: list[Losses], group: Group, images: int) -> dict[str, float]:
+    return {
+        name: float(group.sum(torch.stack([part.terms[name] for part in losses]).sum().cpu()))
+        / images
+        for name in losses[0].terms
+    }
 
 
 def _unsynchronised(state: State) -> contextlib.AbstractContextManager[None]:
     no_sync = getattr(state.parallel, "no_sync", contextlib.nullcontext)
     context: contextlib.AbstractContextManager[None] = no_sync()
     return context
-
-
-def _losses(job: Job, logits: Tensor, batch: Batch) -> Tensor:
-    """Each image's loss (N,); of two mixed images both losses by their shares."""
-    y = job.runtime.on_device(job.targets[batch.ids])
-    losses = job.task.losses(logits, y)
-    if batch.partners is None or batch.shares is None:
-        return losses
-    other = job.task.losses(logits, job.runtime.on_device(job.targets[batch.partners]))
-    share = job.runtime.on_device(batch.shares)
-    return share * losses + (1 - share) * other
 
 
 @contextlib.contextmanager
@@ -231,39 +248,42 @@ def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _advance(at: Position, loss: float, images: int, seconds: float) -> None:
-    at.step, at.batch = at.step + 1, at.batch + 1
-    at.loss_sum, at.images = at.loss_sum + loss * images, at.images + images
-    at.seconds, at.total_seconds = at.seconds + seconds, at.total_seconds + seconds
-    at.val_score = None  # a score belongs to the weights that it was measured on
+def _advance(position: Position, loss: float, images: int, seconds: float) -> None:
+    position.step, position.batch = position.step + 1, position.batch + 1
+    position.loss_sum += loss * images
+    position.images += images
+    position.seconds += seconds
+    position.total_seconds += seconds
+    position.val_score = None  # a score belongs to the weights that it was measured on
 
 
 def _close_epoch(job: Job, state: State) -> Generator[Record, None, None]:
     """Validate, remember the best, move the position to the next epoch, measure."""
-    at, started = state.position, time.perf_counter()
-    scores, logits = job.validate(state.deployed)
-    score = scores[job.task.main_score]
-    is_best = at.best_score is None or score > at.best_score
+    position, started = state.position, time.perf_counter()
+    found = job.validate(state.deployed)
+    score = found.scores[job.task.main_score]
+    is_best = position.best_score is None or score > position.best_score
     seconds = time.perf_counter() - started
     record = Epoch(
-        epoch=at.epoch + 1,
-        step=at.step,
-        train_loss=at.loss_sum / at.images,
-        val_loss=scores["loss"],
+        epoch=position.epoch + 1,
+        step=position.step,
+        train_loss=position.loss_sum / position.images,
+        val_loss=found.scores["loss"],
         val_score=score,
-        seconds=round(at.seconds + seconds, 2),
+        seconds=round(position.seconds + seconds, 2),
         best=is_best,
     )
-    at.val_score, at.total_seconds = score, at.total_seconds + seconds
-    at.best_score = score if is_best else at.best_score
-    at.epochs_without_gain = 0 if is_best else at.epochs_without_gain + 1
+    position.val_score = score
+    position.total_seconds += seconds
+    position.best_score = score if is_best else position.best_score
+    position.epochs_without_gain = 0 if is_best else position.epochs_without_gain + 1
     if state.losses is not None:
         state.losses[0] = state.losses[1]  # an epoch is planned once, also when it is resumed
-    measured = job.probe is not None and job.probe.due(at.epoch, job.epochs)
-    at.epoch, at.batch, at.loss_sum, at.images, at.seconds = at.epoch + 1, 0, 0.0, 0, 0.0
+    measured = job.monitor is not None and job.monitor.due(position.epoch, job.epochs)
+    position.start_epoch(position.epoch + 1)
     yield record
-    if job.probe is not None and measured:
-        yield job.probe.measure(state, logits, last=at.epoch == job.epochs)
+    if job.monitor is not None and measured:
+        yield job.monitor.measure(state, found, last=position.epoch == job.epochs)
 
 
 def _save(job: Job, state: State) -> Saved:
@@ -274,14 +294,13 @@ def _save(job: Job, state: State) -> Saved:
             "A lower learning rate usually helps (--lr), or --optim.clip-norm 1.",
             Failed(state.position.step, state.position.epoch, None, None, _rate(state), bad),
         )
-    path = job.save(state)
-    at = state.position
-    return Saved(at.step, at.epoch, path, round(time.perf_counter() - started, 3))
+    path, position = job.save(state), state.position
+    return Saved(position.step, position.epoch, path, round(time.perf_counter() - started, 3))
 
 
 def _rate(state: State) -> float:
     """The learning rate of the last update."""
-    return max(group["lr"] / group["share"] for group in state.optimiser.param_groups)
+    return max(group["lr"] / group["lr_scale"] for group in state.optimiser.param_groups)
 
 
 def _not_finite(job: Job, state: State, batch: Batch, loss: float, norm: float) -> NotFiniteError:
@@ -291,8 +310,10 @@ def _not_finite(job: Job, state: State, batch: Batch, loss: float, norm: float) 
     layer = next(filter(None, (first_bad_layer(state.net, images) for images in parts)), "")
     where = f"; the first layer with a non-finite output is {layer}" if layer else ""
     names = [job.name(int(i)) for i in batch.everyone]
-    at = state.position
-    record = Failed(at.step + 1, at.epoch, loss, norm, _rate(state), layer, tuple(names[:10]))
+    position = state.position
+    record = Failed(
+        position.step + 1, position.epoch, loss, norm, _rate(state), layer, tuple(names[:10])
+    )
     return NotFiniteError(
         f"step {state.position.step + 1}: {what}{where}. The weights were not changed. "
         f"Images of this batch:\n{listing(names, 10)}",

@@ -29,6 +29,10 @@ class Position:
     val_score: float | None = None
     epochs_without_gain: int = 0
 
+    def start_epoch(self, number: int) -> None:
+        """Move to the first batch of this epoch."""
+        self.epoch, self.batch, self.loss_sum, self.images, self.seconds = number, 0, 0.0, 0, 0.0
+
 
 @dataclass
 class State:
@@ -44,6 +48,15 @@ class State:
     """The network as it runs in training with other processes."""
     moved: dict[str, dict[str, float]] = field(default_factory=dict)
     """What the last watched update did to each layer; not kept in checkpoints."""
+
+    frozen: tuple[nn.Module, ...] = ()
+    """Parts that do not learn compute as in evaluation: their norm layers keep their averages."""
+
+    def set_training(self) -> None:
+        """Training mode, without the parts that are frozen."""
+        self.net.train()
+        for part in self.frozen:
+            part.eval()
 
     @property
     def forward(self) -> nn.Module:

@@ -41,7 +41,7 @@ class AugmentFlags:
 def augment(argv: Sequence[str]) -> int:
     """Write the sheet and say how many variants there are."""
     flags: AugmentFlags = parse(AugmentFlags, "data augment", argv)
-    from striate.api.preview import preview
+    from striate.plan.preview import preview
 
     data = DataKnobs(source=flags.source)
     if flags.image_size is not None:

@@ -58,7 +58,7 @@ def _show(
     how = Splitting(seed, group_by=group_by, time_by=time_by)
     dataset = open_dataset(source, how, options=options)
     console = Console(highlight=False)
-    kind = "several labels an image" if dataset.multi_label else "one label an image"
+    kind = dataset.splits["train"].targets.described
     print(f"{dataset.source}: {len(dataset.classes)} classes, {kind}")
     table = Table()
     table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=30)

@@ -43,7 +43,7 @@ def formula(node: Node, names: dict[Node, str]) -> str:
 
 def shown(value: NDArray[Any]) -> str:
     """A number with at most six digits, a small array, or a shape."""
-    if value.ndim == 0:
+    if len(value.shape) == 0:
         return f"{float(value):.6g}"
     if value.size <= _WIDE:
         return np.array2string(value, precision=3, separator=" ").replace("\n", "")
@@ -53,7 +53,7 @@ def shown(value: NDArray[Any]) -> str:
 def edges_into(node: Node) -> list[tuple[Node, str, str, str]]:
     """(parent, upstream, local, their product) of each edge; constants take no gradient."""
     found = []
-    scalar = all(n.value.ndim == 0 for n in (node, *node.parents))
+    scalar = all(len(n.value.shape) == 0 for n in (node, *node.parents))
     local = node.local_gradients(np.ones_like(node.value)) if node.parents else ()
     for parent, share, part in zip(node.parents, local, node.parts, strict=True):
         if not parent.constant:

@@ -18,6 +18,7 @@ from striate.core.strict_json import one_line
 from striate.data.dataset import Dataset, open_dataset
 from striate.data.prepare import measure, shift_and_scale
 from striate.data.splits import Splitting
+from striate.data.targets import class_numbers
 from striate.metrics.classification import accuracy, per_class, top_k_error, worst_confusions
 from striate.models import spec
 from striate.textbook import layers
@@ -83,7 +84,9 @@ def _arrays(dataset: Dataset, split: str) -> tuple[NDArray[np.uint8], Whole]:
     """uint8 (N, C, H, W) and class numbers (N,)."""
     part = dataset.splits[split]
     images = np.stack([part.images.pixels(i, 100) for i in range(len(part))])
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), part.targets.astype(np.int64)
+    numbers = class_numbers(part.targets)
+    assert numbers is not None
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), numbers
 
 
 def _build(network: str, classes: int, shape: tuple[int, ...], seed: int) -> layers.Sequential:

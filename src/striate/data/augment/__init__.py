@@ -1,10 +1,9 @@
 """Live changes of training images and averaged views of test images (D2)."""
 
-from striate.data.augment.common import About, Moved, move_boxes, move_points
+from striate.data.augment.common import About, Moved
 from striate.data.augment.family import (
     AUGMENTATIONS,
     Augmentation,
-    Batch,
     Pipeline,
     centre,
     variants,
@@ -16,12 +15,9 @@ __all__ = [
     "VIEWS",
     "About",
     "Augmentation",
-    "Batch",
     "Moved",
     "Pipeline",
     "centre",
-    "move_boxes",
-    "move_points",
     "variants",
     "views_of",
 ]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageFilter
 
-from striate.data.augment.common import About, Draw, Floats, normals, picture, signed
-from striate.data.decode import Pixels
+from striate.core.arrays import Floats, Pixels
+from striate.data.augment.common import About, Draw, normals, picture, signed
 
 GREY = np.array([0.299, 0.587, 0.114])
 """ITU-R 601 weights of red, green and blue in grey."""

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from striate.data.augment.common import About, Draw, Floats
-from striate.data.decode import Pixels
+from striate.core.arrays import Floats, Pixels
+from striate.data.augment.common import About, Draw
 
 Shares = NDArray[np.float32]
 

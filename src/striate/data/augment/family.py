@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.arrays import Floats, Ids, Pixels
+from striate.core.geometry import after, identity
 from striate.core.randomness import uniform
 from striate.data.augment import colour, erase, place, policies
-from striate.data.augment.common import About, Draw, Floats, Moved, after, identity
-from striate.data.decode import Pixels
-
-Ids = NDArray[np.int64]
+from striate.data.augment.common import About, Draw, Moved
 
 
 @dataclass(frozen=True)
@@ -73,41 +72,6 @@ TAKEN_IN_TURN = {"flip", "vertical flip"}
 is then seen both ways in any two epochs, and none is seen twice alike (Jordan 2024)."""
 
 
-class Batch(NamedTuple):
-    """Images uint8 (N, H, W, C) with their numbers; where two images are mixed, the numbers of the
-    partners and the share (N,) of the first; `whole`: the numbers of this batch's images in all
-    processes together."""
-
-    images: Pixels
-    ids: Ids
-    partners: Ids | None = None
-    shares: NDArray[np.float32] | None = None
-    whole: Ids | None = None
-
-    @property
-    def everyone(self) -> Ids:
-        """The numbers of the batch's images in all processes together."""
-        return self.ids if self.whole is None else self.whole
-
-    def parts(self, size: int) -> list[Batch]:
-        """Consecutive parts of at most so many images, of nearly one size; 0: all in one."""
-        count = -(-len(self.ids) // size) if size else 1
-        if count == 1:
-            return [self]
-
-        def cut(rows: Any) -> Any:
-            return [rows] * count if rows is None else np.array_split(rows, count)
-
-        four = (self.images, self.ids, self.partners, self.shares)
-        return [Batch(*rows) for rows in zip(*map(cut, four), strict=True)]
-
-    def of(self, count: int) -> Batch:
-        """With the numbers of a store of `count` images, whichever time they are taken."""
-        partners = None if self.partners is None else self.partners % count
-        whole = None if self.whole is None else self.whole % count
-        return self._replace(ids=self.ids % count, partners=partners, whole=whole)
-
-
 @dataclass(frozen=True)
 class Pipeline:
     """The chosen members with their strengths. All randomness is of (seed, epoch, sample id)."""
@@ -143,20 +107,21 @@ class Pipeline:
         return Moved(centre(images, about.size), after(matrices, cut))
 
     def mixed(
-        self, images: Pixels, ids: Ids, partners: Pixels, partner_ids: Ids, epoch: int
-    ) -> Batch:
-        """Mix augmented images with augmented partners; with several ways, a coin chooses."""
+        self, images: Pixels, ids: Ids, partners: Pixels, epoch: int
+    ) -> tuple[Pixels, NDArray[np.float32]]:
+        """Augmented images mixed with augmented partners, and the weight λ (N,) of each first one;
+        with several ways of mixing, a coin chooses."""
         ways = [name for name in self._active if AUGMENTATIONS[name].kind == "mix"]
         draw = self._draw(ids, epoch)
         chosen = (draw("way of mixing", 1)[:, 0] * len(ways)).astype(np.int64)
-        result, shares = images.copy(), np.ones(len(images), dtype=np.float32)
+        result, lam = images.copy(), np.ones(len(images), dtype=np.float32)
         for number, name in enumerate(ways):
-            mixed, share = AUGMENTATIONS[name].apply(
+            mixed, own = AUGMENTATIONS[name].apply(
                 images, partners, draw, self.strengths[name], self.about
             )
             here = chosen == number
-            result[here], shares[here] = mixed[here], share[here]
-        return Batch(result, ids, partner_ids, shares)
+            result[here], lam[here] = mixed[here], own[here]
+        return result, lam
 
     @property
     def _active(self) -> list[str]:

@@ -5,17 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.data.augment.common import (
-    About,
-    Draw,
-    Floats,
-    Moved,
-    about_centre,
-    identity,
-    signed,
-    warp,
-)
-from striate.data.decode import Pixels, resized
+from striate.core.arrays import Floats, Pixels
+from striate.core.geometry import identity
+from striate.data.augment.common import About, Draw, Moved, about_centre, signed, warp
+from striate.data.decode import resized
 
 
 def flip(images: Pixels, draw: Draw, probability: float, about: About) -> Moved:

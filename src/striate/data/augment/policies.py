@@ -12,20 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from striate.core.arrays import Floats, Pixels
+from striate.core.geometry import after, identity
 from striate.data.augment.colour import contrasted, saturated, scaled
-from striate.data.augment.common import (
-    About,
-    Draw,
-    Floats,
-    Moved,
-    about_centre,
-    after,
-    identity,
-    picture,
-    warp,
-)
+from striate.data.augment.common import About, Draw, Moved, about_centre, picture, warp
 from striate.data.augment.place import rotated
-from striate.data.decode import Pixels
 
 Operation = Callable[[Pixels, Floats, About], Moved]
 """(images, magnitudes (N,) in [−1, 1], about) → moved images."""

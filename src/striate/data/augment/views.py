@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from striate.core.arrays import Pixels
 from striate.data.augment.family import centre
 from striate.data.augment.place import bordered
-from striate.data.decode import Pixels
 
 Views = list[Pixels]
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from striate.data.decode import Pixels, UndecodableError, resized
+from striate.core.arrays import Pixels
+from striate.data.decode import UndecodableError, resized
 from striate.data.images import Images
 
 Pairs = NDArray[np.int64]

@@ -15,6 +15,7 @@ from striate.core.findings import Finding
 from striate.data.check.survey import FORMATS, Survey
 from striate.data.dataset import Dataset
 from striate.data.decode import ANIMATED, DEEP, ROTATED, TRANSPARENT
+from striate.data.targets import class_numbers
 
 IMBALANCE = 10
 """Classes that differ by more than this factor are a warning."""
@@ -145,9 +146,8 @@ def _metadata(dataset: Dataset, surveys: Surveys) -> Iterator[Finding]:
 
     Each image's class is guessed as the commonest among the others of its size, format and mode.
     """
-    targets: NDArray[Any] = dataset.splits["train"].targets
-    found = surveys["train"]
-    if targets.ndim == 2:
+    found, labels = surveys["train"], class_numbers(dataset.splits["train"].targets)
+    if labels is None:
         return
     good = found.good
     if not good.any():
@@ -159,7 +159,7 @@ def _metadata(dataset: Dataset, surveys: Surveys) -> Iterator[Finding]:
         found.flags[:, None],
     ]
     table = np.concatenate([c.astype(np.int64) for c in columns], axis=1)[good]
-    labels = targets[good]
+    labels = labels[good]
     _, kind = np.unique(table, axis=0, return_inverse=True)
     counts = np.zeros((kind.max() + 1, len(dataset.classes)))
     np.add.at(counts, (kind, labels), 1)

@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.arrays import Pixels
 from striate.core.runtime import usable_cores
 from striate.data.check.altered import GLANCE, thumbs_of
 from striate.data.check.duplicates import KEPT, THUMB, describe
 from striate.data.decode import (
     Header,
-    Pixels,
     UndecodableError,
     Unified,
     resized,
@@ -33,6 +33,7 @@ from striate.data.decode import (
 )
 from striate.data.images import ArrayImages, Examined, Images, Indices, TorchImages
 from striate.data.loader import spread
+from striate.data.targets import Targets
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -158,9 +159,9 @@ def sample_headers(
     return sides, np.array([h.channels for h in headers], dtype=np.int64)
 
 
-def fingerprint(contents: NDArray[np.uint8], targets: NDArray[Any], split: str) -> str:
+def fingerprint(contents: NDArray[np.uint8], targets: Targets, split: str) -> str:
     """Hash of every image's content and targets, in any order: equal data, equal fingerprint."""
-    rows = [c.tobytes() + t.tobytes() for c, t in zip(contents, targets, strict=True)]
+    rows = [content.tobytes() + targets.digest(i) for i, content in enumerate(contents)]
     digest = hashlib.sha256(split.encode())
     for row in sorted(rows):
         digest.update(row)

@@ -13,6 +13,7 @@ from striate.core.errors import DataError, perhaps
 from striate.data.decode import UndecodableError
 from striate.data.images import ArrayImages, Images, TorchImages, as_uint8
 from striate.data.sources.listing import WHOLE, Listing, Part, number_names, numbered_part, part_of
+from striate.data.targets import Targets
 
 DOWNLOADS = Path("~/.cache/striate/torchvision")
 _OFFLINE_SECONDS = 10.0
@@ -67,6 +68,7 @@ def _fetched(factory: Any, folder: Path, *, train: bool) -> Any:
 
 def open_object(data: Any) -> Listing:
     """(images, labels), {"train": (images, labels), …}, or map-style torch data sets likewise.
+    Instead of labels there may be `Targets`, which a task of your own takes.
 
     images: uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or floats from 0 to 1; labels: N integers
     or names, or a 0/1 table (N, classes) for several labels an image.
@@ -80,14 +82,14 @@ def open_object(data: Any) -> Listing:
         parts = {name: _object_part(value) for name, value in data.items()}
     else:
         parts = {WHOLE: _object_part(data)}
-    several = {name for name, part in parts.items() if part.targets.ndim == 2}
-    if several not in (set(), set(parts)):
+    kinds = {part.targets.described for part in parts.values()}
+    if len(kinds) > 1:
+        said = "; ".join(f"{name} has {part.targets.described}" for name, part in parts.items())
         raise DataError(
-            f"several labels an image in {', '.join(sorted(several))}, one in "
-            f"{', '.join(sorted(set(parts) - several))}",
+            f"the splits are not alike: {said}",
             "Give every split a 0/1 table (N, classes), or every split one label an image.",
         )
-    return Listing("arrays in memory", parts, bool(several))
+    return Listing("arrays in memory", parts)
 
 
 def _object_part(value: Any) -> Part:
@@ -102,7 +104,9 @@ def _object_part(value: Any) -> Part:
 
 
 def _array_part(images: Any, labels: Any) -> Part:
-    array, table = np.asarray(images), np.asarray(labels)
+    array = np.asarray(images)
+    known = isinstance(labels, Targets)
+    table: Any = np.arange(len(labels)) if known else np.asarray(labels)
     if table.ndim == 2 and table.shape[1] == 1:
         table = table[:, 0]  # a column of labels, as table programs give it
     array = array[..., None] if array.ndim == 3 else array
@@ -120,6 +124,8 @@ def _array_part(images: Any, labels: Any) -> Part:
         pixels = as_uint8(array)
     except UndecodableError as error:
         raise DataError(f"images: {error}") from None
+    if known:
+        return Part(ArrayImages(pixels), tuple(getattr(labels, "names", ())), labels)
     return part_of(ArrayImages(pixels), _label_names(table))
 
 

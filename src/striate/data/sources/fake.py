@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.arrays import Pixels
 from striate.core.errors import DataError
-from striate.data.decode import Header, Pixels
+from striate.data.decode import Header
 from striate.data.images import Examined, Indices, content_hash
 from striate.data.sources.listing import WHOLE, Listing, Part
+from striate.data.targets import Labels
 
 _FORM = re.compile(r"fake:(\d+)x(\d+)x(\d+)x(\d+)x(\d+)")
 _MOST = 10**8
@@ -81,4 +83,4 @@ def open_fake(text: str) -> Listing:
     count, channels, height, width, classes = numbers
     images = FakeImages(count, (channels, height, width), classes)
     names = tuple(str(i) for i in range(classes))
-    return Listing(text, {WHOLE: Part(images, names, np.arange(count) % classes)})
+    return Listing(text, {WHOLE: Part(images, names, Labels(np.arange(count) % classes))})

@@ -150,13 +150,12 @@ def _joined(found: dict[str, Listing], source: str, remarks: list[Finding]) -> L
             )
         parts[split] = table.parts[WHOLE]
         more += table.remarks
-    several = {table.multi_label for table in found.values()}
-    if len(several) > 1:
+    if len({table.kind for table in found.values()}) > 1:
         raise DataError(
             f"{source}: some of {', '.join(found)} have several labels an image, some have one",
             "Give the table that is meant instead of the folder.",
         )
-    return Listing(source, parts, several.pop(), remarks=(*remarks, *more, _named(found)))
+    return Listing(source, parts, remarks=(*remarks, *more, _named(found)))
 
 
 def unmatched(count: int, where: str) -> Finding:

@@ -8,7 +8,7 @@ from typing import Any
 
 from striate.core.errors import DataError, listing, perhaps
 from striate.data.decode import UNREAD, UndecodableError, ending_of, is_image_name
-from striate.data.images import ArrayImages, EncodedImages, FolderReader, Images, Indices
+from striate.data.images import ArrayImages, EncodedImages, FolderSource, Images, Indices
 from striate.data.images import sample_pixels as _sample_pixels
 from striate.data.sources.scan import scan_archive, scan_folder, visible_pictures
 from striate.data.sources.tree import nothing_found
@@ -90,7 +90,7 @@ def _open_one(thing: Any, position: int) -> Images:
         raise DataError(f"{thing} is not read ({kind})", remedy)
     if path.is_file() and is_image_name(path.name):
         return EncodedImages(
-            FolderReader(path.parent), Strings.of([path.name]), _shown(path.parent)
+            FolderSource(path.parent), Strings.of([path.name]), _shown(path.parent)
         )
     tree = scan_folder(path / inside) if path.is_dir() else scan_archive(path, inside)
     pictures = visible_pictures(tree)

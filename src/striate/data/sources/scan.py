@@ -17,7 +17,7 @@ from pathlib import Path
 from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
 from striate.data.decode import is_image_name
-from striate.data.images import BytesReader, FolderReader, Reader, TarReader, ZipReader
+from striate.data.images import ByteSource, FolderSource, MemorySource, TarSource, ZipSource
 from striate.data.sources.names import readable
 
 JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information"}
@@ -30,7 +30,7 @@ class Tree:
 
     files: tuple[str, ...]
     folders: tuple[str, ...]
-    reader: Reader
+    reader: ByteSource
     shown: str
     remarks: tuple[Finding, ...] = ()
 
@@ -80,7 +80,7 @@ def scan_folder(given: Path, *, skip_bad: bool = False) -> Tree:
         relative = Path(folder).relative_to(root)
         folders += [(relative / name).as_posix() for name in names]
         files += [(relative / leaf).as_posix() for leaf in leaves]
-    tree = Tree((), (), FolderReader(root), "" if given == Path() else f"{given}/")
+    tree = Tree((), (), FolderSource(root), "" if given == Path() else f"{given}/")
     return _named(tree, files, folders, str(given), skip_bad=skip_bad)
 
 
@@ -121,7 +121,7 @@ def _scan_zip(path: Path, *, skip_bad: bool) -> Tree:
     names = list(stored)
     _check_members(names, path)
     renamed = {name: kept for name, kept in stored.items() if name != kept}
-    tree = Tree((), (), ZipReader(path, renamed), f"{path}#")
+    tree = Tree((), (), ZipSource(path, renamed), f"{path}#")
     if guessed:
         text = (
             f"{path}: {counted(guessed, 'name')} in an encoding that the archive does not state; "
@@ -194,17 +194,17 @@ def _behind(named: dict[str, tarfile.TarInfo], member: tarfile.TarInfo) -> tarfi
 
 def _tar_reader(
     archive: tarfile.TarFile, members: list[tarfile.TarInfo], path: Path
-) -> TarReader | BytesReader:
+) -> TarSource | MemorySource:
     with path.open("rb") as file:
         compressed = file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ"))
     if not compressed:
         places = {_tar_name(m): (m.offset_data, m.size) for m in members}
-        return TarReader(path, places)
+        return TarSource(path, places)
     contents = {}
     for member in members:
         file_object = archive.extractfile(member) or io.BytesIO()
         contents[_tar_name(member)] = file_object.read()
-    return BytesReader(contents)
+    return MemorySource(contents)
 
 
 def _check_members(names: list[str], path: Path) -> None:

@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.arrays import Pixels
 from striate.core.errors import DataError, MissingExtraError
-from striate.data.decode import Header, Pixels, UndecodableError, decode, examine, read_header
+from striate.data.decode import Header, UndecodableError, decode, examine, read_header
 from striate.data.images import Examined, Indices, content_hash
 from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing, Part
 from striate.data.strings import Strings
+from striate.data.targets import Labels, LabelSets, Targets, of_array
 
 FORMAT = 1
 _SHARD = re.compile(r"[\w.-]+\.tar")
@@ -149,7 +151,7 @@ def open_shards(source: str) -> Listing:
             f"{source}: no shards can be opened there: {reason}",
             f"Expected a folder or URL with {INDEX}, as `striate data shard` writes it.",
         ) from None
-    return Listing(source, parts, bool(index["multi_label"]))
+    return Listing(source, parts)
 
 
 def _part(place: Place, split: str, index: dict[str, Any]) -> Part:
@@ -171,8 +173,18 @@ def _part(place: Place, split: str, index: dict[str, Any]) -> Part:
             f"{place.root}: the arrays of the {split} split do not fit together",
             "Write the shards anew, or copy them once more.",
         )
-    targets = labels if index["multi_label"] else labels.astype(np.int64)
+    targets = of_array(labels if index["multi_label"] else labels.astype(np.int64))
     return Part(ShardImages(place, shards, entries, names), classes, targets, (), columns)
+
+
+def stored_labels(targets: Targets) -> NDArray[Any]:
+    """The array that shards keep: class numbers int32 (N,), or a 0/1 table float32 (N, classes).
+    Raises DataError for targets that are no labels."""
+    if isinstance(targets, Labels):
+        return targets.array.astype(np.int32)
+    if isinstance(targets, LabelSets):
+        return targets.array
+    raise DataError(f"shards keep labels, not {targets.described}")
 
 
 def _strings(place: Place, split: str, kind: str) -> Strings:

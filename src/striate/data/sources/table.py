@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from striate.core.errors import DataError, counted, listing, perhaps
 from striate.core.findings import Finding
 from striate.data.decode import is_image_name
-from striate.data.images import EncodedImages, FolderReader, Reader
+from striate.data.images import ByteSource, EncodedImages, FolderSource
 from striate.data.sources.listing import WHOLE, Listing, number_names, part_of, single_if_one_hot
 from striate.data.sources.names import SPLIT_NAMES, canonical
 from striate.data.sources.options import SourceOptions
@@ -101,7 +101,7 @@ def open_table(path: Path, options: SourceOptions) -> Listing:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     table = listing_of(content, str(path), finder, options)
-    return table.over(FolderReader(folder), f"{folder}/", str(path))
+    return table.over(FolderSource(folder), f"{folder}/", str(path))
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Table:
     several: bool
     remarks: list[Finding] = field(default_factory=list)
 
-    def over(self, reader: Reader, shown: str, source: str) -> Listing:
+    def over(self, reader: ByteSource, shown: str, source: str) -> Listing:
         """The images of the rows behind a reader."""
         parts = {}
         for split in dict.fromkeys(row.split for row in self.rows):
@@ -145,7 +145,7 @@ class Table:
                 for i, name in enumerate(self.names)
             }
             parts[split] = part_of(images, labels, (), columns)
-        return single_if_one_hot(Listing(source, parts, self.several, remarks=tuple(self.remarks)))
+        return single_if_one_hot(Listing(source, parts, remarks=tuple(self.remarks)))
 
 
 def listing_of(content: bytes, where: str, finder: Finder, options: SourceOptions) -> Table:

@@ -55,7 +55,7 @@ def arrange(tree: Tree, source: str, options: SourceOptions) -> Listing:
             f"{source}: {counted(len(pictures), 'image')}, none in a folder that names its class",
             _how_to_label(pictures),
         )
-    return Listing(source, parts, bool(options.levels), +ignored, tuple(remarks))
+    return Listing(source, parts, +ignored, tuple(remarks))
 
 
 def _parts(

@@ -16,7 +16,7 @@ from typing import Any
 from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
 from striate.data.decode import is_image_name
-from striate.data.images import Reader
+from striate.data.images import ByteSource
 from striate.data.sources.flat import labelled_parts
 from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing
 from striate.data.sources.scan import Tree, scan_archive, visible_pictures
@@ -85,7 +85,7 @@ def scan_shards(folder: Path, tars: list[Path]) -> Tree:
 class SeveralReaders:
     """Readers of archives, each below its own path, which ends with .tar."""
 
-    readers: Mapping[str, Reader]
+    readers: Mapping[str, ByteSource]
 
     def read(self, key: str) -> bytes:
         archive, _, member = key.partition(".tar/")

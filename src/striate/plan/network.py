@@ -1,0 +1,104 @@
+"""Building the network, its update rule and its first weights from plain values."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from striate.core.runtime import Runtime
+from striate.data.loader import BY_LOSS
+from striate.data.prepare import Statistics, patch_covariance, shift_and_scale
+from striate.models.initialise import initialise, whiten_first
+from striate.models.network import Network
+from striate.models.zoo import build
+from striate.optim.regularise import MovingAverage
+from striate.optim.rules import make_optimiser
+from striate.plan.settled import Architecture, Settled
+from striate.tasks.task import Task
+from striate.training.state import Position, State
+
+
+def fresh_state(
+    settled: Settled,
+    task: Task,
+    classes: int,
+    statistics: Statistics,
+    runtime: Runtime,
+    images: int = 0,
+) -> State:
+    """Network, optimiser and average at step 0; all randomness follows from the seed.
+
+    images: how many there are to train on.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settled.seed)
+        net = network_of(settled, task, classes, statistics)
+        initialise(net, settled.initialiser, settled.init_std, settled.bias)
+        if settled.whiten:
+            whiten_first(net.backbone, patch_covariance(settled.prepare, statistics))
+    placed = _laid_out(net, settled).to(runtime.device)
+    optimiser = make_optimiser(
+        placed,
+        settled.rule,
+        lr=settled.lr,
+        l2=settled.l2,
+        knobs=dict(settled.rule_knobs),
+        bfloat16=runtime.precision == "bfloat16",
+    )
+    decay = settled.average_decay
+    average = None if decay is None else MovingAverage(placed, decay)
+    losses = torch.ones(2, images) if settled.sampler in BY_LOSS else None
+    return State(placed, optimiser, average, Position(), losses)
+
+
+def network_of(
+    settled: Settled, task: Task, classes: int, statistics: Statistics | None
+) -> Network:
+    """The task's network behind its input stage, in float32 on the CPU.
+
+    Without statistics the input stage is blank, to be filled from a checkpoint.
+    """
+    if statistics is None:
+        statistics = _blank_statistics(settled.image_size, settled.channels)
+    shift, scale = shift_and_scale(settled.prepare, statistics)
+    return Network(
+        bare_network(settled.architecture, task, classes),
+        torch.from_numpy(shift),
+        torch.from_numpy(scale),
+        channels_last=settled.channels_last,
+    )
+
+
+def bare_network(wanted: Architecture, task: Task, classes: int) -> nn.Module:
+    """The task's network without the input stage. Raises ModelError if the architecture does not
+    take a knob that was set."""
+    return task.network(partial(_backbone, wanted), classes)
+
+
+def _backbone(wanted: Architecture, outputs: int) -> nn.Module:
+    insisted: dict[str, Any] = {
+        "width": wanted.width, "small_stem": wanted.small_stem, "dropout": wanted.dropout or None,
+    }  # fmt: skip
+    return build(
+        wanted.name,
+        num_classes=outputs,
+        channels=wanted.channels,
+        image_size=wanted.image_size,
+        insist={knob: value for knob, value in insisted.items() if value is not None},
+    )
+
+
+def _blank_statistics(size: int, channels: int) -> Statistics:
+    blank = np.ones(channels)
+    image, pairs = np.ones((size, size, channels)), np.eye(channels)
+    return Statistics(blank, blank, image, pairs, np.eye(9 * channels))
+
+
+def _laid_out(net: nn.Module, settled: Settled) -> nn.Module:
+    if settled.channels_last:
+        return net.to(memory_format=torch.channels_last)
+    return net
