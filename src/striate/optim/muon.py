@@ -14,13 +14,13 @@ _STEPS = 3
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for weights that are matrices, Nesterov's momentum for the others.
 
-    In groups with `turn` each weight (outputs, …) is read as a matrix M with a row for each output:
+    In groups with `orthogonalise` each weight (outputs, …) is read as a matrix M with a row for each output:
 
         v ← μ v + g,   w ← ‖w‖ (w − η ‖w‖ Q / √r) / ‖…‖,   Q ≈ U Vᵀ of g + μ v = U S Vᵀ
 
     with r the smaller side of M, so a step turns a weight by the share η of its length and leaves
     the length as it was. That suits layers that are followed by a normalisation, where the length
-    means nothing, and keeps others from growing. Groups without `turn` are torch's SGD.
+    means nothing, and keeps others from growing. Groups without `orthogonalise` are torch's SGD.
 
     Args:
         params: groups of parameters
@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
         self, params: Any, lr: float, momentum: float = 0.6, dtype: torch.dtype = torch.float32
     ) -> None:
         self.dtype = dtype
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "turn": False}
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "orthogonalise": False}
         super().__init__(params, defaults)
 
     @torch.no_grad()
@@ -47,13 +47,13 @@ class Muon(torch.optim.Optimizer):
                 g = p.grad.add(p, alpha=group["weight_decay"])
                 momentum.mul_(group["momentum"]).add_(g)
                 g = g.add_(momentum, alpha=group["momentum"])
-                if group["turn"]:
-                    _turn(p, g, group["lr"], self.dtype)
+                if group["orthogonalise"]:
+                    _rotate(p, g, group["lr"], self.dtype)
                 else:
                     p.add_(g, alpha=-group["lr"])
 
 
-def _turn(weight: Tensor, direction: Tensor, share: float, dtype: torch.dtype) -> None:
+def _rotate(weight: Tensor, direction: Tensor, share: float, dtype: torch.dtype) -> None:
     length = weight.norm()
     rows = direction.flatten(1)
     step = orthogonalised(rows.to(dtype)).to(weight.dtype).reshape(direction.shape)

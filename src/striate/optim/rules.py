@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from striate.core.errors import RecipeError, perhaps
+from striate.optim.groups import parameter_groups
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +19,8 @@ class Rule:
     """A torch.optim class, the recipe knobs that it uses with their defaults, and its rates.
 
     `lr` suits batches of 256 and a network with normalisation, `lr_plain` a deep one without.
-    Biases and the last layer get so many times the rate. `turns`: other weights are turned (see
-    muon.py).
+    `bias_rate` and `head_rate`: times the rate that biases and the last layer get. `orthogonalises`:
+    the steps of all other weights are made orthogonal (see muon.py).
     """
 
     optimiser: str
@@ -28,7 +30,7 @@ class Rule:
     fixed: dict[str, Any] = field(default_factory=dict)
     bias_rate: float = 1.0
     head_rate: float = 1.0
-    turns: bool = False
+    orthogonalises: bool = False
 
 
 UPDATE_RULES: dict[str, Rule] = {
@@ -39,11 +41,8 @@ UPDATE_RULES: dict[str, Rule] = {
     "rmsprop": Rule("RMSprop", 2e-3, 5e-4, {"rho": 0.99, "eps": 1e-8}),
     "adam": Rule("Adam", 4e-3, 1e-3, {"momentum": 0.9, "rho": 0.999, "eps": 1e-8}),
     "adamw": Rule("AdamW", 4e-3, 1e-3, {"momentum": 0.9, "rho": 0.999, "eps": 1e-8}),
-    "muon": Rule("Muon", 0.11, 0.02, {"momentum": 0.6}, {}, 33.0, 4.5, turns=True),
+    "muon": Rule("Muon", 0.11, 0.02, {"momentum": 0.6}, {}, 33.0, 4.5, orthogonalises=True),
 }
-
-_PLAIN_MOMENTUM = 0.85
-"""Of the parameters that muon does not turn."""
 
 SHALLOW = 5
 """Layers with weights up to which a network counts as shallow, such as LeNet."""
@@ -82,9 +81,12 @@ def make_optimiser(
     l2: float,
     knobs: dict[str, float],
     bfloat16: bool = False,
+    factors: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
-    """The optimiser; weight decay reaches weights only, not biases and norm layers, and not those
-    that are turned, whose length means nothing. A group's rate is `lr` times its `lr_scale`."""
+    """The optimiser of all parameters that learn, in the groups of `parameter_groups`.
+
+    factors: parameter → factor of its rate; 0: it is left out.
+    """
     import torch
 
     from striate.optim.muon import Muon
@@ -99,19 +101,8 @@ def make_optimiser(
         options["alpha"] = knobs["rho"]
     elif "momentum" in knobs:
         options["momentum"] = knobs["momentum"]
-    weights = [p for p in net.parameters() if p.requires_grad and p.dim() > 1]
-    others = [p for p in net.parameters() if p.requires_grad and p.dim() <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": weights[:-1], "weight_decay": l2, "lr_scale": 1.0},
-        {"params": weights[-1:], "weight_decay": l2, "lr_scale": rule.head_rate},
-        {"params": others, "weight_decay": 0.0, "lr_scale": rule.bias_rate},
-    ]
-    if rule.turns:
-        groups[0] |= {"turn": True, "weight_decay": 0.0}
-        for group in groups[1:]:
-            group["momentum"] = _PLAIN_MOMENTUM
-    groups = [group for group in groups if group["params"]]
-    if rule.turns:
+    groups = parameter_groups(net, rule, l2, factors or {})
+    if rule.orthogonalises:
         return Muon(groups, lr, dtype=torch.bfloat16 if bfloat16 else torch.float32, **options)
     optimiser: torch.optim.Optimizer = getattr(torch.optim, rule.optimiser)(
         groups, lr=lr, foreach=True, **options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from striate.core.errors import RecipeError, perhaps
 from striate.core.runtime import Runtime
 from striate.data.loader import BY_LOSS
 from striate.data.prepare import Statistics, patch_covariance, shift_and_scale
 from striate.models.initialise import initialise, whiten_first
 from striate.models.network import Network
+from striate.models.stages import number_by_parameter, set_frozen, stages_of
 from striate.models.zoo import build
 from striate.optim.regularise import MovingAverage
 from striate.optim.rules import make_optimiser
@@ -29,10 +32,13 @@ def fresh_state(
     statistics: Statistics,
     runtime: Runtime,
     images: int = 0,
+    rates: Mapping[str, float] | None = None,
 ) -> State:
     """Network, optimiser and average at step 0; all randomness follows from the seed.
 
-    images: how many there are to train on.
+    images: how many there are to train on. rates: name of a stage (`striate.models.stages`) →
+    factor of its learning rate, 1 where it is not named; 0: the stage is frozen, its norm layers
+    too.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settled.seed)
@@ -41,6 +47,7 @@ def fresh_state(
         if settled.whiten:
             whiten_first(net.backbone, patch_covariance(settled.prepare, statistics))
     placed = _laid_out(net, settled).to(runtime.device)
+    factors, frozen = _by_stage(placed, settled.architecture, rates or {})
     optimiser = make_optimiser(
         placed,
         settled.rule,
@@ -48,11 +55,33 @@ def fresh_state(
         l2=settled.l2,
         knobs=dict(settled.rule_knobs),
         bfloat16=runtime.precision == "bfloat16",
+        factors=factors,
     )
     decay = settled.average_decay
     average = None if decay is None else MovingAverage(placed, decay)
     losses = torch.ones(2, images) if settled.sampler in BY_LOSS else None
-    return State(placed, optimiser, average, Position(), losses)
+    return State(placed, optimiser, average, Position(), losses, frozen=frozen)
+
+
+def _by_stage(
+    net: nn.Module, shape: Architecture, rates: Mapping[str, float]
+) -> tuple[dict[str, float], tuple[nn.Module, ...]]:
+    """(parameter → factor of its rate, the parts that are frozen). Raises RecipeError for a stage
+    that the network does not have."""
+    if not rates:
+        return {}, ()
+    backbone = net.get_submodule("backbone")
+    stages = stages_of(backbone, shape.channels, shape.image_size)
+    names = [stage.name for stage in stages]
+    for name in rates:
+        if name not in names:
+            raise RecipeError(f"{shape.name} has no stage '{name}'", perhaps(name, names))
+    frozen = [m for stage in stages if rates.get(stage.name) == 0 for m in stage.modules]
+    numbers = number_by_parameter(net, stages, "backbone.")
+    factors = {name: rates.get(names[number], 1.0) for name, number in numbers.items()}
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad &= factors[name] > 0
+    return factors, set_frozen(backbone, tuple(frozen))
 
 
 def network_of(

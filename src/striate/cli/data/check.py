@@ -66,7 +66,7 @@ def _check(
     """
     from dataclasses import replace
 
-    from striate.api import checking
+    from striate.audit import check as auditing
     from striate.core.errors import RunError
     from striate.core.recipe import Data, Recipe
     from striate.data.check.exclude import write_questionable
@@ -77,13 +77,13 @@ def _check(
         if path and not path.absolute().parent.is_dir():
             raise RunError(f"cannot write {path}: no folder {path.parent}", "Make it first.")
     if (Path(source) / "environment.json").is_file():
-        found = checking.check_run(source)
+        found = auditing.check_run(source)
     else:
         data = Data(group_by=group_by, time_by=time_by, exclude=exclude, allow=allow,
                     label_levels=label_levels, check=check, skip_bad=skip_bad,
                     class_level="auto" if class_level is None else class_level,
                     label_column=label_column, label_pattern=label_pattern)  # fmt: skip
-        steps = checking.check(
+        steps = auditing.check(
             source, Recipe(data=data, seed=seed), turned=turned, models=not quick
         )
         found = drained(seen_by(_say, steps))
