@@ -121,11 +121,11 @@ def check(
         pixels = {
             name: np.concatenate(list(loaded(
                 decoder.store(
-                    dataset.splits[name].images, kept, np.arange(len(found)), again=False
+                    dataset.splits[name].images, found, np.arange(len(found[0])), again=False
                 ),
-                np.array_split(np.arange(len(found)), -(-len(found) // 1000)), 2,
+                np.array_split(np.arange(len(found[0])), -(-len(found[0]) // 1000)), 2,
             )))
-            for name, (found, kept) in read.items()
+            for name, found in read.items()
         }  # fmt: skip
         more, doubtful = _model_findings(dataset, surveys, pixels, recipe.seed)
         findings += more

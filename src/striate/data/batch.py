@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.arrays import Floats, Ids, Pixels
-from striate.core.geometry import after
-from striate.data.decode import Unified
 from striate.data.targets import Targets
 
 
@@ -27,7 +24,8 @@ class Mixing(NamedTuple):
 
 class Batch(NamedTuple):
     """Images uint8 (N, S, S, C) with their numbers, their targets as these pixels show them, and
-    the matrices (N, 2, 3) from the original image to these pixels.
+    the matrices (N, 2, 3) from the original image to these pixels (of targets that have no places:
+    from the stored pixels).
 
     `whole`: the numbers of this batch's images in all processes together.
     """
@@ -60,30 +58,3 @@ class Batch(NamedTuple):
         return Batch(
             self.images[rows], self.ids[rows], self.targets.take(rows), self.matrices[rows], mixing
         )
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of the images of a store: their targets, and how they came into their shape.
-
-    sides: (N, 2) as (height, width) of the originals, None where nobody asks for matrices.
-    """
-
-    targets: Targets
-    sides: NDArray[Any] | None = None
-    how: Unified | None = None
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def take(self, ids: Ids) -> Known:
-        sides = None if self.sides is None else self.sides[ids]
-        return Known(self.targets.take(ids), sides, self.how)
-
-    def placed(self, ids: Ids, moved: Floats, size: int) -> tuple[Targets, Floats]:
-        """The targets of these images on pixels that `moved` (N, 2, 3) made of the stored ones, and
-        the matrices from the originals to there."""
-        matrices = moved
-        if self.sides is not None and self.how is not None:
-            matrices = after(self.how.matrices(self.sides[ids]), moved)
-        return self.targets.take(ids).moved(matrices, size), matrices

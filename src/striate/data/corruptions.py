@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from striate.core.arrays import Ids, Pixels
+from striate.core.arrays import Floats, Ids, Pixels
 from striate.core.randomness import uniform
 from striate.data.augment.colour import contrasted, scaled
 from striate.data.augment.common import About, picture
@@ -105,6 +105,9 @@ class Corrupted:
     @property
     def threads(self) -> int | None:
         return self.store.threads
+
+    def matrices(self, ids: Ids) -> Floats:
+        return self.store.matrices(ids)
 
     def load(self, ids: Ids) -> Pixels:
         u = uniform(self.seed, 0, f"corruption {self.name}", ids, 2)

@@ -18,14 +18,16 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.core.arrays import Ids, Pixels
+from striate.core.arrays import Floats, Ids, Pixels
 from striate.core.errors import TrainingError
+from striate.core.geometry import after, identity
 from striate.core.group import ALONE, Group
 from striate.core.randomness import permutation, uniform
 from striate.data.augment import Pipeline
-from striate.data.batch import Batch, Known, Mixing
+from striate.data.batch import Batch, Mixing
 from striate.data.decode import UndecodableError, Unified
 from striate.data.images import Images, TorchImages
+from striate.data.targets import Targets
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -38,6 +40,9 @@ class Store(Protocol):
 
     def load(self, ids: Ids) -> Pixels:
         """uint8 (len(ids), S, S, C). Called by several threads at once, up to `threads`."""
+
+    def matrices(self, ids: Ids) -> Floats:
+        """Where the points of the original images are on these pixels: (len(ids), 2, 3)."""
 
     @property
     def threads(self) -> int | None:
@@ -55,11 +60,17 @@ class Kept(Protocol):
 
 @dataclass(frozen=True)
 class ArrayStore:
-    """Decoded images uint8 (M, S, S, C), in memory or mapped from the cache; `rows` are used."""
+    """Decoded images uint8 (M, S, S, C), in memory or mapped from the cache; `rows` are used.
+
+    sides: of the originals that are used (N, 2) as (height, width), and `how` they came into their
+    shape; without these the pixels are the originals.
+    """
 
     pixels: Pixels
     rows: Ids | None = None
     threads: int | None = None
+    sides: NDArray[np.integer] | None = None
+    how: Unified | None = None
 
     def __len__(self) -> int:
         return len(self.pixels) if self.rows is None else len(self.rows)
@@ -67,6 +78,11 @@ class ArrayStore:
     def load(self, ids: Ids) -> Pixels:
         taken: Pixels = self.pixels[ids if self.rows is None else self.rows[ids]]
         return taken
+
+    def matrices(self, ids: Ids) -> Floats:
+        if self.sides is None or self.how is None:
+            return identity(len(ids))
+        return self.how.matrices(self.sides[ids])
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,10 @@ class FileStore:
         for row, index in enumerate(ids.tolist()):
             result[row] = self.one(index)
         return result
+
+    def matrices(self, ids: Ids) -> Floats:
+        headers = [self.images.header(i, self.how.max_megapixels) for i in ids.tolist()]
+        return self.how.matrices(np.array([(h.height, h.width) for h in headers]).reshape(-1, 2))
 
     def one(self, index: int) -> Pixels:
         """One image. Raises TrainingError that names it."""
@@ -129,6 +149,9 @@ class KeepingStore:
                 self.done[index] = True  # only now: another thread may be asking
         return result
 
+    def matrices(self, ids: Ids) -> Floats:
+        return self.files.matrices(ids)
+
 
 @dataclass(frozen=True)
 class SubStore:
@@ -147,10 +170,13 @@ class SubStore:
     def load(self, ids: Ids) -> Pixels:
         return self.store.load(self.ids[ids])
 
+    def matrices(self, ids: Ids) -> Floats:
+        return self.store.matrices(self.ids[ids])
+
 
 def batches(
     store: Store,
-    known: Known,
+    targets: Targets,
     plan: Sequence[Ids],
     augment: Pipeline,
     epoch: int,
@@ -175,19 +201,30 @@ def batches(
         ids = turns % count
         if not augment.mixes:
             moved = augment.moved(store.load(ids), turns, epoch)
-            targets, matrices = known.placed(ids, moved.matrices, size)
-            return Batch(moved.images, ids, targets, matrices, None, whole)
+            followed, matrices = following(store, targets, ids, moved.matrices, size)
+            return Batch(moved.images, ids, followed, matrices, None, whole)
         chain = np.concatenate([plan[number - 1][-1:], plan[number]])  # before the first the last
         at = group.shard(np.arange(1, len(chain)))
         needed = np.union1d(at, at - 1)
         moved = augment.moved(store.load(chain[needed] % count), chain[needed], epoch)
         own, other = np.searchsorted(needed, at), np.searchsorted(needed, at - 1)
         images, lam = augment.mixed(moved.images[own], turns, moved.images[other], epoch)
-        targets, matrices = known.placed(ids, moved.matrices[own], size)
-        partners, _ = known.placed(chain[at - 1] % count, moved.matrices[other], size)
-        return Batch(images, ids, targets, matrices, Mixing(partners, lam), whole)
+        followed, matrices = following(store, targets, ids, moved.matrices[own], size)
+        others = chain[at - 1] % count
+        partners, _ = following(store, targets, others, moved.matrices[other], size)
+        return Batch(images, ids, followed, matrices, Mixing(partners, lam), whole)
 
     return ahead(make, range(start, len(plan)), _bearable(store, threads))
+
+
+def following(
+    store: Store, targets: Targets, ids: Ids, moved: Floats, size: int
+) -> tuple[Targets, Floats]:
+    """The targets of these images on pixels that `moved` (N, 2, 3) made of the stored ones, and
+    the matrices from the originals to there."""
+    if targets.placed:
+        moved = after(store.matrices(ids), moved)
+    return targets.take(ids).moved(moved, size), moved
 
 
 def loaded(store: Store, plan: Iterable[Ids], threads: int) -> Iterator[Pixels]:

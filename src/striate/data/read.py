@@ -67,13 +67,13 @@ class SplitDecoder:
                 return self._into_cache(images)
         return known or self._survey(images, None), None
 
-    def store(
-        self, images: Images, pixels: Pixels | None, kept: np.ndarray, *, again: bool
-    ) -> Store:
+    def store(self, images: Images, read: Read, kept: np.ndarray, *, again: bool) -> Store:
         """The store of the images at the positions `kept`: their pixels, else their files. Images
         that are read `again` in every epoch are decoded once where the cache has room."""
+        found, pixels = read
         if pixels is not None:
-            return ArrayStore(pixels, None if len(kept) == len(pixels) else kept)
+            rows = None if len(kept) == len(pixels) else kept
+            return ArrayStore(pixels, rows, None, found.sides[kept], self.how)
         files = FileStore(images.take(kept), self.how)
         size = math.prod(self._shape(len(kept)))
         lasting = isinstance(images, EncodedImages | ShardImages)

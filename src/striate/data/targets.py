@@ -30,6 +30,8 @@ class Targets(Protocol):
     """What an image has, in words: "one label an image"."""
     fewest_classes: ClassVar[int]
     """A training needs at least this many classes; 0: the kind has none."""
+    placed: ClassVar[bool]
+    """Whether they have places in the image, which move with the pixels."""
 
     def __len__(self) -> int: ...
 
@@ -77,6 +79,7 @@ class Labels:
     kind: ClassVar[str] = "labels"
     described: ClassVar[str] = "one label an image"
     fewest_classes: ClassVar[int] = 2
+    placed: ClassVar[bool] = False
 
     array: Ids
 
@@ -127,6 +130,7 @@ class LabelSets:
     kind: ClassVar[str] = "label_sets"
     described: ClassVar[str] = "several labels an image"
     fewest_classes: ClassVar[int] = 1
+    placed: ClassVar[bool] = False
 
     array: NDArray[np.float32]
 

@@ -14,7 +14,8 @@ _STEPS = 3
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for weights that are matrices, Nesterov's momentum for the others.
 
-    In groups with `orthogonalise` each weight (outputs, …) is read as a matrix M with a row for each output:
+    In groups with `orthogonalise` each weight (outputs, …) is read as a matrix M with a row for
+    each output:
 
         v ← μ v + g,   w ← ‖w‖ (w − η ‖w‖ Q / √r) / ‖…‖,   Q ≈ U Vᵀ of g + μ v = U S Vᵀ
 

@@ -19,7 +19,8 @@ class Rule:
     """A torch.optim class, the recipe knobs that it uses with their defaults, and its rates.
 
     `lr` suits batches of 256 and a network with normalisation, `lr_plain` a deep one without.
-    `bias_rate` and `head_rate`: times the rate that biases and the last layer get. `orthogonalises`:
+    `bias_rate` and `head_rate`: times the rate that biases and the last layer get.
+    `orthogonalises`:
     the steps of all other weights are made orthogonal (see muon.py).
     """
 

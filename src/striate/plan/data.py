@@ -15,7 +15,6 @@ from striate.core.findings import Finding
 from striate.core.recipe import Recipe
 from striate.core.records import Note
 from striate.data.augment import centre
-from striate.data.batch import Known
 from striate.data.cache import open_cache
 from striate.data.check.copies import (
     accepted,
@@ -66,11 +65,6 @@ class PreparedData:
     whole: str = ""
     """Hash of all images of the source, those that are left out too; "" if not all were read."""
 
-    def known(self, split: str, shape: Unified) -> Known:
-        """What is known of a split's images, for batches that move targets with pixels."""
-        sides = self.surveys[split].sides
-        return Known(self.dataset.splits[split].targets, sides, shape)
-
     def scored(self, split: str) -> Scored:
         """Which images an evaluation of a split is of."""
         images = self.dataset.splits[split].images
@@ -96,8 +90,8 @@ def prepare_data(decisions: Decisions, source: Any) -> Generator[Note, None, Pre
         decisions.recipe, dataset, {n: found for n, (found, _) in read.items()}
     )
     stores = {
-        name: decoder.store(dataset.splits[name].images, pixels, kept[name], again=name != "test")
-        for name, (_, pixels) in read.items()
+        name: decoder.store(dataset.splits[name].images, found, kept[name], again=name != "test")
+        for name, found in read.items()
     }
     dataset = keep(dataset, kept)
     statistics = _measure(decisions, stores["train"])

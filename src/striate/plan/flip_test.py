@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from striate.core.arrays import Ids, Pixels
+from striate.core.geometry import identity
 from striate.core.randomness import permutation
 from striate.core.runtime import Runtime
 from striate.data.targets import Targets, concatenated
 from striate.tasks.scorer import joined
 from striate.tasks.task import Predictions, Task
-from striate.training.inference import batch_of
+from striate.training.inference import Pass, batch_of
 from striate.training.quick import learn
 
 KEPT_SKILL = 0.85
@@ -153,8 +154,6 @@ class _Small(nn.Module):
 
 
 def _ask(task: Task, net: nn.Module, images: Pixels) -> Predictions:
-    size = images.shape[1]
-    return joined([
-        task.predictions(net, images[i : i + 500], views="single", size=size, runtime=_RUNTIME)
-        for i in range(0, len(images), 500)
-    ])  # fmt: skip
+    how = Pass(images.shape[1], _RUNTIME)
+    parts = [images[i : i + 500] for i in range(0, len(images), 500)]
+    return joined([task.predictions(net, part, identity(len(part)), how) for part in parts])

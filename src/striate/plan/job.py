@@ -56,7 +56,7 @@ def make_job(
     return Job(
         epochs=settled.epochs,
         store=data.stores["train"],
-        known=data.known("train", settled.shape),
+        targets=train.targets,
         name=train.images.name,
         plan=_planner(settled, train.targets, train.weights),
         threads=settled.threads,

@@ -187,5 +187,5 @@ class Reopening:
         places = positions_without(len(images), found.faults)
         if not len(places):
             raise DataError(f"{dataset.source}: no image is left in its {name} split")
-        store = decoder.store(images, pixels, places, again=False)
+        store = decoder.store(images, (found, pixels), places, again=False)
         return Opened(kept, name, store, found.take(places))

@@ -156,9 +156,9 @@ def workers(bench: Bench) -> Finding:
     ids = job.plan(0, None)[0]
     same = np.repeat(bench.data.stores["train"].load(ids[:1]), 16, axis=0)
     store, plan = ArrayStore(same), [np.arange(16, dtype=np.int64)]
-    known = job.known.take(np.repeat(ids[:1], 16))
+    targets = job.targets.take(np.repeat(ids[:1], 16))
     views = [
-        next(batches(store, known, plan, job.augment, epoch, start=0, threads=1)).images
+        next(batches(store, targets, plan, job.augment, epoch, start=0, threads=1)).images
         for epoch in (0, 1)
     ]
     distinct = len({view.tobytes() for view in views[0]})

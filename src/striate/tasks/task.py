@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.core.arrays import Ids, Pixels
+from striate.core.arrays import Floats, Ids, Pixels
 from striate.core.runtime import Runtime
 from striate.data.batch import Batch
 from striate.data.targets import Targets
@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 
 Predictions = Mapping[str, NDArray[Any]]
 """What a network says of images: arrays by name, each with a row an image."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How a network passes over images.
+
+    size: side of its input in pixels; views: a kind of `views_of` that is averaged; threads: that
+    read ahead. Processes that work together divide the images, and all get all rows.
+    """
+
+    size: int
+    runtime: Runtime
+    views: str = "single"
+    threads: int = 1
 
 
 class Losses(NamedTuple):
@@ -85,6 +99,10 @@ class Task(Protocol):
     def calibrates(self) -> bool:
         """Whether a temperature on the outputs makes sense."""
 
+    @property
+    def placed(self) -> bool:
+        """Whether its predictions have places in the image."""
+
     def network(self, backbone: Callable[[int], nn.Module], classes: int) -> nn.Module:
         """The network; `backbone(n)` gives one whose last layer has n outputs an image."""
 
@@ -95,9 +113,11 @@ class Task(Protocol):
         """The losses of a batch in training; the network may be shown the targets too."""
 
     def predictions(
-        self, net: nn.Module, images: Pixels, *, views: str, size: int, runtime: Runtime
+        self, net: nn.Module, images: Pixels, matrices: Floats, how: Pass
     ) -> Predictions:
-        """What a network in evaluation mode says of stored images, averaged over these views."""
+        """What a network in evaluation mode says of stored images, by the test views of `how`;
+        places in the coordinates of the originals, from which `matrices` (N, 2, 3) lead to the
+        stored pixels."""
 
     def read(self, outputs: Any) -> Predictions:
         """The predictions that a network's outputs amount to."""

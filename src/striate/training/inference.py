@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from striate.core.arrays import Ids, Pixels
+from striate.core.geometry import identity
 from striate.core.group import Group
 from striate.core.runtime import Runtime
 from striate.data.batch import Batch
@@ -19,23 +20,9 @@ from striate.data.loader import Store, even, loaded
 from striate.data.targets import Targets
 from striate.tasks.evaluation import Evaluation
 from striate.tasks.scorer import joined
-from striate.tasks.task import Predictions, Scored, Scorer, Task
+from striate.tasks.task import Pass, Predictions, Scored, Scorer, Task
 
 _AT_ONCE = 500
-
-
-@dataclass(frozen=True)
-class Pass:
-    """How a network passes over images.
-
-    size: side of its input in pixels; views: a kind of `views_of` that is averaged; threads: that
-    read ahead. Processes that work together divide the images, and all get all rows.
-    """
-
-    size: int
-    runtime: Runtime
-    views: str = "single"
-    threads: int = 1
 
 
 def predictions(task: Task, net: nn.Module, store: Store, how: Pass) -> Predictions:
@@ -82,12 +69,8 @@ def _parts(
         with torch.inference_mode():
             plan = even(ids, _AT_ONCE)
             for positions, images in zip(plan, loaded(store, plan, how.threads), strict=True):
-                yield (
-                    positions,
-                    task.predictions(
-                        net, images, views=how.views, size=how.size, runtime=how.runtime
-                    ),
-                )
+                placed = store.matrices(positions) if task.placed else identity(len(positions))
+                yield positions, task.predictions(net, images, placed, how)
     finally:
         net.train(was_training)
 
@@ -95,8 +78,7 @@ def _parts(
 def batch_of(images: Pixels, targets: Targets) -> Batch:
     """Images as they are, with their targets, as one batch."""
     ids = np.arange(len(images), dtype=np.int64)
-    matrices = np.tile(np.eye(2, 3), (len(images), 1, 1))
-    return Batch(images, ids, targets, matrices)
+    return Batch(images, ids, targets, identity(len(images)))
 
 
 def traits_of(store: Store, sides: NDArray[Any], threads: int = 1) -> dict[str, NDArray[Any]]:
@@ -118,3 +100,6 @@ def traits_of(store: Store, sides: NDArray[Any], threads: int = 1) -> dict[str, 
 def in_float32(runtime: Runtime) -> Runtime:
     """The same device, products in float32, alone."""
     return replace(runtime, precision="float32", group=Group())
+
+
+__all__ = ["Pass", "batch_of", "evaluate", "in_float32", "merged", "predictions", "traits_of"]

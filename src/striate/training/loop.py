@@ -19,8 +19,9 @@ from striate.core.group import Group
 from striate.core.records import Epoch, Failed, Record, Saved, Step
 from striate.core.runtime import Runtime
 from striate.data.augment import Pipeline
-from striate.data.batch import Batch, Known
+from striate.data.batch import Batch
 from striate.data.loader import Store, batches
+from striate.data.targets import Targets
 from striate.optim.schedules import Schedule
 from striate.tasks.evaluation import Evaluation
 from striate.tasks.task import Losses, Task
@@ -33,7 +34,7 @@ from striate.training.state import Position, State
 class Job:
     """What a training consists of, as plain functions and values; nothing in it changes.
 
-    store, known: the training images and what is known of them. plan(epoch, losses) → batches of
+    store, targets: the training images and what is known of them. plan(epoch, losses) → batches of
     image numbers, where `losses` are those that a sampler asked for, else None; `threads` load and
     augment ahead. validate(net) → the evaluation of the validation images. save(state) → path, at
     the end of each epoch and every `save_steps` and `save_seconds` (0: not). after_backward(net)
@@ -44,7 +45,7 @@ class Job:
 
     epochs: int
     store: Store
-    known: Known
+    targets: Targets
     name: Callable[[int], str]
     plan: Callable[[int, Any], Sequence[Ids]]
     augment: Pipeline
@@ -70,7 +71,7 @@ class Job:
         """The augmented batches of an epoch, from number `start` on."""
         plan = self.plan(epoch, losses)
         return batches(
-            self.store, self.known, plan, self.augment, epoch, start=start, threads=self.threads,
+            self.store, self.targets, plan, self.augment, epoch, start=start, threads=self.threads,
             group=self.runtime.group,
         )  # fmt: skip
 

@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from striate.core.arrays import Ids, Pixels
+from striate.core.arrays import Floats, Ids, Pixels
+from striate.core.geometry import after, identity
 from striate.core.randomness import permutation
 from striate.core.records import Measured
 from striate.core.runtime import Runtime
-from striate.data.augment import Pipeline, centre
+from striate.data.augment import Pipeline, centre, centring
 from striate.data.dataset import Split
 from striate.data.loader import Store, SubStore
 from striate.data.targets import Targets, class_numbers
@@ -134,6 +135,8 @@ class Monitor:
         ids = self.ids[:_WATCHED]
         stored, targets = self.store.load(ids), self.train.targets.take(ids)
         images, was = centre(stored, self.size), net.training
+        placed = self.store.matrices(ids) if self.task.placed else identity(len(ids))
+        here = after(placed, centring(stored, self.size))
         norms = any(isinstance(m, NORM) for m in net.modules()) and len(ids) > 1
         apart: tuple[float, float] | None = None
         gap: float | None = None
@@ -144,18 +147,19 @@ class Monitor:
                 with watched(net) as seen, received(net) as arrived:
                     if norms:
                         with batch_statistics(net):
-                            whole = self._ask(net, images)
+                            whole = self._ask(net, images, here)
                     else:
-                        whole = self._ask(net, images)
+                        whole = self._ask(net, images, here)
                 layers, deviation = seen(), arrived()
-                running = self._losses(net, images, targets)
+                running = self._per_image(self._ask(net, images, here), targets)
                 if running is not None:
                     varied = self.augment.moved(stored, ids, epoch)
-                    followed = targets.moved(varied.matrices, self.size)
-                    differences = self._losses(net, varied.images, followed) - running
+                    there = after(placed, varied.matrices)
+                    said = self._ask(net, varied.images, there)
+                    differences = self._per_image(said, targets) - running
                     apart = float(differences.mean()), _error(differences)
                     if norms:
-                        gap, stale = self._norm_gaps(net, images, targets, running, whole)
+                        gap, stale = self._norm_gaps(net, (images, here), targets, running, whole)
         finally:
             net.train(was)
         return Seen(layers, gap, stale, apart, deviation)
@@ -163,17 +167,18 @@ class Monitor:
     def _norm_gaps(
         self,
         net: nn.Module,
-        images: Pixels,
+        sample: tuple[Pixels, Floats],
         targets: Targets,
         running: NDArray[Any],
         whole: Predictions,
     ) -> tuple[float, float]:
         """By how much the loss is lower with batches' own statistics, and with averages that fit:
         those of all images at once."""
+        images, here = sample
         size = max(2, min(self.batch, len(images)))
         starts = range(0, len(images) - size + 1, size)[:_BATCHES]
         with batch_statistics(net):
-            own = joined([self._ask(net, images[i : i + size]) for i in starts])
+            own = joined([self._ask(net, images[i : i + size], here[i : i + size]) for i in starts])
         used = len(starts) * size
         batch = self._per_image(own, targets.take(np.arange(used)))
         fitting = self._per_image(whole, targets)
@@ -181,16 +186,11 @@ class Monitor:
         assert fitting is not None
         return float(running[:used].mean() - batch.mean()), float(running.mean() - fitting.mean())
 
-    def _ask(self, net: nn.Module, images: Pixels) -> Predictions:
-        return self.task.predictions(
-            net, images, views="single", size=self.size, runtime=self.runtime
-        )
+    def _ask(self, net: nn.Module, images: Pixels, matrices: Floats) -> Predictions:
+        return self.task.predictions(net, images, matrices, Pass(self.size, self.runtime))
 
-    def _per_image(self, said: Predictions, targets: Targets) -> NDArray[Any] | None:
+    def _per_image(self, said: Predictions, targets: Targets) -> Any:
         return self.task.unsmoothed_losses(said, targets)
-
-    def _losses(self, net: nn.Module, images: Pixels, targets: Targets) -> Any:
-        return self._per_image(self._ask(net, images), targets)
 
     def _splits_area(self) -> tuple[float, float] | None:
         """Can training and validation images be told apart by their looks?"""

@@ -6,6 +6,7 @@ from striate.data.augment.family import (
     Augmentation,
     Pipeline,
     centre,
+    centring,
     variants,
 )
 from striate.data.augment.views import VIEWS, views_of
@@ -18,6 +19,7 @@ __all__ = [
     "Moved",
     "Pipeline",
     "centre",
+    "centring",
     "variants",
     "views_of",
 ]

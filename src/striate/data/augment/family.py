@@ -101,10 +101,7 @@ class Pipeline:
                 matrices = after(matrices, then)
             elif member.kind != "mix" and not masks:
                 images = member.apply(images, draw, self.strengths[name], about)
-        left, top = ((side - about.size) / 2 for side in images.shape[2:0:-1])
-        cut = identity(1)
-        cut[:, :, 2] = -math.floor(left), -math.floor(top)
-        return Moved(centre(images, about.size), after(matrices, cut))
+        return Moved(centre(images, about.size), after(matrices, centring(images, about.size)))
 
     def mixed(
         self, images: Pixels, ids: Ids, partners: Pixels, epoch: int
@@ -145,6 +142,13 @@ def variants(strengths: Mapping[str, float], stored: int, size: int) -> float:
         if strength > 0
     ]
     return math.prod(counts)
+
+
+def centring(images: Pixels, size: int) -> Floats:
+    """The matrix (1, 2, 3) of `centre`."""
+    cut = identity(1)
+    cut[:, :, 2] = [-((side - size) // 2) for side in images.shape[2:0:-1]]
+    return cut
 
 
 def centre(images: Pixels, size: int) -> Pixels:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.core.arrays import Ids, Pixels
+from striate.core.arrays import Floats, Ids, Pixels
 from striate.core.runtime import Runtime
 from striate.data.augment import views_of
 from striate.data.batch import Batch
@@ -31,7 +31,7 @@ from striate.tasks.classify.evaluation import (
 from striate.tasks.classify.losses import CHANCE, LOSSES
 from striate.tasks.classify.signs import signs_of_label_sets, signs_of_labels
 from striate.tasks.scorer import Collector
-from striate.tasks.task import Losses, Predictions, Scored
+from striate.tasks.task import Losses, Pass, Predictions, Scored
 
 Logits = NDArray[np.float32]
 
@@ -49,6 +49,7 @@ class _Classification:
 
     name: ClassVar[str] = "classify"
     main_score: ClassVar[str] = ""
+    placed: ClassVar[bool] = False
     evaluation: ClassVar[type[ClassEvaluation]] = ClassEvaluation
 
     @property
@@ -76,9 +77,10 @@ class _Classification:
         return LOSSES[self.loss_name](logits, array, self.smoothing)
 
     def predictions(
-        self, net: nn.Module, images: Pixels, *, views: str, size: int, runtime: Runtime
+        self, net: nn.Module, images: Pixels, matrices: Floats, how: Pass
     ) -> Predictions:
-        each = [logits_of(net, view, runtime) for view in views_of(images, views, size)]
+        views = views_of(images, how.views, how.size)
+        each = [logits_of(net, view, how.runtime) for view in views]
         if len(each) == 1:
             return {"logits": each[0]}
         return {"logits": np.mean(each, axis=0), "single_view": each[0]}
