@@ -10,9 +10,10 @@ import striate
 from striate.api.runs import Run
 from striate.core.files import disk_faults_explained, write_atomically, write_json
 from striate.core.strict_json import finite
-from striate.data.decode import is_image_name
+from striate.data.formats import is_image_name
 from striate.explain.explanation import Explanation
-from striate.explain.inspect import Choice, check_topics, inspect
+from striate.explain.inspect import check_topics, inspect
+from striate.explain.inspection import Choice
 from striate.report.explained import figures
 from striate.report.page import render
 

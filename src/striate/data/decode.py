@@ -22,44 +22,17 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps
 
 from striate.core.arrays import Floats, Pixels
+from striate.data.formats import ENDINGS, ending_of
 
 Resize = Literal["crop", "squash", "pad"]
-
-ENDINGS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".bmp": "BMP",
-    ".gif": "GIF", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
-    ".ppm": "PPM", ".pgm": "PPM", ".pbm": "PPM", ".pnm": "PPM", ".jpe": "JPEG", ".dib": "DIB",
-    **({".avif": "AVIF"} if features.check("avif") else {}),
-}  # fmt: skip
-"""Endings taken as images, and the format that each promises."""
-
-_CONVERT = "Convert them first, for example with ImageMagick: magick mogrify -format jpg '*{}'"
-UNREAD = {
-    ending: (kind, _CONVERT.format(ending))
-    for kind, endings in {
-        "HEIC, as phones write it": (".heic", ".heif", ".hif"),
-        "AVIF, which this Pillow was built without": (".avif",),
-        "JPEG XL": (".jxl",),
-        "JPEG 2000": (".jp2", ".j2k", ".jpx"),
-        "a camera's raw format": (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"),
-        "a vector graphic": (".svg", ".eps"),
-        "Photoshop": (".psd",),
-        "Targa": (".tga",),
-        "an icon": (".ico",),
-    }.items()
-    for ending in endings
-    if ending not in ENDINGS
-}
-"""Endings of pictures that are not read: what they are, and what to do."""
 
 _FORMATS = sorted({*ENDINGS.values()})
 _GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
@@ -88,16 +61,6 @@ class Header:
     channels: int
     format: str
     flags: int = 0
-
-
-def ending_of(name: str) -> str:
-    """`.jpg` of `A/B.JPG`."""
-    return PurePosixPath(name).suffix.lower()
-
-
-def is_image_name(name: str) -> bool:
-    """Whether the ending is one that we read."""
-    return ending_of(name) in ENDINGS
 
 
 def wrong_ending(name: str, header: Header) -> str:

@@ -16,7 +16,8 @@ from striate.core.files import disk_faults_explained, write_atomically, write_js
 from striate.core.randomness import permutation
 from striate.data.augment.common import picture
 from striate.data.check.survey import survey
-from striate.data.decode import Unified, is_image_name
+from striate.data.decode import Unified
+from striate.data.formats import is_image_name
 from striate.data.images import Images, content_hash
 from striate.data.sources.listing import Listing, Part, natural_order
 from striate.data.sources.sharded import ENTRY, FORMAT, INDEX, stored_labels

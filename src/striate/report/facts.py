@@ -21,7 +21,8 @@ from striate.core.words import clock
 from striate.data.augment import Pipeline
 from striate.data.prepare import measure
 from striate.data.targets import facts_kept
-from striate.explain.inspect import Choice, inspect
+from striate.explain.inspect import inspect
+from striate.explain.inspection import Choice
 from striate.explain.sample import Sample
 from striate.plan.job import about_of
 from striate.plan.keep import CALIBRATION, COST

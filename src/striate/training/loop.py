@@ -179,14 +179,17 @@ def update(
         parameters["lr"] = lr * parameters["lr_scale"]
     parts, images = batch.parts(job.micro_batch), len(batch.everyone)
     weight = group.size / images  # gradients are averaged over the processes
-    with seeded(job.seed + group.rank, state.position.step, job.runtime.device):
-        losses = [_backward(job, state, part, weight, last=part is parts[-1]) for part in parts]
+    try:
+        with seeded(job.seed + group.rank, state.position.step, job.runtime.device):
+            losses = [_backward(job, state, part, weight, last=part is parts[-1]) for part in parts]
+    except torch.OutOfMemoryError as error:
+        _undo(net, before)
+        raise _out_of_memory(error, job, len(parts[0])) from None
     loss, each = _mean_loss(losses, group, images)
     norm = torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
     if not torch.isfinite(loss + norm):
         fault = _not_finite(job, state, batch, loss.item(), norm.item())
-        for buffer, old in zip(net.buffers(), before, strict=True):
-            buffer.copy_(old)  # the forward pass moved running averages
+        _undo(net, before)
         raise fault
     for act in job.after_backward:
         act(net)
@@ -203,6 +206,24 @@ def update(
     if state.losses is not None and each is not None:
         state.losses[1, torch.from_numpy(batch.everyone)] = each
     return loss.item(), norm.item(), _mean_terms(losses, group, images)
+
+
+def _undo(net: nn.Module, before: list[Tensor]) -> None:
+    """Running averages as they were before the forward pass, and no gradients."""
+    for buffer, old in zip(net.buffers(), before, strict=True):
+        buffer.copy_(old)
+    net.zero_grad(set_to_none=True)
+
+
+def _out_of_memory(error: Exception, job: Job, images: int) -> TrainingError:
+    """What to do where a step does not fit into the device's memory."""
+    reason = str(error).partition("\n")[0]
+    smaller = max(1, images // 2)
+    return TrainingError(
+        f"{job.runtime.device} has too little memory for {images} images at once: {reason}",
+        f"--device.micro-batch {smaller} computes the same batch in smaller parts; a smaller "
+        "--batch-size or --image-size needs less too.",
+    )
 
 
 def _backward(job: Job, state: State, part: Batch, weight: float, *, last: bool) -> Losses:

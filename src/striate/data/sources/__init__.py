@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.core.errors import DataError, perhaps
-from striate.data.decode import UNREAD, is_image_name
+from striate.data.formats import UNREAD, is_image_name
 from striate.data.sources.builtin import open_digits, open_object, open_torchvision
 from striate.data.sources.fake import open_fake
 from striate.data.sources.idx import has_idx, open_idx

@@ -11,11 +11,12 @@ from pathlib import PurePosixPath
 from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
 from striate.data.images import EncodedImages
+from striate.data.sources.columns import Finder
 from striate.data.sources.listing import WHOLE, Listing, Part, part_of
 from striate.data.sources.names import SPLIT_NAMES, natural_order
 from striate.data.sources.options import SourceOptions
 from striate.data.sources.scan import Tree, hidden
-from striate.data.sources.table import TABLE_ENDINGS, Finder, listing_of, looks_like_table
+from striate.data.sources.table import TABLE_ENDINGS, listing_of, looks_like_table
 from striate.data.strings import Strings
 
 _PATTERNS = (

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from striate.core.errors import DataError, listing, perhaps
-from striate.data.decode import UNREAD, UndecodableError, ending_of, is_image_name
+from striate.data.decode import UndecodableError
+from striate.data.formats import UNREAD, ending_of, is_image_name
 from striate.data.images import ArrayImages, EncodedImages, FolderSource, Images, Indices
 from striate.data.images import sample_pixels as _sample_pixels
 from striate.data.sources.scan import scan_archive, scan_folder, visible_pictures

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
-from striate.data.decode import is_image_name
+from striate.data.formats import is_image_name
 from striate.data.images import ByteSource, FolderSource, MemorySource, TarSource, ZipSource
 from striate.data.sources.names import readable
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from striate.core.errors import DataError, counted
 from striate.core.findings import Finding
-from striate.data.decode import UNREAD, ending_of, is_image_name
+from striate.data.formats import UNREAD, ending_of, is_image_name
 from striate.data.images import EncodedImages
 from striate.data.sources.flat import labelled_by_name, proposed_pattern, with_tables
 from striate.data.sources.listing import WHOLE, Listing, Part, part_of

@@ -15,7 +15,7 @@ from typing import Any
 
 from striate.core.errors import DataError, counted, listing
 from striate.core.findings import Finding
-from striate.data.decode import is_image_name
+from striate.data.formats import is_image_name
 from striate.data.images import ByteSource
 from striate.data.sources.flat import labelled_parts
 from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing
