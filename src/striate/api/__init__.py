@@ -1,1 +1,1 @@
-"""Floor 6: the public facade. It composes the floors and adds nothing of its own."""
+"""Floor 7: the public facade. It composes the floors and adds nothing of its own."""

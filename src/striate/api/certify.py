@@ -95,12 +95,12 @@ def _unchanged(directory: RunDirectory, certificate: dict[str, Any]) -> list[Fin
     weights = directory.checkpoints / certificate["weights"]["checkpoint"] / "model.safetensors"
     kept = weights.is_file() and sha256(weights) == certificate["weights"]["sha256"]
     losses = _losses(directory)[: certificate["losses"]["steps"]]
-    told = _hash(losses) == certificate["losses"]["sha256"]
+    same = _hash(losses) == certificate["losses"]["sha256"]
     recipe = hashlib.sha256(recipe_io.to_yaml(settled_recipe(directory)).encode()).hexdigest()
     return [
         _finding(rule, good, "as certified", "not what was certified")
         for rule, good in (
-            ("weights", kept), ("records", told), ("recipe", recipe == certificate["recipe"]),
+            ("weights", kept), ("records", same), ("recipe", recipe == certificate["recipe"]),
         )
     ]  # fmt: skip
 

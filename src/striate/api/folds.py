@@ -112,10 +112,10 @@ def stream_folds(
 def _refuse_other(place: Path, wanted: Recipe) -> None:
     """A fold that is there must be what is asked for now, knob by knob."""
     there = flat(load_recipe(place / "recipe.yaml"))
-    asked = flat(wanted) | {"data.source": lasting(wanted.data.source)}
+    knobs = flat(wanted) | {"data.source": lasting(wanted.data.source)}
     measured = (*MEASURED, "budget.epochs", "budget.minutes", "data.exclude")
-    other = [k for k, v in asked.items() if there.get(k) != v and k not in measured]
-    if asked["budget.epochs"] not in ("auto", there["budget.epochs"]):
+    other = [k for k, v in knobs.items() if there.get(k) != v and k not in measured]
+    if knobs["budget.epochs"] not in ("auto", there["budget.epochs"]):
         other.append("budget.epochs")
     if other:
         raise RunError(

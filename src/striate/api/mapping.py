@@ -30,8 +30,8 @@ def make_map(
     """A map of one or several data sets, over each other.
 
     run: compare images by the features of its last layer instead of by their pixels, and say which
-    it gets wrong; its own data where no other is given. images: about so many, from all over, the
-    same number of each data set. Raises DataError and RunError.
+    it gets wrong; its own data where no other is given. images: about how many
+    are placed, from all over, the same number of each data set. Raises DataError and RunError.
     """
     network = None
     if run is not None:

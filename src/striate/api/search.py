@@ -232,7 +232,7 @@ def _try(
     """Train, reporting each epoch; the trial ends finished, pruned, or stays open if stopped."""
     optuna = _optuna()
     place, recipe, pruned = folder / trial.user_attrs["run"], applied(base, trial.params), False
-    told = trial.study.tell
+    tell = trial.study.tell
     try:
         with contextlib.closing(_records(place, recipe, data, stop)) as records:
             for record in records:
@@ -243,17 +243,17 @@ def _try(
                     if pruned:
                         break
                 if isinstance(record, Finished):
-                    told(trial, next(iter(record.val.values())))
+                    tell(trial, next(iter(record.val.values())))
                     return
     except TrainingError as error:  # such as a learning rate that is too high: an answer too
         trial.set_user_attr("fault", error.message.splitlines()[0])
-        told(trial, state=optuna.trial.TrialState.PRUNED)
+        tell(trial, state=optuna.trial.TrialState.PRUNED)
         yield Note("warning", error.message.splitlines()[0])
     except Exception:
-        told(trial, state=optuna.trial.TrialState.FAIL)
+        tell(trial, state=optuna.trial.TrialState.FAIL)
         raise
     if pruned:
-        told(trial, state=optuna.trial.TrialState.PRUNED)
+        tell(trial, state=optuna.trial.TrialState.PRUNED)
         yield Note("info", f"trial {trial.number} ends here: it falls behind")
 
 

@@ -201,8 +201,8 @@ def _repeatable(wanted: Recipe, decisions: Decisions) -> Recipe:
     Other "auto" knobs follow from the data, so they stay open for other data and models.
     """
     recipe = wanted
-    asked = {"budget.epochs": wanted.budget.minutes, "optim.lr": wanted.optim.lr == "find"}
-    for knob in (*MEASURED, *(name for name, measured in asked.items() if measured)):
+    by_time = {"budget.epochs": wanted.budget.minutes, "optim.lr": wanted.optim.lr == "find"}
+    for knob in (*MEASURED, *(name for name, measured in by_time.items() if measured)):
         if knob in decisions.made:
             recipe = recipe_io.set_knob(recipe, knob, decisions.made[knob]["value"])
     recipe = recipe_io.set_knob(recipe, "data.source", lasting(wanted.data.source))

@@ -11,8 +11,8 @@ from striate.core.errors import MissingExtraError
 
 Floats = NDArray[np.floating[Any]]
 LANDMARKS = 100_000
-"""Up to so many points are embedded together; of more, so many from all over, and the others are
-placed among them."""
+"""At most this many points are embedded together; of more, this many from all over, and the
+others are placed among them."""
 _LEAST = 8
 
 

@@ -140,18 +140,20 @@ def map_of(
     reduced = np.concatenate([axes.project(part) for part in _blocks(rows)]).astype(np.float32)
     places, again = _placed(reduced, method, perplexity, seed, landmarks, say)
     say("measuring the map")
-    told = quality(reduced, places, again)
+    measured = quality(reduced, places, again)
     shown = spread(count, _THUMBNAILS)
     thumbnails = np.concatenate(found.small)[shown]
     points = MapPoints(places, found.names, _columns(found, network), thumbnails, shown)
-    return Mapping(points, told, by, method, _first_two(axes), found.notes)
+    return Mapping(points, measured, by, method, _first_two(axes), found.notes)
 
 
 def _components(rows: NDArray[Any]) -> Principal:
     count = min(_COMPONENTS, rows.shape[1], len(rows) - 1)
     if rows.shape[1] <= MOST_COLUMNS:
         return principal(_blocks(rows), count)
-    from sklearn.decomposition import PCA  # a covariance of so many columns would not fit
+    from sklearn.decomposition import (
+        PCA,  # a covariance of that many columns would not fit into memory
+    )
 
     made = PCA(count, svd_solver="randomized", random_state=0).fit(rows)
     total = float(made.explained_variance_[0] / made.explained_variance_ratio_[0])

@@ -1,1 +1,1 @@
-"""Floor 4: checks of a data set that need a model – labels that look wrong, splits unlike."""
+"""Floor 5: checks of a data set that need a model – labels that look wrong, splits unlike."""

@@ -106,7 +106,7 @@ def check(
     copies = all_copies(dataset, surveys, data.max_megapixels, turned=turned)
     ours, judged = split_by_origin(copies, dataset.splits_from)
     single = class_numbers(dataset.splits["train"].targets) is not None
-    asked = models and single and data.check == "full" and total <= MOST
+    ask_networks = models and single and data.check == "full" and total <= MOST
     findings = [
         *dataset.findings,
         *_faults(dataset, surveys),
@@ -116,7 +116,7 @@ def check(
     ]
     rows = [*_fault_rows(dataset, surveys), *_copy_rows(dataset, copies)]
     places = _odd_places(surveys) | _copy_places(copies)
-    if asked:
+    if ask_networks:
         yield Note("info", "asking a cross-validated network")
         pixels = {
             name: np.concatenate(list(loaded(

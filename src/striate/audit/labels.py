@@ -21,11 +21,11 @@ def doubtful_labels(targets: NDArray[Any], probabilities: NDArray[np.float32]) -
     except ImportError:
         raise MissingExtraError("cleanlab", "audit", "to look for wrong labels") from None
     present = np.unique(targets)  # cleanlab wants classes 0 … K − 1, each with examples
-    shares = probabilities[:, present] + 1e-9
-    shares = shares / shares.sum(axis=1, keepdims=True)
+    of_present = probabilities[:, present] + 1e-9
+    of_present = of_present / of_present.sum(axis=1, keepdims=True)
     found: NDArray[np.int64] = find_label_issues(
         np.searchsorted(present, targets),
-        shares,
+        of_present,
         filter_by="both",
         return_indices_ranked_by="self_confidence",
         n_jobs=1,

@@ -1,1 +1,1 @@
-"""Floor 7: thin verbs over the api."""
+"""Floor 8: thin verbs over the api."""

@@ -48,7 +48,7 @@ def _explain(
         only: filters, maps, patches, maximised, attributions, trust, errors, probes or
             equivariance, once or several times (default: all)
         units: how many units of a layer are shown
-        images: at most so many images are looked at
+        images: how many images are looked at, at most
         split: train, val or test
         moved: where the data of the run are now, if they were moved since it was trained
         out: the folder to write (default: RUN/explain)

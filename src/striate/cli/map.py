@@ -39,9 +39,9 @@ def _map(
         run: compare by what this run's network makes of the images, and show its errors
             (without DATA: the run's own data)
         method: tsne (needs the extra maps) or pca
-        images: about so many, from all over, the same number of each data set
+        images: about how many, from all over, the same number of each data set
         perplexity: of t-SNE, about how many neighbours count
-        landmarks: of more images so many are placed by t-SNE, and the others among them
+        landmarks: how many images t-SNE places; of larger sets the others are put among them
         seed: of t-SNE
         out: the folder to write (default: maps, or RUN/map)
         json: print one JSON object as the last line

@@ -89,7 +89,7 @@ def _resume(
         run: the run directory
         data: where its data are now, if they were moved
         json: print one JSON object as the last line
-        epochs: extend the run to so many epochs, more than were planned
+        epochs: extend the run to this number of epochs, more than were planned
     """
     from striate.api.stopping import graceful_stop
     from striate.api.stream import resume as resumed

@@ -60,8 +60,8 @@ class Cost:
 
 
 def cost(machine: Machine, *, images: int, parameters: int, ranks: int, batch: int) -> Cost:
-    """Of a data set of so many images, a network of so many parameters, and `batch` images in all
-    ranks together. Raises ValueError where a rank would get no image."""
+    """The cost of a data set of `images` images, a network of `parameters` parameters, and `batch`
+    images in all ranks together. Raises ValueError where a rank would get no image."""
     if not 1 <= ranks <= batch:
         raise ValueError(f"{batch} images a step cannot be shared by {ranks} ranks")
     share = batch / ranks

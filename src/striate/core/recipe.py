@@ -58,7 +58,7 @@ class Data:
     score_test: bool = True
     """Read the test split when the training has ended; no: it waits for `striate evaluate`."""
     folds: Whole = 0
-    """Cut the images into so many parts, each the test part of one training; 0: no folds."""
+    """Parts into which the images are cut, each the test part of one training; 0: no folds."""
     fold: Whole = 0
     """Which part is the test part, from 1; 0: all in turn, each in a run of its own."""
     sampler: Literal["auto", "uniform", "balanced", "weighted", "hard", "selective"] = "auto"
@@ -116,7 +116,7 @@ class Augment:
     crop_scale: Fraction | Auto = "auto"
     """Smallest share of the area for crop=resized; auto: 0.35."""
     rotate: Degrees = 0.0
-    """Turn by up to so many degrees either way."""
+    """Turn by up to this number of degrees either way."""
     affine: Share = 0.0
     """Shift by up to this share of the side, scale by up to 1 ± it, shear by up to it."""
     policy: Literal["none", "trivial", "rand"] = "none"
@@ -130,13 +130,13 @@ class Augment:
     saturation: Share = 0.0
     """Multiply the distance from grey by 1 ± this."""
     hue: Annotated[float, Ge(0), Le(0.5)] = 0.0
-    """Turn the colour circle by up to so many turns either way."""
+    """Turn the colour circle by up to this share of a turn either way."""
     principal_colours: NonNegative = 0.0
     """AlexNet's alteration along the principal colours of the training images; theirs was 0.1."""
     greyscale: Probability = 0.0
     """Share of the images that lose their colours."""
     blur: Annotated[float, Ge(0), Le(100)] = 0.0
-    """Gaussian blur with a deviation of up to so many pixels."""
+    """Gaussian blur with a deviation of up to this number of pixels."""
     cutout: Annotated[int, Strict(), Ge(0), Le(16_384)] | Auto = "auto"
     """Side in pixels of a grey square placed at random; 0: none; auto: a quarter of the side if
     there are 16 epochs or more."""
@@ -270,9 +270,9 @@ class Checkpoints:
     __pydantic_config__ = _KNOWN_KEYS_ONLY
 
     every_steps: Whole = 0
-    """Also after so many steps; 0: not by steps."""
+    """Also each time this number of steps is done; 0: not by steps."""
     every_minutes: NonNegative = 10.0
-    """Also after so many minutes since the last one; 0: not by time. Never changes the result."""
+    """Also when the last one is this many minutes old; 0: not by time. Never changes the result."""
     keep: Count = 1
     """How many of the last ones stay, with the best by validation."""
 

@@ -151,7 +151,7 @@ def find_runs(folder: str | Path) -> list[RunDirectory]:
 @contextlib.contextmanager
 def locked(folder: Path, name: str = "lock", patience: float = 0) -> Iterator[None]:
     """Hold a folder for writing, or what else a lock file's name stands for. Raises RunError if
-    another process holds it, after so many seconds of patience."""
+    another process still holds it after `patience` seconds."""
     with disk_faults_explained(folder / name):
         opened = (folder / name).open("a+", encoding="utf-8")
     with opened as file:

@@ -204,13 +204,13 @@ def batches(
             followed, matrices = following(store, targets, ids, moved.matrices, size)
             return Batch(moved.images, ids, followed, matrices, None, whole)
         chain = np.concatenate([plan[number - 1][-1:], plan[number]])  # before the first the last
-        at = group.shard(np.arange(1, len(chain)))
-        needed = np.union1d(at, at - 1)
+        places = group.shard(np.arange(1, len(chain)))
+        needed = np.union1d(places, places - 1)
         moved = augment.moved(store.load(chain[needed] % count), chain[needed], epoch)
-        own, other = np.searchsorted(needed, at), np.searchsorted(needed, at - 1)
+        own, other = np.searchsorted(needed, places), np.searchsorted(needed, places - 1)
         images, lam = augment.mixed(moved.images[own], turns, moved.images[other], epoch)
         followed, matrices = following(store, targets, ids, moved.matrices[own], size)
-        others = chain[at - 1] % count
+        others = chain[places - 1] % count
         partners, _ = following(store, targets, others, moved.matrices[other], size)
         return Batch(images, ids, followed, matrices, Mixing(partners, lam), whole)
 

@@ -1,1 +1,1 @@
-"""Floor 4: rules over recorded history → findings."""
+"""Floor 5: rules over recorded history → findings."""

@@ -49,7 +49,7 @@ def _larger(h: History) -> str:
 
 
 def batch_too_large(h: History) -> Answer:
-    """So many images a step that there are hardly any steps (O2).
+    """Batches are so large that there are hardly any steps (O2).
 
     Signs: fewer than 16 steps an epoch, fewer than 200 in all, and a loss that is still high.
     Confounder: a small data set has few steps an epoch anyway; a smaller batch gives it more.

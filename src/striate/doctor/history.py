@@ -57,7 +57,7 @@ class Epochs:
 
 @dataclass(frozen=True)
 class Curve:
-    """Losses of training and validation images at the same moments, after so many epochs.
+    """Losses of training and validation images at the same moments; `epoch`: how many are done.
 
     `exact`: both in evaluation mode and without augmentation; otherwise training loss is a mean
     over the epoch, with dropout, augmentation and smoothing in it. Errors are standard errors.

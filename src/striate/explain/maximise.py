@@ -12,7 +12,7 @@ from striate.models.hooks import evaluating, maps_of
 
 _VIEWS = 4
 _SHIFT, _TURN, _ZOOM = 0.1, 0.17, 0.15
-"""Each step sees so many views: moved by a tenth of the side, turned by 10°, enlarged by 15 %."""
+"""Each step sees four views: moved by a tenth of the side, turned by 10°, enlarged by 15 %."""
 _DECAY, _RATE, _SMOOTH = 2.0, 0.05, 2.0
 """Amplitudes of waves start as 1 / frequency²; the learning rate; the weight of total variation
 over the width against answers in deviations over the data."""

@@ -47,11 +47,11 @@ def _pictures(
     sample: Sample, ids: Sequence[int] | NDArray[Any], ask: Any, classes: tuple[str, ...]
 ) -> Iterator[Picture]:
     images = sample.images(ids)
-    for i, pixels, shares in zip(ids, images, ask(images), strict=True):
+    for i, pixels, likely in zip(ids, images, ask(images), strict=True):
         known = () if sample.targets is None else sample.targets.of(int(i))
         true = ", ".join(classes[number] for number in known)
-        best = int(shares.argmax())
-        yield Picture(sample.names[i], pixels, true, classes[best], float(shares[best]))
+        best = int(likely.argmax())
+        yield Picture(sample.names[i], pixels, true, classes[best], float(likely[best]))
 
 
 def _filters(inspection: Inspection, found: Explanation) -> None:
@@ -189,16 +189,16 @@ def _trust(inspection: Inspection, found: Explanation) -> None:
     methods = {k: f for k, f in ATTRIBUTIONS.items() if inspection.layers or k != "grad_cam"}
     methods["(random)"] = lambda *_: random
 
-    def shares(logits: Tensor) -> Tensor:
+    def said(logits: Tensor) -> Tensor:
         return torch.from_numpy(np.asarray(inspection.predictor.probabilities(logits.numpy())))
 
     for name, method in methods.items():
         maps = method(inspection.net, images, asked)
         found.trust.append({
             "method": name,
-            "deletion": area(deletion(inspection.net, images, asked, maps, shares=shares)),
+            "deletion": area(deletion(inspection.net, images, asked, maps, probabilities=said)),
             "insertion": area(
-                deletion(inspection.net, images, asked, maps, insert=True, shares=shares)
+                deletion(inspection.net, images, asked, maps, insert=True, probabilities=said)
             ),
             "likeness": likeness(method, inspection.net, images, asked)
             if name in ATTRIBUTIONS else None,
@@ -211,9 +211,9 @@ def _errors(inspection: Inspection, found: Explanation) -> None:
     if targets is None:
         found.notes.append("errors: with several labels an image they are not shown")
         return
-    shares = inspection.all_probabilities
-    wrong = np.flatnonzero(shares.argmax(axis=1) != targets)
-    surest = wrong[np.argsort(-shares.max(axis=1)[wrong], kind="stable")][:_ERRORS]
+    likely = inspection.all_probabilities
+    wrong = np.flatnonzero(likely.argmax(axis=1) != targets)
+    surest = wrong[np.argsort(-likely.max(axis=1)[wrong], kind="stable")][:_ERRORS]
     if not len(surest):
         found.notes.append(
             f"errors: none in {len(inspection.sample):,} images of {inspection.sample.split}"
@@ -246,10 +246,10 @@ def _probes(inspection: Inspection, found: Explanation) -> None:
     known = layer_features(inspection.net, train.batches(), modules)
     asked = layer_features(inspection.net, inspection.sample.batches(), modules)
     for layer in inspection.layers:
-        told = probe(layer.name, (known[layer.name], known_classes), (asked[layer.name], targets))
-        low, high = wilson(told.right.sum(), len(told.right))
+        scored = probe(layer.name, (known[layer.name], known_classes), (asked[layer.name], targets))
+        low, high = wilson(scored.right.sum(), len(scored.right))
         row = _row(found, layer)
-        row |= {"probe": told.accuracy, "low": low, "high": high, "features": told.features}
+        row |= {"probe": scored.accuracy, "low": low, "high": high, "features": scored.features}
 
 
 def _class_numbers(inspection: Inspection) -> NDArray[np.int64] | None:

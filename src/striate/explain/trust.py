@@ -28,13 +28,13 @@ def deletion(
     maps: Tensor,
     *,
     insert: bool = False,
-    shares: Callable[[Tensor], Tensor] = _softmax,
+    probabilities: Callable[[Tensor], Tensor] = _softmax,
 ) -> NDArray[np.float64]:
     """Mean probability of the class (STEPS + 1,) while the most important pixels are covered, one
     twentieth at a time, with the image's mean colour; with `insert` they are uncovered instead
     (Petsiuk et al. 2018, arXiv:1806.07421). A good map falls quickly, or rises quickly.
 
-    shares: logits → probabilities.
+    probabilities: logits → probabilities.
     """
     x = images.float()
     count = x.shape[1] * x.shape[2]
@@ -49,7 +49,7 @@ def deletion(
         for step in range(STEPS + 1):
             first = rank < count * step / STEPS
             shown = torch.where(first if insert else ~first, x, colour)
-            found.append(float(shares(net(shown)).gather(1, classes[:, None]).mean()))
+            found.append(float(probabilities(net(shown)).gather(1, classes[:, None]).mean()))
     return np.array(found)
 
 

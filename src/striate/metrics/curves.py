@@ -63,7 +63,7 @@ class Curve:
         return float((np.diff(across) * (up[1:] + up[:-1]) / 2).sum())
 
     def thinned(self, points: int = 200) -> Curve:
-        """About so many of its points, evenly along it, for a picture."""
+        """About `points` of its points, evenly along it, for a picture."""
         if len(self.thresholds) <= points:
             return self
         way = np.cumsum(

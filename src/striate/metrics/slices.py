@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from striate.metrics.intervals import of_mean, wilson
 
 _PARTS, _LEAST, _MOST_VALUES = 4, 10, 50
-"""Numbers are cut into so many equal parts; smaller parts are left out, and columns of more values
-(names, not kinds)."""
+"""Numbers are cut into four equal parts; parts of fewer than ten images are left out, and columns
+of more than 50 values (names, not kinds)."""
 SIGNIFICANT = 0.05
 
 

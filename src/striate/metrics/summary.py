@@ -158,7 +158,7 @@ def _areas(
             row[name] = of_area(value, getattr(a, moves))
             if 0 < truths[:, c].sum() < LEAST:
                 row[name] = NONE
-            elif value in (0.0, 1.0):  # nothing moves it: what so many images of the class allow
+            elif value in (0.0, 1.0):  # nothing moves it: what that many images allow
                 own = float(truths[:, c].sum())
                 row[name] = wilson(value * own, own)
             if np.isfinite(value):

@@ -1,1 +1,1 @@
-"""Floor 1: the zoo, our own small networks, initialisers and the input stage."""
+"""Floor 1: the zoo, our own small networks, their stages, initialisers and the input stage."""

@@ -1,1 +1,1 @@
-"""Floor 1: update rules, schedules, regularisers."""
+"""Floor 1: update rules, parameter groups, schedules, regularisers."""

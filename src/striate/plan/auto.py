@@ -28,7 +28,7 @@ SHIFT_VIEWS_FROM = 24
 MEMORY_SHARE = 0.6
 """Of the free memory, for what a step keeps for its backward pass; the rest is for gradients."""
 SELECTIVE_UP_TO = 2_000_000
-"""Beyond so many images a training of four epochs has no time to tell easy from hard."""
+"""With more training images than this, four epochs are too few to tell easy from hard."""
 
 
 Headers = dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]

@@ -18,14 +18,14 @@ def settle_device(decisions: Decisions) -> Runtime:
     if wanted.device == "auto":
         decisions.decide("device.device", device.type, "the first accelerator, else the CPU")
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    share = "cores of this process" if beside == 1 else f"cores, shared by {beside} processes"
-    threads = decisions.default("device.threads", max(1, usable_cores() // beside), share)
+    which = "cores of this process" if beside == 1 else f"cores, shared by {beside} processes"
+    threads = decisions.default("device.threads", max(1, usable_cores() // beside), which)
     if threads:
         torch.set_num_threads(threads)
     if wanted.sync_norm and device.type != "cuda":
         raise RecipeError(
             f"device.sync_norm: torch synchronises batch norm on GPUs only, not on {device.type}",
-            "Leave it out; each process then normalises its own share.",
+            "Leave it out; each process then normalises its own which.",
         )
     precision = decisions.settle("device.precision", lambda: choose_precision(device))
     return Runtime(device, precision)

@@ -20,14 +20,14 @@ from striate.training.loop import Job, endless, update
 from striate.training.state import State
 
 SPAN = 1e-4, 1e2
-"""The range test runs from so many times the usual rate to so many times."""
+"""The range test runs from a ten-thousandth of the usual rate to a hundred times the usual rate."""
 STEPS, REPEATS = 100, 3
 EXPLODED = 2.0
 """Times the first loss at which a range test stops."""
 GRID = math.sqrt(10)
 LEAST_STEPS, MOST_STEPS = 120, 400
 _BEYOND = 4
-"""At most so many trials beyond the grid."""
+"""At most four trials beyond the grid."""
 Floats = NDArray[np.float64]
 
 
@@ -149,7 +149,7 @@ def _connected(rates: list[float], good: set[float], best: float) -> list[float]
 
 
 def trial(job: Job, state: State, lr: float, steps: int, schedule: Callable[[int], float]) -> Tried:
-    """Train a fresh network for so many steps with a shortened schedule, and validate it."""
+    """Train a fresh network for `steps` steps with a shortened schedule, and validate it."""
     for step, batch in enumerate(itertools.islice(endless(job, state), steps)):
         try:
             update(job, state, batch, lr * schedule(step))
@@ -179,7 +179,7 @@ def search(
 ) -> Iterator[Sweep | Tried | RateTest]:
     """Range tests, trials, and last the result.
 
-    fresh(seed) makes a network; shorter(steps) is the recipe's schedule over so many steps.
+    fresh(seed) makes a network; shorter(n) is the recipe's schedule over n steps.
     """
     sweeps = []
     for repeat in range(REPEATS):

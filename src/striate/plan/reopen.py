@@ -86,7 +86,7 @@ class Reopening:
         images: int | None = None,
         accepting: Accepting = Accepting(),
     ) -> Opened:
-        """A split of the run's own or of other data, or so many images from all over it; a whole
+        """A split of the run's own or of other data, or `images` images from all over it; a whole
         split of its own must be what it was. Raises DataError, RunError."""
         dataset = self.own_data() if data is None else self.other_data(data)
         if split is None:

@@ -42,16 +42,16 @@ def seconds_per_epoch(job: Job, scratch: State) -> tuple[float, float]:
 
 
 def enough_threads(job: Job, scratch: State) -> tuple[int, str]:
-    """(threads, why): so many that loading and augmenting keep ahead of the network, at most one a
+    """(threads, why): enough for loading and augmenting to keep ahead of the network, at most one a
     core. Measured on one batch, or as much of it as takes a fifth of a second to learn from.
     `scratch` is trained for a few steps and must be thrown away.
     """
     losses = None if scratch.losses is None else scratch.losses[0].numpy()
     whole, count = job.plan(0, losses)[0], 8
     while True:
-        probe = replace(job, plan=partial(only, whole[:count]))
+        short = replace(job, plan=partial(only, whole[:count]))
         started = time.perf_counter()
-        batch = next(probe.batches(0, 0))
+        batch = next(short.batches(0, 0))
         loading = (time.perf_counter() - started) / len(batch.ids)
         started = time.perf_counter()
         update(job, scratch, batch, 0.0)

@@ -1,1 +1,1 @@
-"""Floor 4: what is tried before hours are spent (T1, T3)."""
+"""Floor 5: what is tried before hours are spent (T1, T3)."""

@@ -77,7 +77,7 @@ class Bench:
         return self.prepared.fresh()
 
     def images(self, split: str, count: int, *, balanced: bool = False) -> Sample:
-        """(images without augmentation, targets) of so many from all over a split."""
+        """`count` images from all over a split, without augmentation, and their targets."""
         targets = self.data.dataset.splits[split].targets
         numbers = class_numbers(targets) if balanced else None
         ids = spread(len(targets), count) if numbers is None else one_of_each(numbers, count)
@@ -100,7 +100,7 @@ class Bench:
 
 
 def one_of_each(numbers: Ids, count: int) -> Ids:
-    """Places of so many images, classes in turn. numbers: the class of each (N,)."""
+    """Positions of `count` images, classes in turn. numbers: the class of each (N,)."""
     queues = [np.flatnonzero(numbers == c) for c in np.unique(numbers)]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*queues))
     chosen = [int(i) for i in itertools.islice((t for t in turns if t is not None), count)]

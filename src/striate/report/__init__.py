@@ -1,1 +1,1 @@
-"""Floor 5: pictures and pages of what is known."""
+"""Floor 6: the facts of a run, and pictures and pages of what is known."""

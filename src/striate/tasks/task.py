@@ -107,7 +107,7 @@ class Task(Protocol):
         """The network; `backbone(n)` gives one whose last layer has n outputs an image."""
 
     def output_shape(self, images: int, classes: int) -> tuple[int, ...] | None:
-        """The shape that the network gives for so many images; None where it is not one tensor."""
+        """The shape of what the network gives; None where that is not one tensor."""
 
     def losses(self, net: nn.Module, batch: Batch, runtime: Runtime) -> Losses:
         """The losses of a batch in training; the network may be shown the targets too."""

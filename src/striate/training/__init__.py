@@ -1,1 +1,1 @@
-"""Floor 3: the loop, checkpoints, evaluation passes, and what "auto" becomes."""
+"""Floor 3: the loop, its state, checkpoints, inference, and the monitor that measures."""

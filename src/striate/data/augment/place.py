@@ -73,7 +73,7 @@ def resized_crop(images: Pixels, draw: Draw, strength: float, about: About) -> M
 
 
 def rotation(images: Pixels, draw: Draw, degrees: float, about: About) -> Moved:
-    """Turn about the centre by up to so many degrees either way."""
+    """Turn about the centre by up to `degrees` either way."""
     return rotated(images, signed(draw("rotation", 1)[:, 0], degrees), about)
 
 

@@ -31,7 +31,7 @@ from striate.data.check.survey import Survey
 from striate.data.dataset import Dataset
 
 LARGE = 200_000
-"""Beyond so many images near copies are sought with faiss, or among so many of them."""
+"""Of more images than this, near copies are sought with faiss, or else among this many of them."""
 
 
 def copies_across(
@@ -271,7 +271,7 @@ def _between(
 
 
 def _searched(positions: np.ndarray) -> np.ndarray:
-    """All, or so many that a search by brute force ends."""
+    """All, or as many as a search by brute force can compare."""
     if len(positions) <= LARGE or _faiss() is not None:
         return positions
     return positions[np.linspace(0, len(positions) - 1, LARGE).astype(np.int64)]
