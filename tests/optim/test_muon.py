@@ -39,7 +39,7 @@ def test_a_step_is_the_formula():
     torch.manual_seed(0)
     weight, bias = nn.Parameter(torch.randn(4, 3, 2, 2).double()), nn.Parameter(torch.randn(4))
     groups = [
-        {"params": [weight], "turn": True},
+        {"params": [weight], "orthogonalise": True},
         {"params": [bias], "weight_decay": 0.1},
     ]
     rule = Muon(groups, lr=0.2, momentum=0.5, dtype=torch.float64)
@@ -63,7 +63,7 @@ def test_lengths_are_kept_whatever_the_layout_and_precision():
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(8, 6, 3, 3).to(memory_format=torch.channels_last))
     length = weight.norm().item()
-    rule = Muon([{"params": [weight], "turn": True}], lr=0.3, dtype=torch.bfloat16)
+    rule = Muon([{"params": [weight], "orthogonalise": True}], lr=0.3, dtype=torch.bfloat16)
     for _ in range(5):
         weight.grad = torch.randn(8, 6, 3, 3)
         rule.step()
@@ -73,7 +73,7 @@ def test_lengths_are_kept_whatever_the_layout_and_precision():
 
 def test_a_zero_gradient_and_a_zero_weight_stay_finite():
     weight = nn.Parameter(torch.zeros(3, 4))
-    rule = Muon([{"params": [weight], "turn": True}], lr=0.3)
+    rule = Muon([{"params": [weight], "orthogonalise": True}], lr=0.3)
     weight.grad = torch.zeros(3, 4)
     rule.step()
     assert torch.isfinite(weight).all()
@@ -83,6 +83,6 @@ def test_the_last_layer_and_biases_are_not_turned():
     net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     rule = make_optimiser(net, "muon", lr=0.1, l2=0.5, knobs={"momentum": 0.6})
     by_id = {id(p): group for group in rule.param_groups for p in group["params"]}
-    turned = {name: by_id[id(p)]["turn"] for name, p in net.named_parameters()}
+    turned = {name: by_id[id(p)]["orthogonalise"] for name, p in net.named_parameters()}
     assert turned == {"0.weight": True, "0.bias": False, "1.weight": False, "1.bias": False}
     assert by_id[id(net[0].weight)]["weight_decay"] == 0

@@ -16,6 +16,24 @@ from striate.data.sources import open_source
 from striate.report.map_page import map_csv, map_html, map_pictures
 
 
+class Mapped(Mapping):
+    """A map that can be written to a folder."""
+
+    def save(self, folder: Path, title: str) -> Path:
+        """map.html, map.png, map.svg, map.csv and map.json; the page's path."""
+        with disk_faults_explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        png, svg = map_pictures(self.points, title)
+        page = map_html(
+            self.points, title=title, notes=self.sentences(), version=striate.__version__
+        )
+        for name, content in (("map.png", png), ("map.svg", svg), ("map.html", page)):
+            write_atomically(folder / name, content)
+        write_atomically(folder / "map.csv", map_csv(self.points))
+        write_json(folder / "map.json", self.to_json())
+        return folder / "map.html"
+
+
 def make_map(
     data: Sequence[Any] = (),
     *,
@@ -26,7 +44,7 @@ def make_map(
     seed: int = 0,
     landmarks: int = LANDMARKS,
     say: Callable[[str], None] = lambda _: None,
-) -> Mapping:
+) -> Mapped:
     """A map of one or several data sets, over each other.
 
     run: compare images by the features of its last layer instead of by their pixels, and say which
@@ -36,23 +54,11 @@ def make_map(
     network = None
     if run is not None:
         network = Mapper(run.recipe.model.name, run.predictor, run.settled.shape)
-    return map_of(
+    found = map_of(
         _opened(data, run), network=network, method=method, images=images, perplexity=perplexity,
         seed=seed, landmarks=landmarks, say=say,
     )  # fmt: skip
-
-
-def save_map(found: Mapping, folder: Path, title: str) -> Path:
-    """map.html, map.png, map.svg, map.csv and map.json; the page's path."""
-    with disk_faults_explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    png, svg = map_pictures(found.points, title)
-    page = map_html(found.points, title=title, notes=found.sentences(), version=striate.__version__)
-    for name, content in (("map.png", png), ("map.svg", svg), ("map.html", page)):
-        write_atomically(folder / name, content)
-    write_atomically(folder / "map.csv", map_csv(found.points))
-    write_json(folder / "map.json", found.to_json())
-    return folder / "map.html"
+    return Mapped(**vars(found))
 
 
 def _opened(data: Sequence[Any], run: Run | None) -> list[Part]:

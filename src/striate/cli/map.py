@@ -46,7 +46,7 @@ def _map(
         out: the folder to write (default: maps, or RUN/map)
         json: print one JSON object as the last line
     """
-    from striate.api.mapping import make_map, save_map
+    from striate.api.mapping import make_map
     from striate.api.runs import Run
     from striate.core.errors import RecipeError
 
@@ -63,7 +63,7 @@ def _map(
         landmarks=landmarks, say=lambda text: print(text, file=sys.stderr),
     )  # fmt: skip
     named = ", ".join(Path(name).name for name in data) or (run.name if run else "")
-    page = save_map(found, out or (run / "map" if run else Path("maps")), named)
+    page = found.save(out or (run / "map" if run else Path("maps")), named)
     for sentence in found.sentences():
         print(sentence)
     print(f"the map: {page}, with .png, .svg and .csv beside it, in "

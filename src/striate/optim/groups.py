@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import nn
 
-    from striate.optim.rules import Rule
-
 Kind = Literal["weights", "output", "others"]
 """Weights of layers (more than one dimension), those of the layer that gives the outputs, and the
 rest: biases, and gains of norm layers."""
@@ -28,29 +26,35 @@ def kinds_of(net: nn.Module) -> dict[str, Kind]:
 
 
 def parameter_groups(
-    net: nn.Module, rule: Rule, l2: float, factors: Mapping[str, float]
+    net: nn.Module,
+    l2: float,
+    scales: Mapping[Kind, float],
+    factors: Mapping[str, float],
+    *,
+    orthogonalise: bool = False,
 ) -> list[dict[str, Any]]:
-    """Groups for torch.optim: those with equal settings are one.
+    """Groups for torch.optim, in the order of `scales`: parameters with equal settings are one.
 
-    factors: parameter → factor of its rate, 1 where it is not named; what has the factor 0 is in no
-    group. A group's rate is that of the training times its `lr_scale`. Weight decay reaches weights
-    only, and not those that are orthogonalised, whose length means nothing.
+    scales: kind → times the rate that it gets. factors: parameter → factor of its rate, 1 where it
+    is not named; what has the factor 0 is in no group. orthogonalise: whether the steps of weights
+    (those of the output layer excepted) are made orthogonal. A group's rate is that of the training
+    times its `lr_scale`. Weight decay reaches weights only, and not those that are orthogonalised,
+    whose length means nothing.
     """
-    scales = {"weights": 1.0, "output": rule.head_rate, "others": rule.bias_rate}
     parameters, groups = dict(net.named_parameters()), dict[tuple[Any, ...], dict[str, Any]]()
     ordered = sorted(kinds_of(net).items(), key=lambda pair: list(scales).index(pair[1]))
     for name, kind in ordered:
         factor = factors.get(name, 1.0)
         if not factor:
             continue
-        special = rule.orthogonalises and kind == "weights"
+        special = orthogonalise and kind == "weights"
         settings: dict[str, Any] = {
             "weight_decay": l2 if kind != "others" and not special else 0.0,
             "lr_scale": scales[kind] * factor,
         }
         if special:
             settings["orthogonalise"] = True
-        elif rule.orthogonalises:
+        elif orthogonalise:
             settings["momentum"] = _OTHERS_MOMENTUM
         group = groups.setdefault((kind, *settings.items()), {"params": [], **settings})
         group["params"].append(parameters[name])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from striate.core.errors import RecipeError, perhaps
-from striate.optim.groups import parameter_groups
+from striate.optim.groups import Kind, parameter_groups
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,10 @@ def make_optimiser(
         options["alpha"] = knobs["rho"]
     elif "momentum" in knobs:
         options["momentum"] = knobs["momentum"]
-    groups = parameter_groups(net, rule, l2, factors or {})
+    scales: dict[Kind, float] = {
+        "weights": 1.0, "output": rule.head_rate, "others": rule.bias_rate,
+    }  # fmt: skip
+    groups = parameter_groups(net, l2, scales, factors or {}, orthogonalise=rule.orthogonalises)
     if rule.orthogonalises:
         return Muon(groups, lr, dtype=torch.bfloat16 if bfloat16 else torch.float32, **options)
     optimiser: torch.optim.Optimizer = getattr(torch.optim, rule.optimiser)(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from striate.core.errors import DataError, RunError, perhaps
@@ -101,7 +102,7 @@ class Reopening:
         opened = self._read(replace(dataset, splits={split: part}), split, accepting)
         if data is None and not few:
             self._refuse_changed(opened)
-            if isinstance(self.data, str) or hasattr(self.data, "__fspath__"):
+            if isinstance(self.data, str | Path):
                 keep_place(self.directory, self.data)
         return opened
 
