@@ -16,7 +16,7 @@ train: setup
 	$(BIN)/striate train
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check src tests benchmarks

@@ -40,13 +40,14 @@ from striate.data.check.survey import Survey, survey
 from striate.data.dataset import Dataset as Opened
 from striate.data.dataset import Split
 from striate.data.decode import Unified
-from striate.data.images import BytesReader, EncodedImages, FolderReader, Images
+from striate.data.images import EncodedImages, FolderSource, Images, MemorySource
 from striate.data.loader import ArrayStore, FileStore, Store, batches, epoch_plan
-from striate.data.read import Reader
+from striate.data.read import SplitDecoder
 from striate.data.sources import open_source
 from striate.data.sources.pictures import open_pictures
 from striate.data.sources.sharded import ENTRY
 from striate.data.strings import Strings
+from striate.data.targets import blank
 
 DATA = Path(os.environ.get("STRIATE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 WORKERS = 2
@@ -94,10 +95,11 @@ def jpeg(folder: Path) -> bool:
         pipe = Pipeline(0, {"resized": 0.65, "flip": 0.5}, About(224, np.full(3, 120.0)))
         for check in ("full", "off"):
             cache = Cache(folder / "cache", 2**34)
-            reader = Reader(Unified(256, 3, "crop", 100), cache, in_memory=False, check=check)
+            how = Unified(256, 3, "crop", 100)
+            decoder = SplitDecoder(how, cache, in_memory=False, check=check)
             started = time.perf_counter()
-            _, pixels = reader.read(everything)
-            store = reader.store(everything, pixels, np.arange(len(everything)), again=True)
+            read = decoder.read(everything)
+            store = decoder.store(everything, read, np.arange(len(everything)), again=True)
             _epoch(store, pipe, 0)
             first[check].append(time.perf_counter() - started)
             second[check].append(_timed(partial(_epoch, store, pipe, 1)))
@@ -121,8 +123,8 @@ def jpeg(folder: Path) -> bool:
 
 
 def _epoch(store: Store, pipe: Pipeline, number: int) -> None:
-    plan = epoch_plan(len(store), 64, 0, number)
-    for _ in batches(store, plan, pipe, number, start=0, threads=WORKERS):
+    plan, targets = epoch_plan(len(store), 64, 0, number), blank(len(store))
+    for _ in batches(store, targets, plan, pipe, number, start=0, threads=WORKERS):
         pass
 
 
@@ -167,13 +169,14 @@ def memory(folder: Path) -> bool:
     Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(path)
     count = 1_000_000
     keys = Strings.of("one.png" for _ in range(count))
-    images = EncodedImages(FolderReader(folder), keys)
+    images = EncodedImages(FolderSource(folder), keys)
     store = FileStore(images, Unified(8, 3, "crop", 1))
     pipe = Pipeline(0, {"flip": 0.5}, About(8, np.zeros(3)))
+    targets = blank(count)
     used, open_files = [], []
     for epoch in range(20):
         plan = epoch_plan(count, 256, 0, epoch)[:40]  # all are planned, 10,240 are decoded
-        for _ in batches(store, plan, pipe, epoch, start=0, threads=WORKERS):
+        for _ in batches(store, targets, plan, pipe, epoch, start=0, threads=WORKERS):
             pass
         used.append(_resident())
         open_files.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
@@ -276,7 +279,7 @@ def _image(array: np.ndarray) -> Image.Image:
 def _found_again(train: Images, known: Survey, planted: dict[str, bytes]) -> tuple[int, int, int]:
     """(planted images found as the copy of their original, wrong pairs, all pairs) where a test
     split holds the planted ones alone."""
-    added = EncodedImages(BytesReader(planted), Strings.of(planted))
+    added = EncodedImages(MemorySource(planted), Strings.of(planted))
     found = _between_splits(train, added, (known, survey(added, Unified(32, 3, "squash", 100))))
     right, wrong = set(), 0
     for copy in found:
@@ -290,8 +293,8 @@ def _found_again(train: Images, known: Survey, planted: dict[str, bytes]) -> tup
 
 def _between_splits(train: Images, test: Images, known: tuple[Survey, Survey]) -> list[Copy]:
     splits = {"train": train, "test": test}
-    zeros = {n: Split(i, np.zeros(len(i), dtype=np.int64)) for n, i in splits.items()}
-    opened = Opened("", ("a",), False, zeros, dict.fromkeys(zeros, "given"))
+    zeros = {n: Split(i, blank(len(i))) for n, i in splits.items()}
+    opened = Opened("", ("a",), "labels", zeros, dict.fromkeys(zeros, "given"))
     return copies_across(opened, dict(zip(splits, known, strict=True)), 100)
 
 
@@ -306,7 +309,7 @@ def noise(_: Path) -> bool:
     how = Unified(SIDE, 1, "squash", 100)
     pixels = np.stack([how.load(part.images, i) for i in range(len(part))])
     wrong = RNG.choice(len(part), len(part) // 20, replace=False)
-    labels = part.targets.copy()
+    labels = part.targets.array.copy()
     labels[wrong] = (labels[wrong] + RNG.integers(1, 10, len(wrong))) % 10
     started = time.perf_counter()
     judged = crossfit({"train": (pixels, labels)}, 10)["train"]

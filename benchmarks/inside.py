@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from striate.api.mapping import make_map
-from striate.api.reporting import FORMS, REPORTED, Looked, facts_of
 from striate.api.runs import Run
-from striate.explain.layers import layers_with_maps, stages
 from striate.explain.patches import top_patches
+from striate.models.hooks import last_of_each_resolution, layers_with_maps
+from striate.report.facts import FORMS, REPORTED, ReportInputs, facts_of
 
 
 def main(path: str, mnist: str = "") -> None:
@@ -30,10 +30,11 @@ def main(path: str, mnist: str = "") -> None:
     found.figures  # noqa: B018 - computed when it is first asked for
     clock("its figures with intervals", of=whole)
     train, sample = run.sample(split="train", images=REPORTED), run.sample(split=found.split)
-    text = FORMS["html"](facts_of(run, run.recipe, Looked(found, sample, train, run.asked)))
+    inputs = ReportInputs(found, sample, train, run.predictor)
+    text = FORMS["html"](facts_of(run, run.recipe, inputs))
     clock(f"the report beyond evaluation, {len(text) / 1e6:.1f} MB", most=20)
     images = torch.from_numpy(sample.images([0]))
-    for layer in stages(layers_with_maps(net, images)):
+    for layer in last_of_each_resolution(layers_with_maps(net, images)):
         module = net.get_submodule(layer.name)
         top_patches(net, sample.batches(), module)
         clock(f"top patches of {layer.channels} units of {layer.name}, {len(sample):,} images",

@@ -28,11 +28,12 @@ from striate.core.group import Group
 from striate.core.runtime import Runtime, keep_pages, processor_name, usable_cores, version_of
 from striate.data.augment import About, Pipeline
 from striate.data.loader import ArrayStore, epoch_plan
+from striate.data.targets import Labels
 from striate.models.fit import parameter_count
 from striate.models.network import Network
 from striate.models.zoo import build
 from striate.optim.rules import find_rule, make_optimiser
-from striate.tasks.classify import make_task
+from striate.tasks import make_task
 from striate.training.loop import Job, update
 from striate.training.state import Position, State
 
@@ -197,10 +198,10 @@ def _step_seconds(share: int, ranks: int) -> float:
     group = Group(dist.get_rank() if ranks > 1 else 0, ranks)
     runtime = Runtime(torch.device("cpu"), "float32", group)
     job = Job(
-        epochs=1, store=ArrayStore(images), targets=np.arange(count) % 10, name=str,
+        epochs=1, store=ArrayStore(images), targets=Labels(np.arange(count) % 10), name=str,
         plan=lambda epoch, _: epoch_plan(count, count, 0, epoch),
         augment=Pipeline(0, {"pad": 2, "flip": 0.5}, About(SIDE, np.full(3, 120.0))),
-        task=make_task("cross_entropy", smoothing=0.1, multi_label=False), rate=lambda _: 1.0,
+        task=make_task("labels", "cross_entropy", smoothing=0.1), rate=lambda _: 1.0,
         lr=0.01, seed=0, runtime=runtime, validate=lambda _: {}, save=lambda _: "",
     )  # fmt: skip
     state = State(net, optimiser, None, Position())

@@ -34,10 +34,11 @@ from striate.core.runtime import (
 )
 from striate.data.augment import About, Pipeline
 from striate.data.loader import ArrayStore, epoch_plan
+from striate.data.targets import Labels
 from striate.models.network import Network
 from striate.models.zoo import build
 from striate.optim.rules import find_rule, make_optimiser
-from striate.tasks.classify import make_task
+from striate.tasks import make_task
 from striate.training.loop import Job, update
 from striate.training.state import Position, State
 
@@ -126,10 +127,11 @@ def _ours(name: str, precision: str) -> float:
         net, rule, lr=0.01, l2=5e-4, knobs=find_rule(rule).knobs, bfloat16=precision == "bfloat16"
     )
     job = Job(
-        epochs=1, store=ArrayStore(images), targets=np.arange(len(images)) % 10, name=str,
+        epochs=1, store=ArrayStore(images), name=str,
+        targets=Labels(np.arange(len(images)) % 10),
         plan=lambda epoch, _: epoch_plan(len(images), batch, 0, epoch),
         augment=Pipeline(0, {"pad": 2, "flip": 0.5}, About(side, np.full(3, 120.0))),
-        task=make_task("cross_entropy", smoothing=0.1, multi_label=False), rate=lambda _: 1.0,
+        task=make_task("labels", "cross_entropy", smoothing=0.1), rate=lambda _: 1.0,
         lr=0.01, seed=0, runtime=Runtime(torch.device("cpu"), precision),
         validate=lambda _: {}, save=lambda _: "",
     )  # fmt: skip

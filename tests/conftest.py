@@ -12,8 +12,25 @@ import pytest
 from PIL import Image
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
-QUICK = {"epochs": 2, "batch_size": 8, "image_size": 16, "augment.flip": False}
-"""Knobs that make a training take about a second."""
+QUICK = {
+    "epochs": 2, "batch_size": 8, "image_size": 16, "augment.flip": False, "report.write": False,
+}  # fmt: skip
+"""Knobs that make a training take about a second; who looks at the report writes it."""
+_SLOW_FIRST = ("test_docs.py", "test_verbs.py", "test_search.py", "test_runs.py", "test_loop.py")
+
+
+def pytest_configure():
+    """Where several processes share the tests, each keeps to a core of its own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_collection_modifyitems(items):
+    """The slowest files first, so that no process is left with one of them at the end."""
+    rank = {name: i for i, name in enumerate(_SLOW_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 def picture(colour, size=(16, 16), seed=0, noise=30):
@@ -67,7 +84,7 @@ def trained(tmp_path_factory):
         f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS
     }
     data = write_tree(base / "colours", counts)
-    run = striate.train(data, run=base / "run", **{**QUICK, "epochs": 25})
+    run = striate.train(data, run=base / "run", **{**QUICK, "epochs": 25, "report.write": True})
     return run.path, data
 
 

@@ -16,7 +16,7 @@ from striate.models.initialise import INITIALISERS
 from striate.models.zoo import ARCHITECTURES
 from striate.optim.rules import UPDATE_RULES
 from striate.optim.schedules import SCHEDULES
-from striate.tasks.losses import LOSSES
+from striate.tasks.classify.losses import LOSSES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

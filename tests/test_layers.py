@@ -9,10 +9,11 @@ FLOORS = {
     "data": 1, "models": 1, "optim": 1, "metrics": 1,
     "tasks": 2,
     "training": 3,
-    "audit": 4, "preflight": 4, "doctor": 4, "explain": 4, "atlas": 4, "transfer": 4,
-    "report": 5,
-    "api": 6, "labs": 6,
-    "cli": 7, "studio": 7, "serve": 7,
+    "plan": 4,
+    "audit": 5, "preflight": 5, "doctor": 5, "explain": 5, "atlas": 5, "transfer": 5,
+    "report": 6,
+    "api": 7, "labs": 7,
+    "testing": 8, "cli": 8, "studio": 8, "serve": 8,
 }  # fmt: skip
 DOORS = {"__init__", "__main__"}  # the front door opens onto every floor, lazily
 

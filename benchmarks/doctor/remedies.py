@@ -22,8 +22,8 @@ from corpus import Case
 from judge import Judged, hit, judged
 from make import trained
 
-from striate.api.checking import check
-from striate.api.remedies import knobs_of
+from striate.audit.check import check
+from striate.doctor.remedies import knobs_of
 from striate.training.log import drained
 
 HERE = Path(__file__).parent / "remedies"

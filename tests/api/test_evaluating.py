@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import striate
-from striate.api.evaluating import evaluation_json, slices_json
+from striate.api.evaluating import slices_json
 from striate.core.errors import DataError
-from striate.tasks.classify import MultiLabel, SingleLabel
-from striate.training.evaluate import Evaluation, fitted_temperature
+from striate.data.targets import Labels, LabelSets
+from striate.tasks.classify.evaluation import LabelEvaluation, LabelSetEvaluation
+from striate.tasks.classify.task import LabelSetTask, LabelTask
+from striate.tasks.plain import evaluation_json
 
 CLASSES = ("cat", "dog", 'it, "quoted"')
 
@@ -20,11 +22,10 @@ def evaluation(n=300, strength=2.0, seed=0, split="test", **more):
     targets = rng.integers(0, 3, n)
     noise = rng.normal(size=(n, 3))
     logits = (noise + strength * np.eye(3)[targets]).astype(np.float32)
-    task = SingleLabel("cross_entropy")
-    losses = task.plain_losses(logits, targets)
-    scores = task.scores(logits, targets)
+    task, truth, said = LabelTask("cross_entropy"), Labels(targets), {"logits": logits}
+    scores = task.scores(said, truth)
     names = tuple(f"{'indoor' if i % 3 else 'night'}/{i:04}.png" for i in range(n))
-    return Evaluation(split, scores, CLASSES, names, targets, logits, losses, task, **more)
+    return LabelEvaluation(split, scores, CLASSES, names, truth, said, task, **more)
 
 
 def test_a_better_run_is_better_and_a_run_is_not_better_than_itself():
@@ -61,7 +62,7 @@ def test_thresholds_hold_where_they_were_chosen():
 
 def test_temperature_changes_probabilities_and_no_answer():
     modest = evaluation()
-    t = fitted_temperature(modest)
+    t = modest.fitted_temperature()
     mended = evaluation(temperature=t)
     assert t == pytest.approx(0.5, abs=0.1)  # deviation 1, distance 2
     assert mended.scores == modest.scores
@@ -116,12 +117,13 @@ def test_plain_values_are_json():
 
 def test_several_labels():
     rng = np.random.default_rng(0)
-    task, targets = MultiLabel(), (rng.random((100, 3)) < 0.4).astype(np.float32)
+    task, targets = LabelSetTask(), (rng.random((100, 3)) < 0.4).astype(np.float32)
     logits = (rng.normal(size=(100, 3)) + 2 * targets - 1).astype(np.float32)
     names = tuple(map(str, range(100)))
-    found = Evaluation("test", task.scores(logits, targets), CLASSES, names, targets, logits,
-                       task.plain_losses(logits, targets), task)  # fmt: skip
-    assert fitted_temperature(found) == 1.0
+    said, truth = {"logits": logits}, LabelSets(targets)
+    scores = task.scores(said, truth)
+    found = LabelSetEvaluation("test", scores, CLASSES, names, truth, said, task)
+    assert found.fitted_temperature() == 1.0
     said = evaluation_json(found)
     assert "mean_average_precision" in said["intervals"]
     apart = striate.compare(found, found)

@@ -13,9 +13,9 @@ from torch import nn
 
 import striate
 from striate.api.folds import stream_folds
-from striate.api.remedies import Attempt
 from striate.core.errors import DataError, ModelError, RunError
 from striate.core.records import Estimated, Measured, Note
+from striate.doctor.remedies import Attempt
 from tests.conftest import QUICK, write_tree
 
 SMALL = "conv 3x3 8 pad 1, relu, pool 2, fc 16, relu, fc classes"
@@ -349,7 +349,7 @@ def test_fuzzed_recipes_run_or_are_refused(seed):
     from striate.core.errors import StriateError
     from striate.core.recipe import Recipe
     from striate.core.recipe_io import knob_names, with_overrides
-    from striate.training.resolve import check_used
+    from striate.plan.refuse import check_used
 
     rng = np.random.default_rng(seed)
     values = [-1, 0, 1, 2, 1e-30, 1e30, -1e30, 0.5, 0.999999, 10**18, float("nan"), float("inf"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import striate
-from striate.api.mapping import _components
+from striate.atlas.mapping import _components
 from striate.core.errors import DataError, RunError
 from tests.conftest import QUICK, encoded, picture, write_tree
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from striate.api import checking
+from striate.audit.check import check
 from striate.audit.crossfit import SIDE, crossfit
 from striate.audit.labels import doubtful_labels
 from striate.core.errors import MissingExtraError
@@ -19,7 +19,7 @@ def digits():
     part = open_source("digits").parts["all"]
     how = Unified(SIDE, 1, "squash", 1)
     pixels = np.stack([how.load(part.images, i) for i in range(len(part))])
-    return pixels, part.targets
+    return pixels, part.targets.array
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,6 @@ def test_a_weak_network_does_not_accuse(tmp_path):
     """Colours that mean nothing: no label can be called wrong."""
     counts = {f"{split}/{c}": n for split, n in (("train", 60), ("val", 40)) for c in "ab"}
     root = write_tree(tmp_path, counts, (32, 32))
-    found = drained(checking.check(str(root)))
+    found = drained(check(str(root)))
     assert not [f for f in found.findings if f.rule == "doubtful labels" and f.verdict == "warn"]
     assert any(f.rule == "split difference" for f in found.findings)

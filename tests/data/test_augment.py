@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage, stats
 from torchvision.transforms import v2
 
+from striate.core.geometry import move_boxes, move_points
 from striate.core.randomness import uniform
 from striate.data.augment import (
     AUGMENTATIONS,
@@ -16,8 +17,6 @@ from striate.data.augment import (
     centre,
     colour,
     erase,
-    move_boxes,
-    move_points,
     place,
     variants,
     views_of,
@@ -313,11 +312,11 @@ def test_cutmix_shares_are_the_areas():
 
 def test_one_of_two_mixes_for_each_image():
     pipe = Pipeline(0, {"mixup": 1.0, "cutmix": 1.0}, about())
-    batch = pipe.mixed(IMAGES, np.arange(40), IMAGES[::-1], np.arange(40)[::-1], 0)
-    untouched = (batch.images == IMAGES).mean(axis=(1, 2, 3))
+    images, lam = pipe.mixed(IMAGES, np.arange(40), IMAGES[::-1], 0)
+    untouched = (images == IMAGES).mean(axis=(1, 2, 3))
     assert (untouched > 0.2).any()  # cutmix leaves pixels as they are
     assert (untouched < 0.1).any()  # mixup hardly any
-    assert batch.shares.shape == (40,)
+    assert lam.shape == (40,)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -20,7 +20,7 @@ from striate.data.cache import Cache, survey_key
 from striate.data.dataset import open_dataset
 from striate.data.decode import Unified
 from striate.data.images import UndecodableError
-from striate.data.read import Reader
+from striate.data.read import SplitDecoder
 from striate.data.shards import parse_size, write_shards
 from striate.data.sources import open_source
 from striate.data.sources.options import SourceOptions
@@ -32,16 +32,16 @@ from tests.conftest import COLOURS, QUICK, write_tree
 HOW = Unified(12, 3, "crop", 100)
 
 
-def reader(folder, limit=2**30, **options):
-    return Reader(HOW, Cache(folder, limit), False, **options)
+def decoder(folder, limit=2**30, **options):
+    return SplitDecoder(HOW, Cache(folder, limit), False, **options)
 
 
 class TestCache:
     def test_the_second_time_nothing_is_decoded(self, tree, tmp_path, monkeypatch):
         images = open_dataset(tree).splits["train"].images
-        first, pixels = reader(tmp_path / "c").read(images)
+        first, pixels = decoder(tmp_path / "c").read(images)
         monkeypatch.setattr("striate.data.read.survey", None)  # would fail if it were called
-        again, mapped = reader(tmp_path / "c").read(images)
+        again, mapped = decoder(tmp_path / "c").read(images)
         np.testing.assert_array_equal(pixels, mapped)
         assert isinstance(mapped, np.memmap)
         for name, array in first.arrays().items():
@@ -71,7 +71,9 @@ class TestCache:
         assert cache.pixels("k3")[0, 0, 0, 0] == 3
 
     def test_too_small_a_limit_reads_the_files(self, tree, tmp_path):
-        _, pixels = reader(tmp_path / "c", limit=10).read(open_dataset(tree).splits["train"].images)
+        _, pixels = decoder(tmp_path / "c", limit=10).read(
+            open_dataset(tree).splits["train"].images
+        )
         assert pixels is None
 
     def test_abandoned_left_overs_are_removed(self, tmp_path):
@@ -86,11 +88,11 @@ class TestCache:
 
     def test_damaged_files_are_not_believed(self, tree, tmp_path):
         images = open_dataset(tree).splits["train"].images
-        _, good = reader(tmp_path / "c").read(images)
+        _, good = decoder(tmp_path / "c").read(images)
         good = np.array(good)
         for path in (tmp_path / "c").glob("*/*.np?"):
             path.write_bytes(path.read_bytes()[:50])
-        _, again = reader(tmp_path / "c").read(images)
+        _, again = decoder(tmp_path / "c").read(images)
         np.testing.assert_array_equal(good, again)
 
     def test_two_processes(self, tree, tmp_path):
@@ -120,7 +122,7 @@ class TestCache:
 
 def _fill(tree, folder):
     for _ in range(5):
-        _, pixels = reader(folder).read(open_dataset(tree).splits["train"].images)
+        _, pixels = decoder(folder).read(open_dataset(tree).splits["train"].images)
         assert pixels is not None
 
 
@@ -146,7 +148,7 @@ def shards(tree, tmp_path):
 
 
 def contents(part):
-    return {part.images.key(i): (part.images.raw(i), part.names[part.targets[i]])
+    return {part.images.key(i): (part.images.raw(i), part.names[part.targets.array[i]])
             for i in range(len(part))}  # fmt: skip
 
 
@@ -164,7 +166,7 @@ class TestShards:
             label = int(tar.extractfile("000000000.cls").read())
         assert names[:2] == ["000000000.png", "000000000.cls"]
         part = open_source(shards).parts["train"]
-        assert part.targets[0] == label
+        assert part.targets.array[0] == label
 
     def test_a_changed_shard_is_refused(self, shards):
         path = shards / "train-000000.tar"
@@ -200,7 +202,7 @@ class TestShards:
         for i in range(5):
             at = int(part.images.key(i))
             np.testing.assert_array_equal(part.images.pixels(i, 1), original.images.pixels(at, 1))
-            assert part.names[part.targets[i]] == original.names[original.targets[at]]
+            assert part.names[part.targets.array[i]] == original.names[original.targets.array[at]]
 
     def test_columns_are_kept(self, tmp_path, striate_cli):
         write_tree(tmp_path, dict.fromkeys(COLOURS, 10))
@@ -234,10 +236,10 @@ class TestShards:
         found = open_source(tmp_path, SourceOptions(("colour", "garment")))
         list(write_shards(found, tmp_path / "out", size=10**6))
         again = open_source(tmp_path / "out")
-        assert again.multi_label
+        assert again.kind == "label_sets"
         part = again.parts["all"]
         labels = {tuple(n for n, t in zip(part.names, row, strict=True) if t)
-                  for row in part.targets}  # fmt: skip
+                  for row in part.targets.array}  # fmt: skip
         assert labels == {("colour:red", "garment:shirt"), ("colour:blue", "garment:hat")}
 
     def test_refusals(self, tree, shards, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import striate
-from striate.api import checking
+from striate.audit.check import check, check_run
 from striate.core.errors import DataError, RunError
 from striate.data.check.duplicates import (
     TURNS,
@@ -60,7 +60,7 @@ def scenes(tmp_path):
 
 
 def found_in(root, **options):
-    return drained(checking.check(str(root), models=False, **options))
+    return drained(check(str(root), models=False, **options))
 
 
 def rules(found, verdict=None):
@@ -310,7 +310,7 @@ class TestChanges:
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
         files[1].unlink()
         Image.fromarray(scene(800)).save(scenes / "train" / "a" / "new.png")
-        found = checking.check_run(tmp_path / "run")
+        found = check_run(tmp_path / "run")
         verdicts = {f.rule: f for f in found.findings}
         assert len(verdicts["changed images"].evidence["images"]) == len(files[::2])
         assert len(verdicts["missing images"].evidence["images"]) == 1
@@ -321,7 +321,7 @@ class TestChanges:
         striate.train(scenes, run=tmp_path / "run", **QUICK)
         (tmp_path / "run" / "images.csv.gz").write_bytes(b"no")
         with pytest.raises(RunError, match="damaged"):
-            checking.check_run(tmp_path / "run")
+            check_run(tmp_path / "run")
 
 
 def test_json_and_pictures(scenes, tmp_path, striate_cli):

@@ -388,14 +388,14 @@ def test_one_hot_rows_are_one_label(words, pictures):
              for r in rows()]  # fmt: skip
     (pictures / "t.csv").write_text("image,MEL,NV\n" + "\n".join(lines))
     found = open_source(pictures / "t.csv")
-    assert not found.multi_label
+    assert found.kind == "labels"
     assert found.parts["all"].counts() == {"MEL": 4, "NV": 4}
     assert "exactly one 1" in found.remarks[-1].text
     lines[0] = lines[0].replace(yes, no)  # an image with no label: then there are several
     (pictures / "t.csv").write_text("image,MEL,NV\n" + "\n".join(lines))
     found = open_source(pictures / "t.csv")
-    assert found.multi_label
-    assert found.parts["all"].targets.sum(axis=1).tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
+    assert found.kind == "label_sets"
+    assert found.parts["all"].targets.array.sum(axis=1).tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
 
 
 def test_an_image_without_labels_among_several(pictures):
@@ -404,8 +404,8 @@ def test_an_image_without_labels_among_several(pictures):
     lines[1] = "im/a/a1.png,a;b"
     (pictures / "t.csv").write_text("path,labels\n" + "\n".join(lines))
     found = open_source(pictures / "t.csv")
-    assert found.multi_label
-    assert found.parts["all"].targets[0].sum() == 0
+    assert found.kind == "label_sets"
+    assert found.parts["all"].targets.array[0].sum() == 0
 
 
 def test_numbers_in_other_forms_are_one_label(pictures):
@@ -429,7 +429,7 @@ def test_labels_of_arrays(labels, classes):
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8), dtype=np.uint8)
     dataset = open_dataset((images, labels))
     assert dataset.classes == classes
-    assert not dataset.multi_label
+    assert dataset.kind == "labels"
 
 
 def test_several_labels_stay_several_if_one_split_says_so():
@@ -438,8 +438,8 @@ def test_several_labels_stay_several_if_one_split_says_so():
     two = one.copy()
     two[0] = 1
     found = open_source({"train": (images, two), "test": (images, one)})
-    assert found.multi_label
-    assert found.parts["test"].targets.ndim == 2
+    assert found.kind == "label_sets"
+    assert found.parts["test"].targets.array.ndim == 2
 
 
 # archives, IDX, shards ---------------------------------------------------------------------------

@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 import striate
-from striate.api import checking
+from striate.audit.check import check, check_run
 from striate.core.errors import DataError, RunError
 from striate.data.cache import Cache
 from striate.data.check.changes import Registered, changes
 from striate.data.dataset import open_dataset
 from striate.data.decode import Unified
 from striate.data.images import ArrayImages, content_hash
-from striate.data.read import Reader
+from striate.data.read import SplitDecoder
 from striate.data.shards import write_shards
 from striate.data.sources import open_source
 from striate.data.splits import Splitting, latest
@@ -46,7 +46,7 @@ def test_a_run_whose_held_out_copies_were_left_out_can_be_evaluated(doubled, tmp
 
 
 def test_the_check_says_what_training_does_with_copies(doubled):
-    found = drained(checking.check(str(doubled), models=False))
+    found = drained(check(str(doubled), models=False))
     assert found.verdict != "fail"
     assert any(f.rule == "held-out copies" for f in found.findings)
 
@@ -181,7 +181,7 @@ def test_small_sets_and_damaged_splits_are_checked(tmp_path, striate_cli):
 class TestCacheFaults:
     def read(self, tree, cache):
         images = open_dataset(tree).splits["train"].images
-        return Reader(Unified(12, 3, "crop", 100), cache, in_memory=False).read(images)
+        return SplitDecoder(Unified(12, 3, "crop", 100), cache, in_memory=False).read(images)
 
     def test_a_folder_that_cannot_be_made(self, tree, tmp_path):
         (tmp_path / "file").touch()
@@ -215,8 +215,9 @@ class TestCacheFaults:
         images = open_dataset(tree).splits["train"].images
         size = len(images) * 12 * 12 * 3
         cache = Cache(tmp_path / "c", 2 * size)
-        reader = Reader(Unified(12, 3, "crop", 100), cache, in_memory=False, total=3 * size)
-        assert reader.read(images)[1] is None
+        how = Unified(12, 3, "crop", 100)
+        decoder = SplitDecoder(how, cache, in_memory=False, total=3 * size)
+        assert decoder.read(images)[1] is None
 
 
 class TestShardFaults:
@@ -321,7 +322,7 @@ def test_damaged_registers(trained, tmp_path):
         shutil.copytree(trained[0], tmp_path / "run")
         spoil(tmp_path / "run" / "images.csv.gz")
         with pytest.raises(RunError, match="images.csv.gz"):
-            checking.check_run(tmp_path / "run")
+            check_run(tmp_path / "run")
 
 
 def test_augment_of_unreadable_images(tmp_path, striate_cli):

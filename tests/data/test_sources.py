@@ -138,9 +138,9 @@ def test_folder_levels_are_labels(tmp_path):
     dataset = open_dataset(
         write_tree(tmp_path, counts), options=SourceOptions(("colour", "garment"))
     )
-    assert dataset.multi_label
+    assert dataset.kind == "label_sets"
     assert dataset.classes == ("colour:blue", "colour:red", "garment:shirt", "garment:shoe")
-    assert (dataset.splits["train"].targets.sum(axis=1) == 2).all()
+    assert (dataset.splits["train"].targets.array.sum(axis=1) == 2).all()
 
 
 def idx(array):
@@ -163,7 +163,7 @@ def test_idx(mnist_like):
     dataset = open_dataset(mnist_like)
     assert sizes(dataset) == {"train": 54, "val": 6, "test": 20}
     assert dataset.splits["test"].images.pixels(0, 100).shape == (9, 7, 1)
-    assert dataset.splits["test"].targets.tolist() == [i % 3 for i in range(20)]
+    assert dataset.splits["test"].targets.array.tolist() == [i % 3 for i in range(20)]
 
 
 def test_idx_damage(mnist_like):
@@ -210,9 +210,9 @@ def test_csv_with_several_labels(style, tmp_path):
     cells = {"cell": ["sun;sea", "sun", "sea"], "columns": ["sun,sea", "sun,", "sea,"],
              "one-hot": ["1,1", "1,0", "0,1"]}[style]  # fmt: skip
     dataset = open_dataset(csv_of(tmp_path, [f"{i}.png,{cells[i % 3]}" for i in range(12)], header))
-    assert dataset.multi_label
+    assert dataset.kind == "label_sets"
     assert set(dataset.classes) == {"sun", "sea"}
-    train = dataset.splits["train"].targets
+    train = dataset.splits["train"].targets.array
     assert train.shape[1] == 2
     assert 0 < train.mean() < 1
 
@@ -290,7 +290,7 @@ def test_arrays():
     assert floats.classes == ("a", "b")
     table = np.eye(3)[np.arange(30) % 3]
     table[0] = 1
-    assert open_dataset((images, table)).multi_label
+    assert open_dataset((images, table)).kind == "label_sets"
     given = open_dataset(
         {"train": (images, np.arange(30) % 3), "test": (images, np.arange(30) % 3)}
     )
@@ -324,8 +324,8 @@ def test_torch_dataset():
 def test_evaluation_keeps_the_class_map(tree, tmp_path):
     """torchvision would number val's {green, red} as 0, 1; the truth is 1, 2 (F11)."""
     other = write_tree(tmp_path / "other", {"green": 3, "red": 3})
-    dataset = open_for_evaluation(other, ("blue", "green", "red"), multi_label=False)
-    assert dataset.splits["all"].targets.tolist() == [1, 1, 1, 2, 2, 2]
+    dataset = open_for_evaluation(other, ("blue", "green", "red"), "labels")
+    assert dataset.splits["all"].targets.array.tolist() == [1, 1, 1, 2, 2, 2]
     assert any("no images of 1 of 3 classes: blue" in f.text for f in dataset.findings)
     with pytest.raises(DataError, match="does not know"):
-        open_for_evaluation(other, ("blue", "red"), multi_label=False)
+        open_for_evaluation(other, ("blue", "red"), "labels")

@@ -18,7 +18,6 @@ from striate.data.loader import (
     ArrayStore,
     KeepingStore,
     ahead,
-    balanced_weights,
     batches,
     epoch_plan,
     hard_weights,
@@ -29,7 +28,7 @@ from striate.data.loader import (
     steps_per_epoch,
 )
 from striate.data.prepare import measure, shift_and_scale
-from striate.data.read import Reader
+from striate.data.read import SplitDecoder
 from striate.data.splits import (
     Splitting,
     dealt,
@@ -37,6 +36,7 @@ from striate.data.splits import (
     stratified_folds,
     stratified_holdout,
 )
+from striate.data.targets import Labels, LabelSets
 from tests.conftest import COLOURS, write_tree
 
 
@@ -105,14 +105,14 @@ def test_every_store_gives_the_same(mode, threads, tree, tmp_path):
     images = open_dataset(tree).splits["train"].images
     how = Unified(12, 3, "crop", 100)
     cache = Cache(tmp_path / "cache", 0 if mode == "files" else 2**30)
-    reader = Reader(how, cache, mode == "memory", "off" if mode == "keeping" else "full")
+    decoder = SplitDecoder(how, cache, mode == "memory", "off" if mode == "keeping" else "full")
     store = None
     for _ in range(2):  # the second time from the cache
-        found, pixels = reader.read(images)
+        found, pixels = decoder.read(images)
         assert not found.faults
         assert (pixels is None) == (mode in ("files", "keeping"))
         if mode != "keeping" or store is None:
-            store = reader.store(images, pixels, np.arange(len(images)), again=True)
+            store = decoder.store(images, (found, pixels), np.arange(len(images)), again=True)
         assert isinstance(store, KeepingStore) == (mode == "keeping")
         plan = whole(len(images), 7)
         for got, ids in zip(loaded(store, plan, threads), plan, strict=True):
@@ -122,12 +122,13 @@ def test_every_store_gives_the_same(mode, threads, tree, tmp_path):
 
 def test_batches_do_not_depend_on_threads_batch_size_or_start():
     store = ArrayStore(np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8))
+    targets = Labels(np.arange(30))  # each image's target is its number
     about = About(8, np.zeros(3))
     for strengths in ({"pad": 1, "flip": 0.5}, {"pad": 1, "mixup": 0.4, "cutmix": 1.0}):
         pipe = Pipeline(0, strengths, about)
-        reference = list(batches(store, whole(30, 7), pipe, 3, start=0, threads=0))
-        threaded = list(batches(store, whole(30, 7), pipe, 3, start=2, threads=2))
-        single = list(batches(store, whole(30, 1), pipe, 3, start=0, threads=1))
+        reference = list(batches(store, targets, whole(30, 7), pipe, 3, start=0, threads=0))
+        threaded = list(batches(store, targets, whole(30, 7), pipe, 3, start=2, threads=2))
+        single = list(batches(store, targets, whole(30, 1), pipe, 3, start=0, threads=1))
         together = np.concatenate([b.images for b in reference])
         np.testing.assert_array_equal(np.concatenate([b.images for b in single]), together)
         np.testing.assert_array_equal(
@@ -135,9 +136,9 @@ def test_batches_do_not_depend_on_threads_batch_size_or_start():
             np.concatenate([b.images for b in reference[2:]]),
         )
         if pipe.mixes:
-            shares = np.concatenate([b.shares for b in reference])
-            np.testing.assert_array_equal(np.concatenate([b.shares for b in single]), shares)
-            partners = np.concatenate([b.partners for b in reference])
+            lam = np.concatenate([b.mixing.lam for b in reference])
+            np.testing.assert_array_equal(np.concatenate([b.mixing.lam for b in single]), lam)
+            partners = np.concatenate([b.mixing.partners.array for b in reference])
             order = np.concatenate(whole(30, 7))
             np.testing.assert_array_equal(partners, np.roll(order, 1))
 
@@ -182,19 +183,20 @@ class TestSamplers:
 
     def test_balanced_classes_occur_equally_often(self):
         targets = np.repeat([0, 1, 2], [90, 9, 1])
-        ids = np.concatenate(sampled_plan(balanced_weights(targets), 10, 0, 0)) % 100
+        ids = np.concatenate(sampled_plan(Labels(targets).balanced(), 10, 0, 0)) % 100
         counts = np.bincount(targets[ids])
         assert counts.max() - counts.min() <= 4
 
     def test_several_labels(self):
         table = np.array([[1, 0], [1, 0], [1, 1], [0, 0]], dtype=np.float32)
-        np.testing.assert_allclose(balanced_weights(table), [1 / 3, 1 / 3, 1, 1 / 4])
+        np.testing.assert_allclose(LabelSets(table).balanced(), [1 / 3, 1 / 3, 1, 1 / 4])
 
     def test_a_repeated_image_is_augmented_anew(self):
         store = ArrayStore(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8))
         pipe = Pipeline(0, {"pad": 3}, About(8, np.zeros(1)))
         plan = sampled_plan(np.array([1.0, 0, 0, 0]), 4, 0, 0)
-        (batch,) = batches(store, plan, pipe, 0, start=0, threads=0)
+        targets = Labels(np.arange(4))
+        (batch,) = batches(store, targets, plan, pipe, 0, start=0, threads=0)
         assert batch.ids.tolist() == [0, 0, 0, 0]
         assert len({image.tobytes() for image in batch.images}) > 1
 

@@ -8,13 +8,13 @@ import torch
 from sklearn.datasets import load_digits
 
 import striate
-from striate.api.remedies import Attempt, compared, knobs_of, try_remedies
 from striate.core.errors import RunError, TrainingError
 from striate.core.findings import Finding
 from striate.core.records import Epoch, Failed, Measured, Note
 from striate.core.run import RunDirectory
+from striate.doctor.remedies import Attempt, compared, knobs_of, try_remedies
+from striate.tasks.classify.signs import contradicted, recall_by_count
 from striate.training.activity import batch_statistics, watched
-from striate.training.measure import contradicted, recall_by_count
 
 PLAIN = "conv 3x3 8 pad 1, relu, pool 2, conv 3x3 16 pad 1, relu, fc 32, relu, fc classes"
 KNOBS = {"model": PLAIN, "epochs": 8, "lr": 0.05, "augment.flip": False,

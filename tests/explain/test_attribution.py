@@ -17,8 +17,8 @@ from striate.explain.attribution import (
     occlusion,
     saliency,
 )
-from striate.explain.layers import last_maps
 from striate.explain.trust import area, deletion, likeness, randomised
+from striate.models.hooks import last_maps
 from striate.models.network import Network
 from striate.models.zoo import build
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from striate.explain.features import equivariance, last_features, layer_features, nearest, probe
+from striate.explain.features import equivariance, layer_features, nearest, probe
+from striate.models.hooks import last_features
 
 
 class Net(nn.Module):

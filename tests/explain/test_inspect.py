@@ -11,13 +11,17 @@ from torch.nn import functional as F
 
 import striate
 from striate.api.explaining import given, write_explanation
-from striate.api.looking import TOPICS, Asked, Choice, look
-from striate.api.sample import Sample
 from striate.core.errors import DataError, ModelError
+from striate.core.runtime import Runtime
 from striate.data.loader import ArrayStore
+from striate.data.targets import Labels, LabelSets
+from striate.explain.inspect import TOPICS, Choice, inspect
+from striate.explain.sample import Sample
 from striate.models.network import Network
 from striate.models.zoo import build
+from striate.plan.predictor import Predictor
 from striate.report.explained import figures
+from striate.tasks.classify.task import LabelTask
 from tests.conftest import QUICK, encoded, picture
 
 NETWORKS = {
@@ -45,18 +49,20 @@ def sample_of(side, count=14, classes=3):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     names = tuple(f"{i}.png" for i in range(count))
-    return Sample("test", names, np.arange(count) % classes, ArrayStore(images, None), side)
+    targets = Labels(np.arange(count) % classes)
+    return Sample("test", names, targets, ArrayStore(images, None), side)
 
 
-def asked_of(backbone):
+def predictor_of(backbone, side):
     net = Network(backbone, torch.zeros(3), torch.full((3,), 1 / 255))
-    return Asked(net, ("a", "b", "c"), lambda x: torch.from_numpy(x).softmax(dim=1).numpy())
+    task, runtime = LabelTask("cross_entropy"), Runtime(torch.device("cpu"), "float32")
+    return Predictor(net, task, ("a", "b", "c"), side, runtime)
 
 
 def looked_at(backbone, side, **choice):
     sample = sample_of(side)
     chosen = Choice(units=2, images=14, methods=("saliency", "grad_cam"), **choice)
-    return look(asked_of(backbone), sample, lambda _: sample, chosen)
+    return inspect(predictor_of(backbone, side), sample, lambda _: sample, chosen)
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "own"])
@@ -89,9 +95,10 @@ def test_a_network_in_training_is_looked_at_as_it_answers():
     torch.manual_seed(0)
     net = build("resnet18", num_classes=3, channels=3, image_size=32).train()
     sample = sample_of(32, count=1)
-    found = look(asked_of(net), sample, lambda _: sample, Choice(topics=("attributions",)))
+    predictor = predictor_of(net, 32)
+    found = inspect(predictor, sample, lambda _: sample, Choice(topics=("attributions",)))
     with torch.no_grad():
-        wanted = asked_of(net).net.eval()(torch.from_numpy(sample.images([0]))).argmax()
+        wanted = predictor.net.eval()(torch.from_numpy(sample.images([0]))).argmax()
     assert found.attributions[0][0].predicted == "abc"[int(wanted)]
 
 
@@ -151,9 +158,9 @@ def test_a_network_without_maps():
 
 def test_several_labels_an_image():
     sample = sample_of(16)
-    several = replace(sample, targets=np.eye(3)[sample.targets])
+    several = replace(sample, targets=LabelSets(np.eye(3)[sample.targets.array]))
     net = build("lenet", num_classes=3, channels=3, image_size=16)
-    found = look(asked_of(net), several, lambda _: several, Choice(units=2))
+    found = inspect(predictor_of(net, 16), several, lambda _: several, Choice(units=2))
     assert any("several labels" in note for note in found.notes)
     assert found.attributions[0][0].true == "a"
 
@@ -247,7 +254,8 @@ def test_what_is_done_is_kept_when_somebody_stops_it(monkeypatch):
     told = []
     monkeypatch.setitem(TOPICS, "patches", stopped)
     sample, choice = sample_of(16), Choice(units=2, images=14, topics=("maps", "patches", "probes"))
-    found = look(asked_of(Own(3)), sample, lambda _: sample, choice, told.append)
+    own = predictor_of(Own(3), 16)
+    found = inspect(own, sample, lambda _: sample, choice, told.append)
     assert told[0] == "maps (1 of 3)"
     assert found.maps
     assert found.stopped == ("patches", "probes")
@@ -255,4 +263,4 @@ def test_what_is_done_is_kept_when_somebody_stops_it(monkeypatch):
     assert figures(found)
     monkeypatch.setitem(TOPICS, "maps", stopped)
     with pytest.raises(KeyboardInterrupt):
-        look(asked_of(Own(3)), sample, lambda _: sample, choice)
+        inspect(own, sample, lambda _: sample, choice)

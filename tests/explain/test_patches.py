@@ -9,9 +9,9 @@ from captum import attr
 from torch import nn
 from torch.nn import functional as F
 
-from striate.explain.layers import maps_of
 from striate.explain.maximise import maximised
 from striate.explain.patches import projections, top_patches, window
+from striate.models.hooks import maps_of
 
 
 class Plain(nn.Module):

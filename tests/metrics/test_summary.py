@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from striate.metrics.summary import summarise
+from striate.metrics.summary import summarise, summarise_sets
 
 
 def example(n=600, classes=5, seed=0):
@@ -61,7 +61,7 @@ def test_several_labels():
     rng = np.random.default_rng(0)
     truth, shares = (rng.random((200, 4)) < 0.3).astype(int), rng.random((200, 4))
     scores = {"mean_average_precision": 0.3, "exact_match": 0.1, "loss": 0.7, "n": 200}
-    found = summarise(truth, shares, rng.random(200), scores)
+    found = summarise_sets(truth, shares, rng.random(200), scores)
     low, high = found.intervals["mean_average_precision"]
     assert low < found.scores["mean_average_precision"] < high
     assert found.scores["mean_average_precision"] == pytest.approx(

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from striate.explain.layers import entering_of, layers_with_maps, maps_of, stages
 from striate.models.arithmetic import fields_of, layer_table
+from striate.models.hooks import entering_of, last_of_each_resolution, layers_with_maps, maps_of
 from striate.models.network import Network
 from striate.models.zoo import build
 
@@ -25,8 +25,9 @@ def test_layers_stand_in_the_order_in_which_they_end(net):
     names = [layer.name for layer in found]
     assert names.index("backbone.conv1") < names.index("backbone.layer1.0")
     assert names.index("backbone.layer1.1") < names.index("backbone.layer1")
-    assert [s.name for s in stages(found)] == [f"backbone.layer{i}" for i in (1, 2, 3, 4)]
-    assert [s.height for s in stages(found)] == [32, 16, 8, 4]
+    last = last_of_each_resolution(found)
+    assert [s.name for s in last] == [f"backbone.layer{i}" for i in (1, 2, 3, 4)]
+    assert [s.height for s in last] == [32, 16, 8, 4]
 
 
 def test_maps_are_what_the_layer_gives(net):

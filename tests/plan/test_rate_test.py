@@ -10,7 +10,7 @@ import pytest
 import striate
 from striate.core.errors import RecipeError, TrainingError
 from striate.core.recipe_io import load_recipe
-from striate.training.rate_test import (
+from striate.plan.rate_test import (
     GRID,
     Sweep,
     Tried,

@@ -10,10 +10,10 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import striate
-from striate.api.preparing import fresh, job_of, prepare, settings
 from striate.core.errors import DataError
 from striate.core.findings import Finding
 from striate.models import zoo
+from striate.plan.prepare import prepare, requested
 from striate.preflight.bench import Bench
 from striate.preflight.checks import CHECKS
 from striate.training.log import drained
@@ -24,11 +24,10 @@ KNOBS = {"model": PLAIN, "epochs": 5, "batch_size": 32, "device.precision": "flo
 
 
 def bench_of(data="digits", **knobs):
-    wanted = settings(data, None, {**KNOBS, **knobs})
+    wanted = requested(data, None, {**KNOBS, **knobs})
     source = data if not isinstance(data, str) else wanted.data.source
-    ready, at = drained(prepare(wanted, source, time.perf_counter()))
-    job = job_of(ready, lambda _: "", lambda: False)
-    return Bench(ready.recipe, ready.found, job, lambda: fresh(ready), at.made, 0.0)
+    prepared, decisions = drained(prepare(wanted, source, time.perf_counter()))
+    return Bench(prepared, decisions.made, 0.0)
 
 
 def check(rule, data="digits", **knobs):
@@ -176,9 +175,9 @@ def test_workers_are_compared(sound, monkeypatch):
     assert "come out different" in found.text
     from striate.data.augment import family
 
-    real = family.Pipeline.__call__
+    real = family.Pipeline.moved
     same = lambda self, images, ids, epoch: real(self, images, np.zeros_like(ids), 0)  # noqa: E731
-    monkeypatch.setattr(family.Pipeline, "__call__", same)
+    monkeypatch.setattr(family.Pipeline, "moved", same)
     assert CHECKS["workers"](sound).verdict == "fail"
 
 

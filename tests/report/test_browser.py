@@ -7,7 +7,10 @@ import pytest
 
 import striate
 from striate.report.map_page import MapPoints, map_html
-from tests.conftest import QUICK, encoded, picture
+from tests.conftest import QUICK as WITHOUT_REPORT
+from tests.conftest import encoded, picture
+
+QUICK = {**WITHOUT_REPORT, "report.write": True}
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""

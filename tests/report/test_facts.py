@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 import striate
-from striate.api.in_words import in_words
 from striate.core.errors import DataError, RunError
 from striate.core.recipe_io import set_knob
 from striate.core.records import Note
-from tests.conftest import QUICK, encoded, picture
+from striate.report.in_words import in_words
+from tests.conftest import QUICK as WITHOUT_REPORT
+from tests.conftest import encoded, picture
+
+QUICK = {**WITHOUT_REPORT, "report.write": True}
 
 EVIL = ["<img src=x onerror=hacked()>", '"><script>hacked()<', "a|b`*c*`"]
 """Names of classes that are code somewhere. (A slash cannot be in a folder's name.)"""
@@ -129,7 +132,7 @@ def test_several_labels(tmp_path):
         lines.append(f"{i}.png,{';'.join(names)}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     run = striate.train(tmp_path / "labels.csv", run=tmp_path / "run", **QUICK)
-    assert run.multi_label
+    assert run.own_data().kind == "label_sets"
     checked((tmp_path / "run" / "report.html").read_text())
     assert json.loads(run.report("json"))["score"] == "mean_average_precision"
 
@@ -152,7 +155,7 @@ def test_findings_of_a_preflight_are_in_the_report(striate_cli, tree, tmp_path):
 
 
 def test_no_report_where_none_is_wanted(tree, tmp_path):
-    striate.train(tree, run=tmp_path / "run", **QUICK, **{"report.write": False})
+    striate.train(tree, run=tmp_path / "run", **WITHOUT_REPORT)
     assert not (tmp_path / "run" / "report.html").exists()
 
 
@@ -160,7 +163,7 @@ def test_a_report_that_fails_loses_no_training(tree, tmp_path, monkeypatch):
     def fails(*_, **__):
         raise ValueError("for a test")
 
-    monkeypatch.setattr("striate.api.closing.facts_of", fails)
+    monkeypatch.setattr("striate.api.finish.facts_of", fails)
     records = list(striate.stream(tree, run=tmp_path / "run", **QUICK))
     told = [r.text for r in records if isinstance(r, Note) and "the report" in r.text]
     assert told

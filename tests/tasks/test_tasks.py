@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from striate.core.errors import RecipeError
-from striate.tasks.classify import make_task
-from striate.tasks.losses import LOSSES
+from striate.data.targets import Labels, LabelSets
+from striate.tasks import make_task
+from striate.tasks.classify.losses import LOSSES
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 4)).astype(np.float32)
@@ -50,9 +51,9 @@ def test_sigmoid():
 
 @pytest.mark.parametrize("name", ["cross_entropy", "hinge", "mse"])
 def test_single_label_task(name):
-    task = make_task(name, smoothing=0.1, multi_label=False)
-    scores = task.scores(LOGITS, TRUTH)
-    assert set(scores) == {"accuracy", "top5_error", "loss", "n"}
+    task = make_task("labels", name, smoothing=0.1)
+    scores = task.scores({"logits": LOGITS}, Labels(TRUTH))
+    assert set(scores) == {"accuracy", "plain_accuracy", "top5_error", "loss", "n"}
     assert scores["loss"] == pytest.approx(loss(name, TRUTH), rel=1e-5)
     shares = task.probabilities(LOGITS)
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
@@ -60,20 +61,22 @@ def test_single_label_task(name):
 
 
 def test_multi_label_task():
-    task = make_task("sigmoid", smoothing=0, multi_label=True)
-    assert set(task.scores(LOGITS, TABLE)) == {"mean_average_precision", "exact_match", "loss", "n"}
+    task = make_task("label_sets", "sigmoid", smoothing=0)
     assert task.main_score == "mean_average_precision"
+    assert set(task.scores({"logits": LOGITS}, LabelSets(TABLE))) == {
+        "mean_average_precision", "plain_mean_average_precision", "exact_match", "loss", "n"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("name", "several", "expected"),
+    ("name", "kind", "expected"),
     [
-        ("crossentropy", False, "Perhaps you meant: cross_entropy"),
-        ("sigmoid", False, "one label"),
-        ("hinge", True, "several labels"),
+        ("crossentropy", "labels", "Perhaps you meant: cross_entropy"),
+        ("sigmoid", "labels", "one label"),
+        ("hinge", "label_sets", "several labels"),
     ],
 )
-def test_refusals(name, several, expected):
+def test_refusals(name, kind, expected):
     with pytest.raises(RecipeError) as error:
-        make_task(name, smoothing=0, multi_label=several)
+        make_task(kind, name, smoothing=0)
     assert expected in str(error.value)

@@ -18,7 +18,8 @@ KNOBS = {
     "model": "conv 5x5 12 stride 2, relu, conv 3x3 16 stride 2, relu, flatten, fc 48, relu, "
              "fc classes",
     "epochs": 30, "lr": 3e-3, "device.precision": "float32", "optim.rule": "adam",
-    "augment.crop": "pad", "augment.crop_padding": 2, "augment.flip": False, "device.threads": 1, "check": "off",
+    "augment.crop": "pad", "augment.crop_padding": 2, "augment.flip": False,
+    "device.threads": 1, "check": "off",
 }  # fmt: skip
 
 

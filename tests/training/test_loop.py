@@ -13,7 +13,8 @@ import striate
 from striate.core.errors import RunError, StriateError, TrainingError
 from striate.core.records import Epoch, Finished, Planned, Saved, Started, Step
 from striate.core.run import RunDirectory
-from striate.training import checkpoints, resolve
+from striate.plan import auto
+from striate.training import checkpoints
 from striate.training.loop import first_bad_layer
 from tests.conftest import QUICK
 
@@ -129,7 +130,7 @@ def test_extending_a_finished_run(tree, tmp_path):
     assert steps == list(range(1, len(steps) + 1))
     assert sum(type(r).__name__ == "Finished" for r in records) == 1
     # interrupted in its longer plan, it is continued under that plan
-    stream = striate.api.session.resume(tmp_path / "run", epochs=6)
+    stream = striate.api.stream.resume(tmp_path / "run", epochs=6)
     consume(stream, until=lambda r: isinstance(r, Epoch))
     assert striate.resume(tmp_path / "run").finished.epochs == 6
 
@@ -144,7 +145,7 @@ def test_stop_saves_and_resume_finishes(tree, tmp_path):
     assert isinstance(record, Saved)
     run = striate.resume(tmp_path / "run")
     assert run.finished.epochs == 2
-    again = consume(striate.api.session.resume(tmp_path / "run"))
+    again = consume(striate.api.stream.resume(tmp_path / "run"))
     assert "nothing to resume" in again[1].text
     assert again[-1] == run.finished
 
@@ -168,7 +169,7 @@ def test_resume_falls_back_and_says_so(tree, tmp_path):
     damaged[-1] ^= 1
     newest.write_bytes(damaged)
     notes = [
-        r.text for r in consume(striate.api.session.resume(tmp_path / "run")) if hasattr(r, "text")
+        r.text for r in consume(striate.api.stream.resume(tmp_path / "run")) if hasattr(r, "text")
     ]
     assert any(
         f"{found[-1].name} is damaged: hash of model.safetensors differs" in n for n in notes
@@ -186,7 +187,7 @@ def test_changed_data_is_refused(tree, tmp_path):
 
 def test_a_nan_stops_before_the_update(tree, tmp_path, monkeypatch):
     """F14: step and files are named, the saved weights are finite."""
-    from striate.tasks import losses
+    from striate.tasks.classify import losses
 
     calls = []
 
@@ -401,9 +402,9 @@ def test_parts_are_as_large_as_memory_allows(tree, tmp_path, monkeypatch):
     from striate.models.zoo import build
 
     each = bytes_per_image(build("fastnet", num_classes=3, channels=3, image_size=16), 3, 16)
-    free = int(3.5 * each / resolve.MEMORY_SHARE)
+    free = int(3.5 * each / auto.MEMORY_SHARE)
     with monkeypatch.context() as tight:
-        tight.setattr(resolve, "device_memory", lambda _: free)
+        tight.setattr(auto, "device_memory", lambda _: free)
         records = striate.stream(tree, run=tmp_path / "run", **KNOBS)
         consume(records, until=lambda r: isinstance(r, Step) and r.step == 3)
     decided = RunDirectory(tmp_path / "run").read_json("resolved.json")["device.micro_batch"]

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from striate.core.group import Group
 from striate.core.records import Epoch, Step
 from striate.core.run import RunDirectory
 from striate.data.augment import About, Pipeline
 from striate.data.loader import ArrayStore, batches, epoch_plan
+from striate.data.targets import Labels
 from striate.training import checkpoints
 from tests.conftest import COLOURS, write_tree
 
@@ -122,10 +124,11 @@ def test_wrong_input_is_said_once(tree_for_module, tmp_path):
 def test_shares_of_batches_are_the_batches(strengths, world):
     images = np.random.default_rng(0).integers(0, 256, (37, 8, 8, 3), dtype=np.uint8)
     pipe, plan = Pipeline(0, strengths, About(8, np.full(3, 9.0))), epoch_plan(37, 9, 0, 1)
+    targets = Labels(np.arange(37))  # each image's target is its number
 
     def made(rank, size):
-        shared = {"start": 0, "threads": 0, "rank": rank, "world": size}
-        return list(batches(ArrayStore(images), plan, pipe, 1, **shared))
+        shared = {"start": 0, "threads": 0, "group": Group(rank, size)}
+        return list(batches(ArrayStore(images), targets, plan, pipe, 1, **shared))
 
     parts = [made(rank, world) for rank in range(world)]
     for number, whole in enumerate(made(0, 1)):
@@ -133,9 +136,10 @@ def test_shares_of_batches_are_the_batches(strengths, world):
         for rank in range(world):
             together[rank::world] = parts[rank][number].images
             np.testing.assert_array_equal(parts[rank][number].everyone, whole.ids)
-            if whole.shares is not None:
+            if whole.mixing is not None:
                 np.testing.assert_array_equal(
-                    parts[rank][number].partners, whole.partners[rank::world]
+                    parts[rank][number].mixing.partners.array,
+                    whole.mixing.partners.array[rank::world],
                 )
         np.testing.assert_array_equal(together, whole.images)
 
@@ -144,11 +148,12 @@ def test_the_world_may_change_in_the_middle():
     """A position counts batches of the global plan, so the rest is the rest for any world."""
     images = np.zeros((103, 4, 4, 1), np.uint8)
     pipe, plan = Pipeline(0, {}, About(4, np.zeros(1))), epoch_plan(103, 12, 0, 0)
+    targets = Labels(np.zeros(103, dtype=np.int64))
     seen = []
     for world, start, end in ((2, 0, 4), (3, 4, 7), (1, 7, len(plan))):
         for rank in range(world):
-            shared = {"start": start, "threads": 0, "rank": rank, "world": world}
-            found = list(batches(ArrayStore(images), plan, pipe, 0, **shared))
+            shared = {"start": start, "threads": 0, "group": Group(rank, world)}
+            found = list(batches(ArrayStore(images), targets, plan, pipe, 0, **shared))
             seen += [batch.ids for batch in found[: end - start]]
     assert sorted(np.concatenate(seen)) == list(range(103))
 

@@ -132,16 +132,16 @@ def open_for_evaluation(
     DataError; missing classes are a warning.
     """
     found = open_source(source, options)
-    said = next(part.targets.described for part in found.parts.values())
-    try:
-        for part in found.parts.values():
+    for part in found.parts.values():
+        try:
             as_kind(part.targets, kind, len(part.names))
-    except ValueError:
-        wanted = KINDS[kind].described if kind in KINDS else kind
-        raise DataError(
-            f"{found.source} has {said}; the run's network was trained on {wanted}",
-            f"Give data with {wanted}.",
-        ) from None
+        except ValueError:
+            wanted = KINDS[kind].described if kind in KINDS else kind
+            raise DataError(
+                f"{found.source} has {part.targets.described}; the run's network was trained on "
+                f"{wanted}",
+                f"Give data with {wanted}.",
+            ) from None
     findings = [*_ignored(found)]
     for name, part in found.parts.items():
         findings += _check_against(part, classes, name, found.source, "the run's network")

@@ -55,11 +55,17 @@ def write_shards(
             yield shard
     index = {
         "format": FORMAT, "source": found.source, "classes": classes, "splits": splits,
-        **next(iter(kept.values())).targets.facts(), "images": {n: len(p) for n, p in kept.items()},
+        **_facts(found), "images": {n: len(p) for n, p in kept.items()},
         "columns": columns,
     }  # fmt: skip
     write_json(out / INDEX, index)
     yield INDEX
+
+
+def _facts(found: Listing) -> dict[str, Any]:
+    """What the index says of the targets' kind; parts without images say nothing."""
+    parts = [part for part in found.parts.values() if len(part)] or [*found.parts.values()]
+    return parts[0].targets.facts()
 
 
 def _sound(part: Part, *, skip_bad: bool) -> Part:

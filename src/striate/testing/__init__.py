@@ -1,4 +1,4 @@
-"""Laws that parts of your own must keep, each checked with one call (floor 7).
+"""Laws that parts of your own must keep, each checked with one call (floor 8).
 
     from striate.testing import check_network
     check_network("mynets:tiny", image_size=16)

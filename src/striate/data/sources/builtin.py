@@ -82,11 +82,17 @@ def open_object(data: Any) -> Listing:
         parts = {name: _object_part(value) for name, value in data.items()}
     else:
         parts = {WHOLE: _object_part(data)}
-    kinds = {part.targets.described for part in parts.values()}
-    if len(kinds) > 1:
-        said = "; ".join(f"{name} has {part.targets.described}" for name, part in parts.items())
+    by_kind: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        by_kind.setdefault(part.targets.described, []).append(name)
+    if len(by_kind) > 1:
+        (first, names), *rest = sorted(by_kind.items(), reverse=True)
+        others = [
+            f"{described.removesuffix(' label an image')} in {', '.join(sorted(of))}"
+            for described, of in rest
+        ]
         raise DataError(
-            f"the splits are not alike: {said}",
+            ", ".join([f"{first} in {', '.join(sorted(names))}", *others]),
             "Give every split a 0/1 table (N, classes), or every split one label an image.",
         )
     return Listing("arrays in memory", parts)
