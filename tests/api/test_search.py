@@ -170,7 +170,8 @@ def test_arrays_and_importances(tmp_path):
 def test_the_command(tree, tmp_path, capsys, monkeypatch):
     """Two processes on one study; one is killed, and the same command repairs what it left."""
     study = tmp_path / "s"
-    flags = [f"--{k.replace('_', '-')}={v}" for k, v in QUICK.items()]
+    knobs = {k.replace("_", "-"): v for k, v in QUICK.items() if k != "report.write"}
+    flags = [*(f"--{k}={v}" for k, v in knobs.items()), "--report.no-write"]
     flags += ["--space", "lr=0.01..1", "--study", str(study), "--data.check", "off"]
     command = ["search", str(tree), *flags]
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
