@@ -60,7 +60,9 @@ def fresh_state(
     decay = settled.average_decay
     average = None if decay is None else MovingAverage(placed, decay)
     losses = torch.ones(2, images) if settled.sampler in BY_LOSS else None
-    return State(placed, optimiser, average, Position(), losses, frozen=frozen)
+    state = State(placed, optimiser, average, Position(), losses, frozen=frozen)
+    state.set_training()
+    return state
 
 
 def _by_stage(
