@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,15 @@ from striate.report.explained import brief
 from striate.report.explained import figures as explained
 from striate.report.in_words import in_words
 from striate.report.pictures import Cell, Figure, sheet, tile
+from striate.report.run_facts import (
+    DataFacts,
+    Headline,
+    ModelFacts,
+    Overfit,
+    RecipeFacts,
+    RunFacts,
+    UseFacts,
+)
 from striate.report.run_report import Facts, html, markdown
 from striate.tasks.evaluation import Evaluation, Gallery
 from striate.tasks.plain import class_rows, figures_json
@@ -44,7 +53,7 @@ REPORTED = 1000
 """Training images that are looked at for samples."""
 FORMS: dict[str, Callable[[Facts], str]] = {
     "html": html, "md": markdown,
-    "json": lambda facts: page(facts.values),
+    "json": lambda facts: page(facts.run.to_json()),
 }  # fmt: skip
 
 
@@ -70,86 +79,90 @@ def facts_of(
     """All that a report says. Without images (`why`): only what the run's files know. done: the
     last record, where it is not in the log yet."""
     records = [*directory.records(), *([done] if done else [])]
-    values = _from_files(directory, recipe, records)
+    run = _from_files(directory, recipe, records)
     if inputs is None:
-        values["notes"].append(f"without pictures and figures of classes: {why}")
-        return Facts(values)
-    values |= _from_evaluation(inputs.evaluation, values)
-    return Facts(values, _figures(inputs, recipe))
+        note = f"without pictures and figures of classes: {why}"
+        return Facts(replace(run, notes=[*run.notes, note]))
+    return Facts(_from_evaluation(inputs.evaluation, run), _figures(inputs, recipe))
 
 
-def _from_files(
-    directory: RunDirectory, recipe: Recipe, records: Sequence[Record]
-) -> dict[str, Any]:
+def _from_files(directory: RunDirectory, recipe: Recipe, records: Sequence[Record]) -> RunFacts:
     data, environment = directory.read_json("dataset.json"), directory.read_json("environment.json")
     planned = next((r for r in reversed(records) if isinstance(r, Planned)), None)
-    done = [r for r in records if isinstance(r, Finished)]
+    done = any(isinstance(record, Finished) for record in records)
     scores = _optional(directory, "scores.json") or {}
     splits: dict[str, Any] = {k: scores[k] for k in ("train", "val", "test") if k in scores}
     decided = directory.read_json("resolved.json")
     main = planned.score if planned else "accuracy"
     shown = scores.get("split", "val")
-    headline = splits.get(shown)
-    return {
-        "format": 1,
-        "striate": striate.__version__,
-        "name": directory.path.resolve().name,
-        "run": str(directory.path),
-        "written": time.strftime("%Y-%m-%d %H:%M"),
-        "notes": [] if done else ["this training has not ended"],
-        "score": main,
-        "headline": headline and {
-            "score": main, "split": shown, "value": headline[main],
-            "interval": headline.get("intervals", {}).get(main), "n": headline["n"],
-        },
-        "overfit": {
-            "train": splits["train"][main],
-            "val": splits["val"].get(f"plain_{main}", splits["val"][main]),
-        } if {"train", "val"} <= splits.keys() else None,
-        "calibration": _optional(directory, CALIBRATION),
-        "diagnosis": _optional(directory, "findings.json")
+    confusion = {
+        "classes": data["classes"], "table": None, "worst": scores.get("confusions", []),
+    }  # fmt: skip
+    return RunFacts(
+        striate=striate.__version__,
+        name=directory.path.resolve().name,
+        run=str(directory.path),
+        written=time.strftime("%Y-%m-%d %H:%M"),
+        notes=[] if done else ["this training has not ended"],
+        score=main,
+        headline=_headline(splits[shown], main, shown) if shown in splits else None,
+        overfit=_overfit(splits, main),
+        calibration=_optional(directory, CALIBRATION),
+        diagnosis=_optional(directory, "findings.json")
         or {"verdict": "undetermined", "findings": [], "notes": ["not judged yet"]},
-        "preflight": (_optional(directory, PREFLIGHT) or {}).get("findings", []),
-        "model": {"name": recipe.model.name, "parameters": planned.parameters if planned else 0},
-        "data": {
-            "source": data["source"], "classes": data["classes"], "splits": data["splits"],
-            **facts_kept(data), "findings": data["findings"],
-            "most": max([1, *data["splits"]["train"]["per_class"]]),
-        },
-        "recipe": {
-            "words": in_words(recipe, planned),
-            "decisions": [{"knob": k, **found} for k, found in decided.items()],
-            "yaml": (directory.path / "recipe.yaml").read_text(encoding="utf-8"),
-        },
-        "curves": [vars(r) for r in _last_of_each(records)],
-        "rates": _rates([r for r in records if isinstance(r, Step)]),
-        "scores": splits,
-        "score_names": _names(splits),
-        "interval_kinds": _kinds(splits),
-        "per_class": [], "class_scores": [],
-        "confusion": {"classes": data["classes"], "table": None,
-                      "worst": scores.get("confusions", [])},
-        "cost": _cost(directory, records, environment, planned),
-        "use": _use(directory.path),
-        "versions": {"Python": environment["python"], **environment["versions"]},
-    }  # fmt: skip
+        preflight=(_optional(directory, PREFLIGHT) or {}).get("findings", []),
+        model=ModelFacts(recipe.model.name, planned.parameters if planned else 0),
+        data=DataFacts(
+            source=data["source"],
+            classes=data["classes"],
+            splits=data["splits"],
+            kind=facts_kept(data),
+            findings=data["findings"],
+            most=max([1, *data["splits"]["train"]["per_class"]]),
+        ),
+        recipe=RecipeFacts(
+            words=in_words(recipe, planned),
+            decisions=[{"knob": k, **found} for k, found in decided.items()],
+            yaml=(directory.path / "recipe.yaml").read_text(encoding="utf-8"),
+        ),
+        curves=_last_of_each(records),
+        rates=_rates([r for r in records if isinstance(r, Step)]),
+        scores=splits,
+        score_names=_names(splits),
+        interval_kinds=_kinds(splits),
+        cost=_cost(directory, records, environment, planned),
+        use=_use(directory.path),
+        versions={"Python": environment["python"], **environment["versions"]},
+        sections={"confusion": confusion},
+    )
 
 
-def _from_evaluation(found: Evaluation, values: dict[str, Any]) -> dict[str, Any]:
+def _headline(scores: dict[str, Any], main: str, split: str) -> Headline:
+    interval = scores.get("intervals", {}).get(main)
+    return Headline(main, split, scores[main], interval, scores["n"])
+
+
+def _overfit(splits: dict[str, Any], main: str) -> Overfit | None:
+    if not {"train", "val"} <= splits.keys():
+        return None
+    val = splits["val"]
+    return Overfit(splits["train"][main], val.get(f"plain_{main}", val[main]))
+
+
+def _from_evaluation(found: Evaluation, run: RunFacts) -> RunFacts:
     """Scores anew where the run has none, and what needs every answer."""
-    made: dict[str, Any] = {}
-    own, main = figures_json(found), values["score"]
-    if found.split not in values["scores"]:
-        splits = {**values["scores"], found.split: own}
-        made |= {"scores": splits, "score_names": _names(splits), "interval_kinds": _kinds(splits)}
-    made["headline"] = {
-        "score": main, "split": found.split, "value": own[main],
-        "interval": own["intervals"].get(main), "n": own["n"],
-    }  # fmt: skip
-    rows = class_rows(found)
-    made["per_class"] = rows
-    made["class_scores"] = [k for k in (rows[0] if rows else ()) if k not in _NO_SCORES]
-    return made | found.sections()
+    own, rows = figures_json(found), class_rows(found)
+    splits = run.scores if found.split in run.scores else {**run.scores, found.split: own}
+    return replace(
+        run,
+        scores=splits,
+        score_names=_names(splits),
+        interval_kinds=_kinds(splits),
+        headline=_headline(own, run.score, found.split),
+        per_class=rows,
+        class_scores=[k for k in (rows[0] if rows else ()) if k not in _NO_SCORES],
+        sections=run.sections | found.sections(),
+    )
 
 
 def _last_of_each(records: Sequence[Record]) -> list[Epoch]:
@@ -201,18 +214,18 @@ def _cost(
     return cost
 
 
-def _use(path: Path) -> dict[str, Any]:
+def _use(path: Path) -> UseFacts:
     run, recipe = shlex.quote(str(path)), shlex.quote(str(path / "recipe.yaml"))
-    return {
-        "commands": [
+    return UseFacts(
+        commands=[
             f"striate predict {run} IMAGE…      # classes of other images",
             f"striate evaluate {run} DATA       # scores on other data",
             f"striate explain {run}             # what it has learnt",
             f"striate train --recipe {recipe}   # make it again",
         ],
-        "python": f"import striate\n\nrun = striate.Run({str(path)!r})\n"
+        python=f"import striate\n\nrun = striate.Run({str(path)!r})\n"
         'run.predict(["image.jpg"])\nlogits = run.network(images)  # uint8 (N, H, W, C)',
-    }
+    )
 
 
 def _optional(directory: RunDirectory, name: str) -> dict[str, Any] | None:

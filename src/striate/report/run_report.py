@@ -8,9 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from striate.core.records import Epoch
 from striate.report.charts import Line, line_chart
 from striate.report.page import render
 from striate.report.pictures import Figure
+from striate.report.run_facts import RunFacts
 
 _MOST_CELLS, _LOUD, _QUIET = 30, 6, 60
 _CHARTS = ("loss", "score", "rate", "precision", "roc", "reliability")
@@ -20,33 +22,31 @@ SECTIONS = ("samples", "augmented", "confusions", "worst", "best", "inside")
 
 @dataclass(frozen=True)
 class Facts:
-    """`values`: everything that is said, as JSON has it; `figures`: pictures by section."""
+    """`run`: everything that is said; `figures`: pictures by section."""
 
-    values: dict[str, Any]
+    run: RunFacts
     figures: dict[str, list[Figure]] = field(default_factory=dict)
 
 
 def html(facts: Facts) -> str:
     """The page: pictures, styles and script inside."""
-    values = facts.values
     figures = {name: facts.figures.get(name, []) for name in SECTIONS}
     return render(
-        "report.html.j2", v=values, figures=figures, charts=_charts(values),
-        confusion=_confusion(values.get("confusion")),
+        "report.html.j2", v=facts.run, figures=figures, charts=_charts(facts.run),
+        confusion=_confusion(facts.run.confusion),
     )  # fmt: skip
 
 
 def markdown(facts: Facts) -> str:
     """A model card without pictures."""
-    return render("card.md.j2", v=facts.values).strip() + "\n"
+    return render("card.md.j2", v=facts.run).strip() + "\n"
 
 
-def _charts(values: dict[str, Any]) -> dict[str, Markup]:
+def _charts(run: RunFacts) -> dict[str, Markup]:
     made = dict.fromkeys(_CHARTS, Markup(""))
-    epochs = values["curves"]
+    epochs, score = run.curves, run.score
     if epochs:
-        x = [row["epoch"] for row in epochs]
-        score = values["score"]
+        x = [row.epoch for row in epochs]
         made["loss"] = line_chart(
             [_line("training", x, epochs, "train_loss"),
              _line("validation", x, epochs, "val_loss")],
@@ -56,16 +56,16 @@ def _charts(values: dict[str, Any]) -> dict[str, Markup]:
             [_line(f"validation {score}".replace("_", " "), x, epochs, "val_score")],
             "Validation score by epoch", "epoch", score.replace("_", " "),
         )  # fmt: skip
-    if values["rates"]:
-        steps = [row["step"] for row in values["rates"]]
+    if run.rates:
+        steps = [row["step"] for row in run.rates]
         made["rate"] = line_chart(
-            [Line("learning rate", steps, [row["lr"] for row in values["rates"]])],
+            [Line("learning rate", steps, [row["lr"] for row in run.rates])],
             "Learning rate by step", "step", "rate",
         )  # fmt: skip
-    if values.get("class_curves"):
-        made |= _class_curves(values["class_curves"])
-    if values.get("reliability"):
-        bins = [b for b in values["reliability"] if b["images"]]
+    if curves := run.sections.get("class_curves"):
+        made |= _class_curves(curves)
+    if reliability := run.sections.get("reliability"):
+        bins = [b for b in reliability if b["images"]]
         made["reliability"] = line_chart(
             [
                 Line("perfect", [0, 1], [0, 1], quiet=True),
@@ -78,8 +78,8 @@ def _charts(values: dict[str, Any]) -> dict[str, Markup]:
     return made
 
 
-def _line(label: str, xs: Sequence[float], rows: list[dict[str, Any]], key: str) -> Line:
-    return Line(label, xs, [row[key] for row in rows])
+def _line(label: str, xs: Sequence[float], rows: Sequence[Epoch], name: str) -> Line:
+    return Line(label, xs, [getattr(row, name) for row in rows])
 
 
 def _class_curves(curves: list[dict[str, Any]]) -> dict[str, Markup]:
