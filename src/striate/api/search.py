@@ -266,7 +266,7 @@ def _reference(place: Path) -> Path | None:
 def _records(
     place: Path, recipe: Recipe, data: Any, stop: Callable[[], bool]
 ) -> Generator[Record, None, None]:
-    """Of a new run, or of one that was begun: what it has recorded, then its continuation."""
+    """The records of a new run; of one that was begun those that it has, then the rest."""
     if not has_checkpoint(place):
         quiet = set_knob(recipe, "report.write", False)
         like = _reference(place)

@@ -277,7 +277,7 @@ def _train_and_score(
 
 
 def _planned(prepared: Prepared, job: Job, state: State) -> Planned:
-    """What will be done, for who looks on."""
+    """The record that says what will be done."""
     dataset, position = prepared.data.dataset, state.position
     images = len(dataset.splits["train"])
     return Planned(

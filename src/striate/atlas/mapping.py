@@ -190,7 +190,7 @@ def part_of(source: str, split: str, images: Images, targets: Targets, classes: 
 
 
 def _read(parts: Sequence[Part], network: Mapper | None, how: Unified, images: int | None) -> _Rows:
-    """A thousand at a time, so that large images are never all in memory."""
+    """Read the parts' images, a thousand at a time, so that large ones are never all in memory."""
     found, sources = _Rows(), len({part.source for part in parts})
     net = None if network is None else copy.deepcopy(network.predictor.net).cpu().float()
     for part in parts:

@@ -160,8 +160,8 @@ def _asked(name: str, rule: Rule, h: History) -> Answer:
 
 
 def _fitting(f: Finding, h: History) -> Finding:
-    """Without remedies that are set already; and what rests on a handful of validation images is
-    not sure."""
+    """The finding without remedies that are set already; what rests on a handful of validation
+    images is not sure."""
     remedies = tuple(r for r in f.remedies if changes_something(r, h.knobs))
     f = replace(f, remedies=remedies)
     few = bool(h.measured) and h.measured[-1].val_images < _FEW_VALIDATION

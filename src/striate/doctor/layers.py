@@ -131,7 +131,7 @@ def vanishing_gradient(h: History) -> Answer:
 
 
 def _unbent(h: History, *bent: str) -> list[str]:
-    """ReLU for those activations of a network on one line, started to suit."""
+    """ReLU for these activations of a one-line network, and first weights that suit it."""
     name = better = str(h.knob("model.name", ""))
     for kind in bent:
         better = better.replace(kind, "relu")

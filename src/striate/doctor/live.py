@@ -15,7 +15,8 @@ _SURE = 0.75
 
 
 class Watch:
-    """Reads along (`seen_by(watch.see, …)`); `past` are the records of a run that is resumed."""
+    """Reads records as they are made (`seen_by(watch.see, …)`); `past` are those of a run that is
+    resumed."""
 
     def __init__(self, knobs: Mapping[str, Any], past: Iterable[Record] = ()) -> None:
         self._book, self._said, self._new = Book(knobs), set[str](), False

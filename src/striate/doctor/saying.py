@@ -163,7 +163,7 @@ def of_chance(share: float) -> str:
 
 
 def longer(history: History, factor: float = 2.0) -> str:
-    """More epochs."""
+    """The remedy of more epochs."""
     return flag("budget.epochs", math.ceil(max(1, history.planned) * factor))
 
 

@@ -218,7 +218,7 @@ def augmentation_too_strong(h: History) -> Answer:
 
 
 def _strong(h: History) -> dict[str, float]:
-    """The augmentations that are used beyond usual strengths; of none such, all that are used."""
+    """The augmentations that are stronger than usual; where none is, all that are used."""
     used = {
         knob: float(h.knob(knob))
         for knob in (*_WILD, "augment.mixup", "augment.cutmix", "augment.saturation")
@@ -229,7 +229,7 @@ def _strong(h: History) -> dict[str, float]:
 
 
 def _wild(h: History) -> dict[str, float]:
-    """The augmentations beyond usual strengths."""
+    """The augmentations that are stronger than usual."""
     known = {knob: h.knob(knob) for knob in _WILD}
     wild = {
         knob: float(value)

@@ -51,8 +51,8 @@ class Deconvolution(TorchFunctionMode):
 
 
 class Guided(Deconvolution):
-    """And only where the activation's output is positive: guided backpropagation (Springenberg et
-    al. 2015, arXiv:1412.6806)."""
+    """As `Deconvolution`, and only where the activation's output is positive: guided
+    backpropagation (Springenberg et al. 2015, arXiv:1412.6806)."""
 
     gate = True
 

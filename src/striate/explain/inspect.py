@@ -65,7 +65,7 @@ def inspect(
 
 
 def check_topics(topics: Collection[str]) -> None:
-    """Raise ModelError for one that there is not."""
+    """Raise ModelError for a topic that does not exist."""
     for topic in topics:
         if topic not in TOPICS:
             raise ModelError(f"no topic '{topic}'", perhaps(topic, TOPICS))

@@ -60,7 +60,7 @@ def maximised(
 
 
 def _answers(net: nn.Module, x: Tensor, layer: nn.Module | None) -> Tensor:
-    """Of all units (N, units)."""
+    """What all units answer to the images: (N, units)."""
     if layer is None:
         logits: Tensor = net(x.float())
         return logits - logits.mean(dim=1, keepdim=True)
@@ -69,7 +69,7 @@ def _answers(net: nn.Module, x: Tensor, layer: nn.Module | None) -> Tensor:
 
 
 def _amplitudes(height: int, width: int) -> Tensor:
-    """Of each wave (H, W // 2 + 1)."""
+    """The amplitude of each wave (H, W // 2 + 1)."""
     down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
     frequency = (down**2 + across**2).sqrt().clamp(min=1 / max(height, width))
     falling = frequency**-_DECAY
@@ -96,7 +96,7 @@ def _drawn(
 
 
 def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
-    """All of them by the same small random movement, mirrored at the border."""
+    """All images after the same small random movement, mirrored at the border."""
     shares = (torch.rand(4, generator=generator) * 2 - 1).tolist()
     angle, zoom = _TURN * shares[0], 1 + _ZOOM * shares[1]
     across, down = (2 * _SHIFT * share for share in shares[2:])

@@ -74,7 +74,7 @@ def _coded(name: str, values: list[str]) -> dict[str, Any]:
 
 
 def _order(kinds: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.int64]:
-    """Of few kinds by name, of many by size."""
+    """The order of the kinds: a few by name, many by how many images they have."""
     if len(kinds) <= len(COLOURS):
         return np.arange(len(kinds))
     return np.argsort(-counts, kind="stable")

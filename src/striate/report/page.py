@@ -51,7 +51,7 @@ def figure3(value: float | None) -> str:
 
 
 def between(pair: Sequence[float] | None) -> str:
-    """An interval."""
+    """An interval as text: `0.940–0.981`, or a dash."""
     return f"{figure3(pair[0])}–{figure3(pair[1])}" if pair else "–"
 
 

@@ -31,7 +31,7 @@ class Figure:
 
     @property
     def uri(self) -> str:
-        """As a data URI of a WebP."""
+        """A picture as a data URI of a WebP."""
         buffer = io.BytesIO()
         self.picture.save(buffer, "WEBP", quality=82, method=4)
         return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -58,7 +58,7 @@ _COMPARED = 30
 
 @dataclass(frozen=True)
 class Monitor:
-    """Fixed samples and what is asked of them.
+    """Fixed samples of images, and what is measured on them.
 
     `store` and `train`: all training images; `val` and `val_store`: all validation images. A
     measurement of `ids` each `every` epochs, of `last_ids` at the end; both are in an order of
