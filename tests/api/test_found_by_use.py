@@ -269,6 +269,15 @@ def test_running_trainings_are_called_running(tmp_path, striate_cli):
     assert "can be resumed" in striate_cli("runs", tmp_path / "runs")[1]
 
 
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from striate.cli.main import main
+for number, words in enumerate(json.load(sys.stdin)):
+    print("=== next ===" * (number > 0))
+    main(words)
+"""
+
+
 def test_main_verbs_under_four_hash_seeds(tmp_path):
     """F25: nothing depends on the order of a set. Classes that are equal as numbers, too."""
     data = write_tree(tmp_path / "data", dict.fromkeys(("1", "01", "2", "02"), 8))
@@ -278,20 +287,24 @@ def test_main_verbs_under_four_hash_seeds(tmp_path):
         environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
         common = ["--epochs", "1", "--model", SMALL, "--augment.flip", "False", "--lr", "0.02",
                   "--device.precision", "float32", "--report.no-write"]  # fmt: skip
-        outputs = []
-        for command in (
+        commands = [
             ["train", data, "--run", run, *common],
             ["data", "check", data, "--quick"],
             ["evaluate", run],
             ["predict", run, data],
             ["doctor", run],
-        ):
-            done = subprocess.run(
-                [sys.executable, "-m", "striate", *map(str, command)], capture_output=True,
-                text=True, env=environment, check=False,
-            )  # fmt: skip
-            assert "Traceback" not in done.stderr
-            outputs.append(done.stdout.replace(str(run), "RUN") if command[0] != "train" else "")
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_AFTER_THE_OTHER],
+            input=json.dumps([[str(word) for word in command] for command in commands]),
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        trained, *others = done.stdout.split("=== next ===")
+        assert len(others) == len(commands) - 1
+        assert all(text.strip() for text in others)
+        assert "accuracy" in trained
+        outputs = [text.replace(str(run), "RUN") for text in others]
         weights = next(run.glob("checkpoints/*/model.safetensors")).read_bytes()
         said.add((tuple(outputs), weights, (run / "dataset.json").read_text()))
     assert len(said) == 1
