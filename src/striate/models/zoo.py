@@ -25,10 +25,12 @@ _OWN = ("fastnet", "lenet", "decknet", "alexnet_grouped")
 _VGG = tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn"))
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _TORCHVISION = ("alexnet", *_VGG, "googlenet", "inception_v3", *_RESNETS)
+_LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 ARCHITECTURES: dict[str, str] = {
     **{name: f"striate.models.own:{name}" for name in _OWN},
     **{name: f"striate.models.vision:{name}" for name in _TORCHVISION},
+    **{name: f"striate.models.efficientnet:{name}" for name in _LITE},
 }
 
 _ANY_CHANNELS = frozenset(_OWN) - {"alexnet_grouped"}
