@@ -1,6 +1,7 @@
 """The floors of the house: imports point down only, and rooms of one floor stay apart."""
 
 import ast
+import re
 from pathlib import Path
 
 SRC = Path(__file__).parents[1] / "src" / "striate"
@@ -58,6 +59,12 @@ def test_nothing_hostile_is_used():
     banned = ("pickle", "eval(", "exec(", "yaml.load(", "shell=True", "extractall", "torch.load(")
     for path in SRC.rglob("*.py"):
         code = path.read_text(encoding="utf-8").replace(".eval()", "")
+        code = code.replace("fuse_conv_bn_eval(", "")
+        if path.parts[-2:] == ("pretrained", "read.py"):  # the one reader of foreign weights
+            loads = re.findall(r"(?<!safetensors\.)torch\.load\([^\n]*", code)
+            assert len(loads) == 1
+            assert "weights_only=True" in loads[0]
+            code = code.replace("torch.load(", "").replace("pickle", "")
         assert not [word for word in banned if word in code], path
 
 
