@@ -26,7 +26,7 @@ def test_out_of_memory_names_a_smaller_part_and_undoes_the_step():
     state = prepared.fresh()
     state.set_training()
     before = {name: value.clone() for name, value in state.net.state_dict().items()}
-    batch = next(job.batches(0, 0))
+    batch = next(job.batches(state, 0, 0))
     with pytest.raises(TrainingError, match="too little memory for 16 images") as caught:
         update(job, state, batch, 0.1)
     assert "--device.micro-batch 8" in caught.value.hint

@@ -76,6 +76,22 @@ def test_the_same_training_as_one_process(procs, alone, tree_for_module, tmp_pat
     assert done.stdout.count("test scores by class") == 1
 
 
+def test_kept_features_of_frozen_stages_are_shared(alone, tree_for_module, tmp_path):
+    """A start from weights: two processes compute half of the features each, and end like one."""
+    flags = ("--weights", alone, "--freeze", 1, "--model.kept-views", 2, "--optim.rule", "nesterov",
+             "--optim.backbone-rate", 0.5, "--lr", "0.05", "--epochs", "3", "--batch-size", "8",
+             "--image-size", "16", "--augment.flip", "True", "--device.precision", "float32",
+             "--report.no-write")  # fmt: skip
+    for procs in (1, 2):
+        run("train", tree_for_module, "--run", tmp_path / str(procs), "--procs", procs, *flags)
+    one, two = final(tmp_path / "1"), final(tmp_path / "2")
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], atol=1e-5)
+    records = [list(RunDirectory(tmp_path / str(p)).records()) for p in (1, 2)]
+    scores = [[r.val_score for r in rs if isinstance(r, Epoch)] for rs in records]
+    assert scores[0] == scores[1]
+
+
 def test_a_killed_process_is_replaced(alone, tree_for_module, tmp_path):
     """kill −9 of one of two: the training goes on from its last checkpoint, to the same end."""
     folder = tmp_path / "run"

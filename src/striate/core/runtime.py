@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -41,10 +43,13 @@ class Runtime:
         )
 
     def on_device(self, array: Any) -> torch.Tensor:
-        """A NumPy array as a tensor there; to a GPU through pinned memory, without waiting."""
+        """An array or tensor as a tensor there; to a GPU through pinned memory, without waiting."""
         import torch
 
-        tensor = torch.from_numpy(array if array.flags.c_contiguous else array.copy())
+        if isinstance(array, torch.Tensor):
+            tensor = array
+        else:
+            tensor = torch.from_numpy(array if array.flags.c_contiguous else array.copy())
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
@@ -107,19 +112,28 @@ def bfloat16_gain(size: int = 512, repeats: int = 6) -> float:
     """
     import torch
 
-    threads = torch.get_num_threads()
     pairs = {d: torch.ones(2, size, size, dtype=d) for d in (torch.float32, torch.bfloat16)}
     best = dict.fromkeys(pairs, float("inf"))
-    try:
-        torch.set_num_threads(1)
+    with one_thread():
         for _ in range(repeats):
             for dtype, (a, b) in pairs.items():
                 start = time.thread_time()
                 a @ b
                 best[dtype] = min(best[dtype], time.thread_time() - start)
+    return best[torch.float32] / max(best[torch.bfloat16], 1e-9)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it torch computes on one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
-    return best[torch.float32] / max(best[torch.bfloat16], 1e-9)
 
 
 def product_gflops(dtype: torch.dtype, size: int = 768, repeats: int = 5) -> float:

@@ -84,7 +84,7 @@ def maps_of(net: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
 
     with _hooked([(layer, stop)]), evaluating(net):
         try:
-            net(images.float())
+            net(images if images.is_floating_point() else images.float())
         except _Reached as found:
             return found.output
     raise ValueError("the network does not use this layer")

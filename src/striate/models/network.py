@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -26,8 +28,18 @@ class Network(nn.Module):
         self.register_buffer("scale", scale)
 
     def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.backbone(self.prepared(images))
+        return logits.float()
+
+    def take_shape(self, tensors: Mapping[str, Tensor]) -> None:
+        """A blank input stage (scale 0) takes the shape of the one among these tensors."""
+        if not self.scale.any() and {"shift", "scale"} <= tensors.keys():
+            for name in ("shift", "scale"):
+                blank = torch.zeros_like(tensors[name], device=self.scale.device)
+                setattr(self, name, blank)
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """The input stage: (N, H, W, C) → what enters the backbone, float32 (N, C, H, W)."""
         centred = images.float() - self.shift
         prepared = centred @ self.scale if self.scale.dim() == 2 else centred * self.scale
-        x = prepared.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
-        logits: Tensor = self.backbone(x)
-        return logits.float()
+        return prepared.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)

@@ -124,6 +124,15 @@ def set_frozen(net: nn.Module, modules: tuple[str, ...]) -> tuple[nn.Module, ...
     return frozen
 
 
+def last_weights(net: nn.Module) -> tuple[str, ...]:
+    """The tensors of the layer whose weights are the last ones: of most networks the classifier."""
+    weights = [name for name, p in net.named_parameters() if p.dim() > 1]
+    if not weights:
+        return ()
+    owner = weights[-1].rpartition(".")[0]
+    return tuple(n for n in net.state_dict() if n.rpartition(".")[0] == owner)
+
+
 def number_by_parameter(net: nn.Module, stages: list[Stage], prefix: str = "") -> Mapping[str, int]:
     """Parameter → number of its stage; those of no part (a class token) belong to the first.
     prefix: of the names in `net`, such as "backbone."."""

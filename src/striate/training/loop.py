@@ -26,6 +26,7 @@ from striate.optim.schedules import Schedule
 from striate.tasks.evaluation import Evaluation
 from striate.tasks.task import Losses, Task
 from striate.training.activity import moved, weights_of
+from striate.training.features import Features
 from striate.training.monitor import Monitor
 from striate.training.state import Position, State
 
@@ -38,9 +39,10 @@ class Job:
     image numbers, where `losses` are those that a sampler asked for, else None; `threads` load and
     augment ahead. validate(net) → the evaluation of the validation images. save(state) → path, at
     the end of each epoch and every `save_steps` and `save_seconds` (0: not). after_backward(net)
-    clips or adds penalties; after_step(net) limits weights. A batch goes through the network in
-    parts of `micro_batch` images (0: at once), whose gradients add up. `monitor` measures what the
-    doctor needs; it changes nothing.
+    clips or adds penalties; after_step(net) limits weights. features: what keeps the outputs of a
+    frozen part, where there is one; the batches then hold these in place of images. A batch goes
+    through the network in parts of `micro_batch` images (0: at once), whose gradients add up.
+    `monitor` measures what the doctor needs; it changes nothing.
     """
 
     epochs: int
@@ -66,10 +68,15 @@ class Job:
     steps_per_epoch: int = 1
     micro_batch: int = 0
     monitor: Monitor | None = None
+    features: Features | None = None
 
-    def batches(self, epoch: int, start: int, losses: Any = None) -> Generator[Batch, None, None]:
+    def batches(
+        self, state: State, epoch: int, start: int, losses: Any = None
+    ) -> Generator[Batch, None, None]:
         """The augmented batches of an epoch, from number `start` on."""
         plan = self.plan(epoch, losses)
+        if self.features is not None:
+            return self.features.batches(state.net, self.targets, plan, epoch, start)
         return batches(
             self.store, self.targets, plan, self.augment, epoch, start=start, threads=self.threads,
             group=self.runtime.group,
@@ -139,7 +146,9 @@ def _batches(job: Job, state: State, saved: _Saves) -> Generator[Record, None, b
     last_losses = state.losses[0].numpy() if state.losses is not None else None
     state.set_training()
     started = time.perf_counter()
-    with contextlib.closing(job.batches(position.epoch, position.batch, last_losses)) as rest:
+    with contextlib.closing(
+        job.batches(state, position.epoch, position.batch, last_losses)
+    ) as rest:
         for batch in rest:
             lr = job.lr * job.rate(position.step)
             loss, norm, terms = update(job, state, batch, lr)
@@ -159,7 +168,7 @@ def endless(job: Job, state: State, epoch: int = 0) -> Iterator[Batch]:
     """Batches of one epoch after the other, for trials that end by themselves."""
     for number in itertools.count(epoch):
         last_losses = state.losses[0].numpy() if state.losses is not None else None
-        with contextlib.closing(job.batches(number, 0, last_losses)) as batches_of_epoch:
+        with contextlib.closing(job.batches(state, number, 0, last_losses)) as batches_of_epoch:
             yield from batches_of_epoch
         if state.losses is not None:
             state.losses[0] = state.losses[1]
@@ -329,7 +338,7 @@ def _not_finite(job: Job, state: State, batch: Batch, loss: float, norm: float) 
     """Name the step, the first layer whose output is not finite, and the images of the batch."""
     what = f"loss {loss:g}" if not math.isfinite(loss) else f"gradient norm {norm:g}"
     parts = (job.runtime.on_device(part.images) for part in batch.parts(job.micro_batch))
-    layer = next(filter(None, (first_bad_layer(state.net, images) for images in parts)), "")
+    layer = next(filter(None, (first_bad_layer(state.trained, images) for images in parts)), "")
     where = f"; the first layer with a non-finite output is {layer}" if layer else ""
     names = [job.name(int(i)) for i in batch.everyone]
     position = state.position

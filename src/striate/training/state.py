@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from striate.core.errors import RunError
+from striate.models.network import Network
 from striate.optim.regularise import MovingAverage
 
 
@@ -51,16 +52,25 @@ class State:
 
     frozen: tuple[nn.Module, ...] = ()
     """Parts that do not learn compute as in evaluation: their norm layers keep their averages."""
+    tail: nn.Module | None = None
+    """What follows the frozen part, where that part's outputs are kept and stand for images."""
 
     def set_training(self) -> None:
         """Training mode, without the parts that are frozen."""
         self.net.train()
+        if self.tail is not None:
+            self.tail.train()
         for part in self.frozen:
             part.eval()
 
     @property
+    def trained(self) -> nn.Module:
+        """What the batches of the training go through."""
+        return self.tail or self.net
+
+    @property
     def forward(self) -> nn.Module:
-        return self.parallel or self.net
+        return self.parallel or self.trained
 
     @property
     def deployed(self) -> nn.Module:
@@ -108,6 +118,8 @@ def manifest_of(position: Position) -> dict[str, Any]:
 
 def load_weights(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy tensors into `net`, keeping its memory layout. Raises RunError on any difference."""
+    if isinstance(net, Network):
+        net.take_shape(tensors)
     own = net.state_dict()
     wrong = [
         f"{name}: {tuple(own[name].shape) if name in own else 'absent'} in the network, "

@@ -1,0 +1,169 @@
+"""What a frozen part gives for the training and validation images, computed once and kept.
+
+An image has a number of views: augmented forms of it, those of the first epochs, which later epochs
+see again in turn. What is kept equals what would be computed live, bit by bit, so a resumed
+training, and one over several processes, are what they would be without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from striate.core.arrays import Floats, Ids, Pixels
+from striate.core.runtime import Runtime
+from striate.data.augment import Pipeline, centre
+from striate.data.batch import Batch
+from striate.data.loader import Store, ahead, even, following
+from striate.data.targets import Targets
+from striate.models.frozen import AT_ONCE, Prefix, digest_of
+from striate.models.network import Network
+
+_LOADED = 16 * AT_ONCE
+"""Images that are read and augmented together."""
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Kept features as a store: `load` gives tensors (N, …) instead of pixels."""
+
+    rows: Tensor
+    pixels: Store
+    threads: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def load(self, ids: Ids) -> Tensor:
+        return self.rows[torch.from_numpy(ids)]
+
+    def matrices(self, ids: Ids) -> Floats:
+        return self.pixels.matrices(ids)
+
+
+@dataclass
+class Kept:
+    """The features of one set of frozen weights: a view is computed when it is first asked for.
+
+    views: number → features (N, …) of all images; matrices: number → (N, 2, 3) from the stored
+    pixels to those of the view.
+    """
+
+    prefix: Prefix
+    views: dict[int, Tensor] = field(default_factory=dict)
+    matrices: dict[int, Floats] = field(default_factory=dict)
+    validation: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """How a training keeps what the modules `frozen` of its backbone give.
+
+    train, val: the images; augment: how a view is made; views: how many an image has; size: of the
+    network's input in pixels. Features are kept by the weights of the frozen part, so another
+    network never gets them.
+    """
+
+    frozen: tuple[str, ...]
+    views: int
+    train: Store
+    val: Store
+    augment: Pipeline
+    size: int
+    runtime: Runtime
+    threads: int = 1
+    kept: dict[str, Kept] = field(default_factory=dict)
+
+    def batches(
+        self, net: nn.Module, targets: Targets, plan: Sequence[Ids], epoch: int, start: int
+    ) -> Generator[Batch, None, None]:
+        """The batches of an epoch, as `striate.data.loader.batches` makes them, with features in
+        place of images."""
+        group, count, found = self.runtime.group, len(self.train), self._of(net)
+        for whole in plan[start:]:
+            turns = group.shard(whole)
+            ids, views = turns % count, (epoch + turns // count) % self.views
+            for view in np.unique(views).tolist():
+                self._fill(found, view)
+            rows = _rows([found.views[v] for v in np.unique(views)], views, ids)
+            moved = np.stack(
+                [found.matrices[v][i] for v, i in zip(views.tolist(), ids.tolist(), strict=True)]
+            )
+            followed, matrices = following(self.train, targets, ids, moved, self.size)
+            yield Batch(rows, ids, followed, matrices, None, whole % count)  # type: ignore[arg-type]
+
+    def validation(self, net: nn.Module) -> FeatureStore:
+        """The validation images in a single view, as features."""
+        found = self._of(net)
+        if found.validation is None:
+            found.validation, _ = self._computed(found.prefix, self.val, None)
+        return FeatureStore(found.validation, self.val)
+
+    def _of(self, net: nn.Module) -> Kept:
+        assert isinstance(net, Network)
+        key = digest_of(net, self.frozen)
+        if key not in self.kept:
+            low = self.runtime.precision == "bfloat16"
+            dtype = torch.bfloat16 if low else torch.float32
+            self.kept[key] = Kept(Prefix(net, self.frozen, dtype))
+        return self.kept[key]
+
+    def _fill(self, found: Kept, view: int) -> None:
+        if view not in found.views:
+            rows, matrices = self._computed(found.prefix, self.train, view)
+            found.views[view], found.matrices[view] = rows, matrices
+
+    def _computed(self, prefix: Prefix, store: Store, view: int | None) -> tuple[Tensor, Floats]:
+        """(features, matrices) of all images, in a view or plain; processes share the work."""
+        group = self.runtime.group
+        own = group.shard(np.arange(len(store), dtype=np.int64))
+
+        def load(ids: Ids) -> tuple[Tensor, Floats]:
+            images = store.load(ids)
+            if view is None:
+                return _tensor(centre(images, self.size)), np.zeros((len(ids), 2, 3))
+            moved = self.augment.moved(images, ids, view)
+            return _tensor(moved.images), moved.matrices
+
+        threads = self.threads if store.threads is None else min(store.threads, self.threads)
+        parts, matrices = [], []
+        for pixels, places in ahead(load, even(own, _LOADED), threads):
+            parts.append(_channels_last(prefix(pixels)).cpu())
+            matrices.append(places)
+        rows = _plain(torch.cat(parts)).contiguous()
+        whole = group.all_gather(rows.view(torch.uint8), len(store)).view(rows.dtype)
+        placed = group.all_gather(torch.from_numpy(np.concatenate(matrices)), len(store))
+        return _as_maps(whole), placed.numpy()
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels))
+
+
+def _rows(views: list[Tensor], chosen: Ids, ids: Ids) -> Tensor:
+    """The features of these images, each from its own view."""
+    if len(views) == 1:
+        return views[0][torch.from_numpy(ids)]
+    numbers = np.unique(chosen)
+    found = torch.empty((len(ids), *views[0].shape[1:]), dtype=views[0].dtype)
+    for number, view in zip(numbers.tolist(), views, strict=True):
+        here = np.flatnonzero(chosen == number)
+        found[torch.from_numpy(here)] = view[torch.from_numpy(ids[here])]
+    return _channels_last(found)
+
+
+def _channels_last(rows: Tensor) -> Tensor:
+    return rows.contiguous(memory_format=torch.channels_last) if rows.dim() == 4 else rows
+
+
+def _plain(rows: Tensor) -> Tensor:
+    """(N, C, H, W) → (N, H, W, C) without a copy, so that rows are together in memory."""
+    return rows.permute(0, 2, 3, 1) if rows.dim() == 4 else rows
+
+
+def _as_maps(rows: Tensor) -> Tensor:
+    return rows.permute(0, 3, 1, 2) if rows.dim() == 4 else rows
