@@ -189,11 +189,15 @@ def test_a_frozen_stage_stays_in_a_training():
 
 def test_a_stage_that_is_not_there_is_refused():
     from striate.core.errors import RecipeError
+    from striate.core.recipe import Recipe
+    from striate.core.recipe_io import with_overrides
     from striate.plan.network import _by_stage
-    from striate.plan.settled import Architecture
+    from striate.plan.prepare import prepare
+    from striate.training.log import drained
 
-    shape = Architecture("resnet18", 32, 3, None, None, 0.0)
+    recipe = with_overrides(Recipe(), {"epochs": 1, "doctor.measure": False})
+    settled = drained(prepare(recipe, "digits", 0.0))[0].settled
     net = nn.Module()
     net.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3600, 2))
     with pytest.raises(RecipeError, match="no stage 'stage7'"):
-        _by_stage(net, shape, {"stage7": 0.0})
+        _by_stage(net, settled, {"stage7": 0.0})

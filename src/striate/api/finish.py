@@ -65,7 +65,7 @@ def estimated_anew(
     these beside the run if validation is clearly better with them."""
     data, settled, task = prepared.data, prepared.settled, prepared.task
     chance = task.chance_loss(len(data.dataset.classes))
-    if last is None or chance is None or not averages_lag(last, chance):
+    if settled.norm_frozen or last is None or chance is None or not averages_lag(last, chance):
         return
     count = len(data.dataset.splits["train"])
     ids = permutation(settled.seed, 0, "averages", count)[:_AVERAGED]

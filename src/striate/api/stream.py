@@ -24,7 +24,7 @@ from striate.data.sources import lasting
 from striate.doctor.live import Watch
 from striate.models.fit import parameter_count
 from striate.plan.decisions import Decisions
-from striate.plan.keep import COST, refuse_other_images, write_scores, write_setup
+from striate.plan.keep import COST, WEIGHTS, refuse_other_images, write_scores, write_setup
 from striate.plan.prepare import (
     IN_MEMORY,
     Prepared,
@@ -142,7 +142,8 @@ def resume(
             yield Note("warning", f"{fault}; {using}")
         given = recipe.data.source if data is None else data
         refuse_lost_data(directory, given, f"striate resume {directory.path} DATA")
-        prepared, _ = yield from prepare_together(group, recipe, given, began)
+        begun = checkpoint is not None
+        prepared, _ = yield from prepare_together(group, recipe, given, began, begun=begun)
         refuse_other_data(directory, prepared.data)
         if isinstance(data, str | Path) and group.is_main:
             keep_place(directory, data)
@@ -172,6 +173,8 @@ def _begin(folder: Path, prepared: Prepared, wanted: Recipe, decisions: Decision
     directory = begin_run(folder, {**describe(), "processes": processes})
     repeatable = _repeatable(wanted, decisions)
     write_setup(directory, prepared.data, repeatable, decisions.made)
+    if prepared.start is not None:
+        write_json(directory.path / WEIGHTS, prepared.start.to_json())
 
 
 def _extended(recipe: Recipe, epochs: int) -> Recipe:
@@ -232,9 +235,9 @@ def _train_and_score(
     save = partial(_save, directory, log, recipe.checkpoints.keep)
     job = prepared.job(save if group.is_main else lambda _: "", stop)
     state.parallel = group.parallel(
-        state.net, prepared.runtime.device, sync_norm=prepared.settled.sync_norm
+        state.trained, prepared.runtime.device, sync_norm=prepared.settled.sync_norm
     )
-    yield _planned(prepared, job, state)
+    yield _planned(directory, prepared, job, state)
     watch = Watch(recipe_io.flat(recipe), directory.records())
     begun_at = state.position.step
 
@@ -276,8 +279,9 @@ def _train_and_score(
     yield done
 
 
-def _planned(prepared: Prepared, job: Job, state: State) -> Planned:
+def _planned(directory: RunDirectory, prepared: Prepared, job: Job, state: State) -> Planned:
     """The record that says what will be done."""
+    kept = (directory.path / WEIGHTS).is_file()
     dataset, position = prepared.data.dataset, state.position
     images = len(dataset.splits["train"])
     return Planned(
@@ -293,6 +297,7 @@ def _planned(prepared: Prepared, job: Job, state: State) -> Planned:
         loss=job.task.loss_name,
         class_images=tuple(dataset.counts("train")),
         classes=dataset.classes[:1000],
+        probe=directory.read_json(WEIGHTS).get("probe") if kept else None,
     )
 
 

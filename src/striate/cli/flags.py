@@ -80,8 +80,9 @@ def parse_knobs(kind: type[Any], verb: str, argv: Sequence[str]) -> Any:
 
 
 EVERYDAY = (
-    "model", "epochs", "minutes", "batch_size", "lr", "image_size", "device", "workers", "seed",
-    "optim.rule", "regularise.l2", "augment.flip", "augment.policy", "data.resize",
+    "model", "weights", "freeze", "epochs", "minutes", "batch_size", "lr", "image_size", "device",
+    "workers", "seed", "optim.rule", "regularise.l2", "augment.flip", "augment.policy",
+    "data.resize",
     "data.val_fraction", "group_by", "folds", "label_column", "class_level", "skip_bad", "allow",
     "exclude",
 )  # fmt: skip
@@ -105,21 +106,22 @@ def everyday_help(kind: type[Any], verb: str) -> str:
         text = described.get(f"{group.capitalize()}.{leaf}" if group else f"Recipe.{leaf}", "")
         shown = name if name in SHORT_FLAGS else dotted
         rows.append((f"--{shown.replace('_', '-')}", text))
-    width = shutil.get_terminal_size((100, 24)).columns
     lines = [
         f"usage: striate {verb} [DATA] [flags]",
         "",
-        _wrapped(kind.__doc__ or "", width, 0),
+        wrapped(kind.__doc__ or "", 0),
         "",
     ]
     for flag_name, text in rows:
-        lines += [f"  {flag_name}", _wrapped(text, width, 8)]
+        lines += [f"  {flag_name}", wrapped(text, 8)]
     rest = len(recipe_io.knob_names()) - len(EVERYDAY)
     lines += ["", f"striate {verb} --help-all shows the other {rest} knobs."]
     return "\n".join(lines)
 
 
-def _wrapped(text: str, width: int, indent: int) -> str:
+def wrapped(text: str, indent: int, width: int = 0) -> str:
+    """Text in lines of the terminal's width (or this one), each behind so many spaces."""
+    width = width or shutil.get_terminal_size((100, 24)).columns
     blank = " " * indent
     plain = " ".join(text.split())
     return textwrap.fill(plain, max(40, width), initial_indent=blank, subsequent_indent=blank)

@@ -37,14 +37,21 @@ class Data:
     source: str = "digits"
     """A folder, archive (zip#folder opens a part of it), IDX folder, CSV, or a built-in name."""
     image_size: Side | Auto = "auto"
-    """Side of the square input in pixels; auto: the median side, a multiple of 8, at most 224."""
+    """Side of the square input in pixels; auto: the median side, a multiple of 8, at most 224; with
+    weights to start from between 128 and the side that they were trained at."""
     channels: Literal[1, 3] | Auto = "auto"
     """1 for grey, 3 for colour; auto: grey only if every image is stored grey."""
     resize: Literal["crop", "squash", "pad"] = "crop"
     """How other shapes become square: cut the centre, stretch, or add black borders."""
-    prepare: Literal["standardise", "mean_image", "unit", "symmetric", "whiten"] = "standardise"
+    interpolation: Literal["auto", "bilinear", "bicubic"] = "auto"
+    """How pixels are computed when images are resized; auto: as the weights had it (model.weights),
+    else bilinear."""
+    prepare: Literal[
+        "auto", "weights", "standardise", "mean_image", "unit", "symmetric", "whiten"
+    ] = "auto"
     """Per-channel mean and deviation, mean image, [0,1], [-1,1], or PCA whitening of the colours
-    (D1); measured on training."""
+    (D1), measured on training; weights: as the weights were trained with; auto: that where there
+    are weights to start from, else standardise."""
     val_fraction: Share | Auto = "auto"
     """Share of the training images kept for validation where the data has no such split; auto: a
     tenth, of large sets about 2,500 images, or ten of each class."""
@@ -156,9 +163,27 @@ class Model:
 
     __pydantic_config__ = _KNOWN_KEYS_ONLY
 
-    name: str = "fastnet"
+    name: str = "auto"
     """A name of the zoo, `timm:NAME`, your own `package.module:factory`, or the layers on one
-    line: `conv 5x5 10 pad 2, relu, pool 2, fc classes`."""
+    line: `conv 5x5 10 pad 2, relu, pool 2, fc classes`; auto: the network of the weights, without
+    weights fastnet."""
+    weights: str = "auto"
+    """Weights to start from (M3): imagenet, a name that `striate zoo` lists, torchvision:NAME,
+    timm:NAME.TAG, a run, a file (.safetensors, .pth), none; auto: imagenet for up to 20,000
+    photographs (64 pixels or more) where these weights are on this machine."""
+    freeze: Whole | Literal["auto", "backbone"] = "auto"
+    """With weights: the number of stages, from the input on, that keep theirs (`striate layers`
+    shows stages); backbone: all but the head; 0: none; auto: 2."""
+    freeze_norm: bool | Auto = "auto"
+    """With weights: all batch norm layers keep the averages that they came with, which small
+    batches would blur; auto: by two short trainings."""
+    kept_views: Whole | Auto = "auto"
+    """With frozen stages: augmented views of each image whose outputs there are computed once and
+    kept in memory; 0: they are computed each time; auto: one an epoch, at most 8, if memory holds
+    them."""
+    head: Literal["auto", "random", "probe"] = "auto"
+    """With weights: the new head starts at random, or as a linear classifier fitted to the
+    weights' features; auto: probe."""
     width: Annotated[float, Gt(0), Le(64)] | Auto = "auto"
     """Multiplies the channels of fastnet; auto: 1 for colour, 0.75 for grey."""
     small_stem: bool | Auto = "auto"
@@ -195,8 +220,8 @@ class Optim:
     __pydantic_config__ = _KNOWN_KEYS_ONLY
 
     rule: str = "auto"
-    """sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw, muon; auto: muon for fastnet, else
-    nesterov."""
+    """sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw, muon; auto: muon for fastnet, adamw
+    for a start from weights, else nesterov."""
     lr: Positive | Literal["auto", "find"] = "auto"
     """Peak learning rate; auto: a value that suits the rule and the batch size; find: by range
     tests and short trainings (`striate lr`), as --lr auto does."""
@@ -208,6 +233,11 @@ class Optim:
     """rmsprop: decay of the squared gradient (0.99); adam, adamw: second moment (0.999)."""
     eps: Positive | Auto = "auto"
     """The small number in the denominator of adagrad, rmsprop, adam, adamw."""
+    backbone_rate: Fraction | Auto = "auto"
+    """With weights: factor of the learning rate of all stages but the head (M3: about 1/10); auto:
+    0.1 or 1, by two short trainings."""
+    layer_decay: Fraction = 1.0
+    """With weights: a further factor for each stage, from the last one to the first."""
     clip_norm: NonNegative = 0.0
     """Gradients longer than this are shortened to it; 0: never."""
 
@@ -371,6 +401,8 @@ SHORT_FLAGS = {
     "skip_bad": "data.skip_bad",
     "allow": "data.allow",
     "image_size": "data.image_size",
+    "weights": "model.weights",
+    "freeze": "model.freeze",
     "folds": "data.folds",
     "group_by": "data.group_by",
     "exclude": "data.exclude",

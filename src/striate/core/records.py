@@ -40,6 +40,9 @@ class Planned:
     """Training images of each class."""
     classes: tuple[str, ...] = ()
     """Their names, of up to 1,000."""
+    probe: float | None = None
+    """The score of a linear classifier on the features of the weights that it starts from, in
+    cross-validation; None where there are none."""
 
 
 @dataclass(frozen=True)

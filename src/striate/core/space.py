@@ -22,6 +22,8 @@ DEFAULT_SPACE = {
 }
 """Learning rate × weight decay × augmentation × label smoothing (T6: find a learning rate, then
 the regularisation)."""
+TRANSFER_SPACE = {"model.freeze": "0,1,2,3", "optim.backbone_rate": "0.03..1"}
+"""Beside it for a start from weights that a recipe names (M3): how many stages learn, how fast."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class Choice:
 
 
 Dimension = Range | Choice
+
+
+def default_space(recipe: Recipe) -> dict[str, str]:
+    """What is searched where nobody says it."""
+    named = recipe.model.weights not in ("auto", "none")
+    return DEFAULT_SPACE | (TRANSFER_SPACE if named else {})
 
 
 def read_space(texts: Mapping[str, str], settled: Recipe) -> dict[str, Dimension]:

@@ -234,7 +234,7 @@ def survey_key(images: Images, how: Unified, allow: tuple[str, ...]) -> str:
 
 def pixels_key(contents: NDArray[np.uint8], how: Unified) -> str:
     """The contents of all images, and the shape that they are brought to."""
-    shape = {k: v for k, v in asdict(how).items() if k != "max_megapixels"}
+    shape = {k: v for k, v in asdict(how).items() if k != "max_megapixels" and v != "bilinear"}
     digest = hashlib.sha256(repr((_LAYOUT, shape)).encode())
     digest.update(np.ascontiguousarray(contents).tobytes())
     return digest.hexdigest()[:40]

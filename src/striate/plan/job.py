@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,12 +22,16 @@ from striate.data.loader import (
 )
 from striate.data.prepare import Statistics
 from striate.data.targets import Targets
+from striate.models.frozen import Tail, frozen_modules
+from striate.models.stages import stages_of
 from striate.optim.regularise import add_l1_gradient, limit_norms
 from striate.optim.schedules import Schedule, make_schedule
 from striate.plan.data import PreparedData
+from striate.plan.network import bare_network
 from striate.plan.settled import Settled
 from striate.tasks.evaluation import Evaluation
 from striate.tasks.task import Task
+from striate.training.features import Features, Kept
 from striate.training.inference import Pass, evaluate
 from striate.training.loop import Job
 from striate.training.monitor import Monitor, sample
@@ -40,8 +45,9 @@ def make_job(
     runtime: Runtime,
     save: Callable[[State], str],
     stop: Callable[[], bool],
+    kept: dict[str, Kept] | None = None,
 ) -> Job:
-    """The job of a training on prepared data."""
+    """The job of a training on prepared data. kept: what frozen parts gave before."""
     train, val = data.dataset.splits["train"], data.dataset.splits["val"]
     per_epoch = steps_per_epoch(len(train), settled.batch_size)
     augment = Pipeline(
@@ -50,8 +56,15 @@ def make_job(
     scored = data.scored("val")
     single_view = Pass(settled.image_size, runtime, threads=settled.threads)
 
+    features = _features(settled, task, data, runtime, augment)
+    if features is not None and kept is not None:
+        features = replace(features, kept=kept)
+
     def validate(net: nn.Module) -> Evaluation:
-        return evaluate(task, net, data.stores["val"], val.targets, scored, single_view)
+        if features is None:
+            return evaluate(task, net, data.stores["val"], val.targets, scored, single_view)
+        rest, kept = Tail(net, features.frozen), features.validation(net)  # type: ignore[arg-type]
+        return evaluate(task, rest, kept, val.targets, scored, single_view)  # type: ignore[arg-type]
 
     return Job(
         epochs=settled.epochs,
@@ -75,8 +88,31 @@ def make_job(
         micro_batch=settled.micro_batch,
         save_steps=settled.save_steps,
         save_seconds=60 * settled.save_minutes,
+        features=features,
         stop=stop,
         monitor=_monitor(settled, task, data, runtime, augment) if settled.measure else None,
+    )
+
+
+def _features(
+    settled: Settled, task: Task, data: PreparedData, runtime: Runtime, augment: Pipeline
+) -> Features | None:
+    """What keeps the outputs of the frozen part, where there is one and they are kept."""
+    if not settled.kept_views:
+        return None
+    shape = settled.architecture
+    with torch.random.fork_rng(devices=[]):
+        backbone = bare_network(shape, task, len(data.dataset.classes))
+    stages = stages_of(backbone, shape.channels, shape.image_size)
+    return Features(
+        frozen=frozen_modules(backbone, stages, settled.stages_frozen(len(stages) - 1)),
+        views=settled.kept_views,
+        train=data.stores["train"],
+        val=data.stores["val"],
+        augment=augment,
+        size=settled.image_size,
+        runtime=runtime,
+        threads=settled.threads,
     )
 
 

@@ -18,6 +18,8 @@ from striate.tasks.evaluation import Evaluation
 from striate.tasks.plain import figures_json, plain_row
 
 EXCLUDED, CALIBRATION, COST = "excluded.csv", "calibration.json", "cost.json"
+WEIGHTS = "weights.json"
+"""The card of the weights that a run started from, and which tensor came from which."""
 
 
 def write_setup(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,14 +14,17 @@ from striate.core.errors import RecipeError, perhaps
 from striate.core.runtime import Runtime
 from striate.data.loader import BY_LOSS
 from striate.data.prepare import Statistics, patch_covariance, shift_and_scale
+from striate.models.frozen import Tail, frozen_modules
 from striate.models.initialise import initialise, whiten_first
 from striate.models.network import Network
-from striate.models.stages import number_by_parameter, set_frozen, stages_of
+from striate.models.pretrained.catalogue import NONE
+from striate.models.stages import Stage, number_by_parameter, set_frozen, stages_of
 from striate.models.zoo import build
 from striate.optim.regularise import MovingAverage
 from striate.optim.rules import make_optimiser
 from striate.plan.settled import Architecture, Settled
 from striate.tasks.task import Task
+from striate.training.activity import NORM
 from striate.training.state import Position, State
 
 
@@ -33,21 +36,24 @@ def fresh_state(
     runtime: Runtime,
     images: int = 0,
     rates: Mapping[str, float] | None = None,
+    begin: Callable[[Network], object] | None = None,
 ) -> State:
     """Network, optimiser and average at step 0; all randomness follows from the seed.
 
     images: how many there are to train on. rates: name of a stage (`striate.models.stages`) →
-    factor of its learning rate, 1 where it is not named; 0: the stage is frozen, its norm layers
-    too.
+    factor of its learning rate, 1 where it is not named, 0: the stage is frozen, its norm layers
+    too; None: as settled. begin: what gives the network trained weights to start from.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settled.seed)
         net = network_of(settled, task, classes, statistics)
         initialise(net, settled.initialiser, settled.init_std, settled.bias)
-        if settled.whiten:
+        if begin is not None:
+            begin(net)
+        if settled.whiten and settled.prepare != "weights":
             whiten_first(net.backbone, patch_covariance(settled.prepare, statistics))
     placed = _laid_out(net, settled).to(runtime.device)
-    factors, frozen = _by_stage(placed, settled.architecture, rates or {})
+    factors, frozen, cut = _by_stage(placed, settled, rates)
     optimiser = make_optimiser(
         placed,
         settled.rule,
@@ -60,20 +66,44 @@ def fresh_state(
     decay = settled.average_decay
     average = None if decay is None else MovingAverage(placed, decay)
     losses = torch.ones(2, images) if settled.sampler in BY_LOSS else None
-    state = State(placed, optimiser, average, Position(), losses, frozen=frozen)
+    tail = Tail(placed, cut) if settled.kept_views else None  # type: ignore[arg-type]
+    if settled.norm_frozen:
+        frozen = (*frozen, *(m for m in placed.modules() if isinstance(m, NORM)))
+    state = State(placed, optimiser, average, Position(), losses, frozen=frozen, tail=tail)
     state.set_training()
     return state
 
 
+def rates_of(settled: Settled, stages: Sequence[Stage]) -> dict[str, float]:
+    """Stage → factor of its learning rate: 1 for the head, 0 for the first `frozen_stages`, between
+    them `backbone_rate`, times `layer_decay` for each stage from the last one to the first. Raises
+    RecipeError where nothing would learn."""
+    *body, head = stages
+    frozen = settled.stages_frozen(len(body))
+    if frozen > len(body):
+        raise RecipeError(
+            f"model.freeze: {settled.architecture.name} has {len(body)} stages, not {frozen}",
+            f"Give 0 to {len(body)}, or backbone. "
+            + "; ".join(f"{s.name}: {', '.join(s.modules)}" for s in body),
+        )
+    return {
+        stage.name: 0.0
+        if number < frozen
+        else settled.backbone_rate * settled.layer_decay ** (len(body) - 1 - number)
+        for number, stage in enumerate(body)
+    } | {head.name: 1.0}
+
+
 def _by_stage(
-    net: nn.Module, shape: Architecture, rates: Mapping[str, float]
-) -> tuple[dict[str, float], tuple[nn.Module, ...]]:
-    """(parameter → factor of its rate, the parts that are frozen). Raises RecipeError for a stage
-    that the network does not have."""
-    if not rates:
-        return {}, ()
-    backbone = net.get_submodule("backbone")
+    net: nn.Module, settled: Settled, given: Mapping[str, float] | None
+) -> tuple[dict[str, float], tuple[nn.Module, ...], tuple[str, ...]]:
+    """(parameter → factor of its rate, the parts that are frozen, the first ones of them by name).
+    Raises RecipeError for a stage that the network does not have."""
+    if not given and settled.weights == NONE:
+        return {}, (), ()
+    backbone, shape = net.get_submodule("backbone"), settled.architecture
     stages = stages_of(backbone, shape.channels, shape.image_size)
+    rates = rates_of(settled, stages) if given is None else given
     names = [stage.name for stage in stages]
     for name in rates:
         if name not in names:
@@ -83,25 +113,39 @@ def _by_stage(
     factors = {name: rates.get(names[number], 1.0) for name, number in numbers.items()}
     for name, parameter in net.named_parameters():
         parameter.requires_grad &= factors[name] > 0
-    return factors, set_frozen(backbone, tuple(frozen))
+    cut = frozen_modules(backbone, stages, settled.stages_frozen(len(stages) - 1))
+    return factors, set_frozen(backbone, tuple(frozen)), cut
 
 
 def network_of(
-    settled: Settled, task: Task, classes: int, statistics: Statistics | None
+    settled: Settled,
+    task: Task,
+    classes: int,
+    statistics: Statistics | None,
 ) -> Network:
     """The task's network behind its input stage, in float32 on the CPU.
 
-    Without statistics the input stage is blank, to be filled from a checkpoint.
+    Without statistics, or where it comes with weights, the input stage is blank: it is filled from
+    these or from a checkpoint.
     """
-    if statistics is None:
-        statistics = _blank_statistics(settled.image_size, settled.channels)
-    shift, scale = shift_and_scale(settled.prepare, statistics)
+    shift, scale = _input_stage(settled, statistics)
     return Network(
         bare_network(settled.architecture, task, classes),
         torch.from_numpy(shift),
         torch.from_numpy(scale),
         channels_last=settled.channels_last,
     )
+
+
+def _input_stage(settled: Settled, statistics: Statistics | None) -> tuple[Any, Any]:
+    """The two arrays of `striate.models.network`."""
+    size, channels = settled.image_size, settled.channels
+    if settled.prepare == "weights":
+        blank = np.zeros(channels, dtype=np.float32)
+        return blank, blank
+    if statistics is None:
+        statistics = _blank_statistics(size, channels)
+    return shift_and_scale(settled.prepare, statistics)
 
 
 def bare_network(wanted: Architecture, task: Task, classes: int) -> nn.Module:

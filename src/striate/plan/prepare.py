@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,34 +18,44 @@ from striate.core.group import Group
 from striate.core.randomness import permutation
 from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
-from striate.core.runtime import Runtime, keep_pages
+from striate.core.runtime import Runtime, keep_pages, usable_cores
 from striate.core.words import clock
 from striate.data.loader import steps_per_epoch
 from striate.models.fit import bytes_per_image, check_fits, has_norm, weight_layers
+from striate.models.network import Network
 from striate.optim.schedules import Schedule
+from striate.plan import start_test
 from striate.plan.auto import (
     settle_augmentation,
     settle_loss,
     settle_micro_batch,
+    settle_network,
     settle_schedule,
+    settle_shape,
     settle_training,
+    settle_transfer,
+    settle_views,
+    settle_weights,
 )
-from striate.plan.data import PreparedData, pictures, prepare_data
+from striate.plan.data import PreparedData, open_data, pictures, read_data
 from striate.plan.decisions import Decisions
 from striate.plan.device import settle_device
 from striate.plan.flip_test import flip_test
+from striate.plan.head import fit_head
 from striate.plan.job import make_job, schedule_of
 from striate.plan.network import bare_network, fresh_state
 from striate.plan.rate_test import RateTest, Tried, trial_steps
 from striate.plan.rate_test import search as search_rate
 from striate.plan.refuse import check_used
-from striate.plan.settled import Settled, architecture_of, known, or_else, settled_of
+from striate.plan.settled import Settled, architecture_of, known, settled_of, task_of
+from striate.plan.start import first_look, kept_bytes, worth_in_words
 from striate.plan.timing import (
     affordable_epochs,
     closing_seconds,
     enough_threads,
     seconds_per_epoch,
 )
+from striate.plan.weights import Start, Weights, wanted_weights
 from striate.tasks import entry_of, make_task
 from striate.tasks.task import Task
 from striate.training.log import drained
@@ -53,6 +63,7 @@ from striate.training.loop import Job
 from striate.training.state import State
 
 Stop = Callable[[], bool]
+REGIME_KNOBS = ("optim.backbone_rate", "model.freeze_norm")
 IN_MEMORY = "arrays in memory"
 """The source that a recipe names where the data were Python objects."""
 _FLIP_IMAGES = {"train": 3000, "val": 1000}
@@ -65,6 +76,8 @@ class Prepared:
     recipe: Recipe
     data: PreparedData
     runtime: Runtime
+    start: Start | None = None
+    """The weights that the network starts from; None where it starts anew or goes on."""
 
     @cached_property
     def settled(self) -> Settled:
@@ -80,16 +93,28 @@ class Prepared:
         dataset = self.data.dataset
         return fresh_state(
             self.settled, self.task, len(dataset.classes), self.data.statistics, self.runtime,
-            len(dataset.splits["train"]),
+            len(dataset.splits["train"]), begin=None if self.start is None else self._begin,
         )  # fmt: skip
+
+    def _begin(self, net: Network) -> None:
+        """Load the weights that the network starts from, and start its head."""
+        start, settled = self.start, self.settled
+        assert start is not None
+        start.load(net, settled.image_size, settled.channels)
+        if not settled.probed_head or not start.matching.new_head:
+            return
+        shape = settled.architecture
+        if not start.load_head((shape, settled.loss, self.runtime.precision), net):
+            fit_head(net, self.task, self.data, shape, self.runtime)
 
     def job(self, save: Callable[[State], str] = lambda _: "", stop: Stop = lambda: False) -> Job:
         """The job of the training; by default one that saves nothing, for trials."""
-        return make_job(self.settled, self.task, self.data, self.runtime, save, stop)
+        kept = None if self.start is None else self.start.kept
+        return make_job(self.settled, self.task, self.data, self.runtime, save, stop, kept)
 
     def with_recipe(self, recipe: Recipe) -> Prepared:
         """The same data and device under another settled recipe."""
-        return Prepared(recipe, self.data, self.runtime)
+        return replace(self, recipe=recipe)
 
 
 def requested(data: Any, recipe: Recipe | str | Path | None, knobs: dict[str, Any]) -> Recipe:
@@ -117,22 +142,46 @@ def settle(source: Any, recipe: Recipe) -> Generator[Record, None, Recipe]:
 
 
 def prepare(
-    wanted: Recipe, source: Any, began: float, processes: int = 1
+    wanted: Recipe, source: Any, began: float, processes: int = 1, *, begun: bool = False
 ) -> Generator[Record, None, tuple[Prepared, Decisions]]:
-    """Check the data, settle every "auto", try the network on shapes. Writes nothing."""
+    """Check the data, settle every "auto", try the network on shapes. Writes nothing.
+
+    begun: the training goes on from a checkpoint, so the weights that it started from are not
+    needed any more.
+    """
     keep_pages()
     finding = wanted.optim.lr == "find"
     decisions = Decisions(recipe_io.set_knob(wanted, "optim.lr", "auto") if finding else wanted)
-    data = yield from prepare_data(decisions, source)
+    dataset, headers = yield from open_data(decisions, source)
+    if hint := settle_weights(decisions, headers, len(dataset.splits["train"])):
+        yield Note("info", hint)
+    check_used(decisions.recipe)
+    weights = None if begun else wanted_weights(decisions.recipe)
+    card = None if weights is None else weights.card
+    settle_network(decisions, card)
+    settle_shape(decisions, headers, card)
+    data = yield from read_data(decisions, dataset, headers)
     runtime = settle_device(decisions)
-    _settle_rest(decisions, data, processes)
+    start = _settle_rest(decisions, data, processes, weights, runtime)
+    if start is not None:
+        yield Note("info", start.matching.summary(start.weights.card.name))
+        if start.score is not None:
+            yield Note(
+                "info", worth_in_words(start, task_of(decisions.recipe, dataset.kind).main_score)
+            )
     if decisions.recipe.budget.minutes is not None:
-        yield from _fit_time(decisions, data, runtime, began)
+        yield from _fit_time(decisions, Prepared(decisions.recipe, data, runtime, start), began)
         settle_augmentation(decisions, lambda: (False, "settled before"))
-    prepared = Prepared(decisions.recipe, data, runtime)
+    prepared = Prepared(decisions.recipe, data, runtime, start)
+    if prepared.settled.kept_views:
+        decisions.default("data.workers", usable_cores(), "the frozen part's images are read ahead")
+        prepared = prepared.with_recipe(decisions.recipe)
     if decisions.recipe.data.workers == "auto":
         decisions.decide("data.workers", *enough_threads(prepared.job(), prepared.fresh()))
         yield Note("info", decisions.made["data.workers"]["why"])
+        prepared = prepared.with_recipe(decisions.recipe)
+    if start is not None:
+        _settle_regime(decisions, prepared)
         prepared = prepared.with_recipe(decisions.recipe)
     if finding:
         rate = yield from rate_for(prepared)
@@ -143,16 +192,37 @@ def prepare(
     return prepared, decisions
 
 
+def _settle_regime(decisions: Decisions, prepared: Prepared) -> None:
+    """How the weights change, by two short trainings where nothing of it is given."""
+    recipe, (rate, norm) = decisions.recipe, REGIME_KNOBS
+    given = [knob for knob in REGIME_KNOBS if recipe_io.get_knob(recipe, knob) != "auto"]
+    if given or prepared.settled.frozen_stages == "backbone":
+        decisions.default(norm, True, "small batches would blur the averages")
+        decisions.default(rate, 0.1, "about a tenth (M3)")
+        return
+    settled, job = prepared.settled, prepared.job()
+
+    def fresh(knobs: Mapping[str, Any]) -> State:
+        return prepared.with_recipe(recipe_io.with_overrides(prepared.recipe, knobs)).fresh()
+
+    def shorter(steps: int) -> Schedule:
+        return schedule_of(settled, steps, steps / job.epochs)
+
+    name, why = start_test.regime(job, fresh, shorter)
+    for knob, value in start_test.REGIMES[name].items():
+        decisions.default(knob, value, f"{name}: {why}")
+
+
 def prepare_together(
-    group: Group, wanted: Recipe, source: Any, began: float
+    group: Group, wanted: Recipe, source: Any, began: float, *, begun: bool = False
 ) -> Generator[Record, None, tuple[Prepared, Decisions]]:
     """Rank 0 prepares and decides; the others then do the same with everything settled, and find
     decoded images in the cache."""
     if group.size == 1:
-        return (yield from prepare(wanted, source, began))
+        return (yield from prepare(wanted, source, began, begun=begun))
     if group.is_main:
         try:
-            prepared, decisions = yield from prepare(wanted, source, began, group.size)
+            prepared, decisions = yield from prepare(wanted, source, began, group.size, begun=begun)
         except BaseException:
             group.tell_failure()
             raise
@@ -163,8 +233,10 @@ def prepare_together(
             recipe_io.set_knob(wanted, "budget.minutes", None),
             {k: v["value"] for k, v in made.items() if k != "device.device"},
         )
-        prepared, decisions = drained(prepare(settled, source, began, group.size))
-    return replace(prepared, runtime=replace(prepared.runtime, group=group)), decisions
+        prepared, decisions = drained(prepare(settled, source, began, group.size, begun=begun))
+    start = prepared.start and replace(prepared.start, kept={})  # all processes keep a share
+    runtime = replace(prepared.runtime, group=group)
+    return replace(prepared, runtime=runtime, start=start), decisions
 
 
 def rate_for(prepared: Prepared) -> Generator[Record, None, RateTest]:
@@ -187,15 +259,27 @@ def rate_for(prepared: Prepared) -> Generator[Record, None, RateTest]:
     raise AssertionError("unreachable")
 
 
-def _settle_rest(decisions: Decisions, data: PreparedData, processes: int) -> None:
+def _settle_rest(
+    decisions: Decisions,
+    data: PreparedData,
+    processes: int,
+    weights: Weights | None,
+    runtime: Runtime,
+) -> Start | None:
     """Training and augmentation knobs; the network is tried on shapes first (refused early), those
-    of the smallest share of a batch that one of the processes gets."""
+    of the smallest share of a batch that one of the processes gets. Returns the weights with their
+    mapping onto the network."""
     dataset = data.dataset
     train, classes = dataset.splits["train"], len(dataset.classes)
     settle_loss(decisions, train.targets)
     wanted = architecture_of(decisions.recipe)
     with torch.random.fork_rng(devices=[]):
-        backbone = bare_network(wanted, _task(decisions, dataset.kind), classes)
+        backbone = bare_network(wanted, task_of(decisions.recipe, dataset.kind), classes)
+    start = None
+    if weights is not None:
+        allow = decisions.recipe.data.allow
+        start = Start(weights, weights.matched(backbone, dataset.classes, allow))
+        settle_transfer(decisions, *first_look(decisions, start, backbone, data, runtime))
     settle_training(
         decisions,
         len(train),
@@ -203,7 +287,7 @@ def _settle_rest(decisions: Decisions, data: PreparedData, processes: int) -> No
         layers=weight_layers(backbone),
         per_image=entry_of(dataset.kind).per_image,
     )
-    task = _task(decisions, dataset.kind)
+    task = task_of(decisions.recipe, dataset.kind)
     batch = known(decisions.recipe.optim.batch_size, "optim.batch_size")
     present = min(batch, len(train))
     smallest = len(train) // steps_per_epoch(len(train), present) // processes
@@ -218,12 +302,10 @@ def _settle_rest(decisions: Decisions, data: PreparedData, processes: int) -> No
     each = bytes_per_image(backbone, channels, size)
     settle_micro_batch(decisions, -(-present // processes), each)
     settle_augmentation(decisions, lambda: _may_flip(decisions, data, task))
-
-
-def _task(decisions: Decisions, kind: str) -> Task:
-    """The task, as far as the recipe is settled."""
-    loss = decisions.recipe.loss
-    return make_task(kind, known(loss.name, "loss.name"), or_else(loss.label_smoothing, 0.0))
+    if start is not None:
+        images = sum(len(dataset.splits[name]) for name in ("train", "val"))
+        settle_views(decisions, images, kept_bytes(decisions, backbone))
+    return start
 
 
 def _may_flip(decisions: Decisions, data: PreparedData, task: Task) -> tuple[bool, str]:
@@ -240,7 +322,7 @@ def _may_flip(decisions: Decisions, data: PreparedData, task: Task) -> tuple[boo
 
 
 def _fit_time(
-    decisions: Decisions, data: PreparedData, runtime: Runtime, began: float
+    decisions: Decisions, prepared: Prepared, began: float
 ) -> Generator[Record, None, None]:
     """Choose the epochs that fit `budget.minutes`, by a few real steps on a throwaway network."""
     minutes = decisions.recipe.budget.minutes
@@ -248,9 +330,10 @@ def _fit_time(
     trial = Decisions(decisions.recipe)
     trial.decide("budget.epochs", 1, "")
     settle_schedule(trial)
-    rehearsal = Prepared(trial.recipe, data, runtime)
+    rehearsal = prepared.with_recipe(trial.recipe)
     epoch, validation = seconds_per_epoch(rehearsal.job(), rehearsal.fresh())
-    closing = closing_seconds(validation, data.dataset.splits, rehearsal.settled.test_views)
+    splits = prepared.data.dataset.splits
+    closing = closing_seconds(validation, splits, rehearsal.settled.test_views)
     epochs = affordable_epochs(minutes, time.perf_counter() - began, epoch, closing)
     why = f"{minutes:g} minutes at {epoch:.1f} s an epoch and {closing:.0f} s to score"
     decisions.decide("budget.epochs", epochs, why)

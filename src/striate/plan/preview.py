@@ -15,17 +15,18 @@ from striate.core.randomness import permutation
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import set_knob
 from striate.data.augment import AUGMENTATIONS, Pipeline, variants
-from striate.data.check.survey import sample_headers
 from striate.data.dataset import Split
 from striate.data.loader import FileStore
 from striate.data.prepare import measure
 from striate.data.sheet import Row, write_sheet
-from striate.plan.auto import settle_augmentation, settle_shape
-from striate.plan.data import HEADERS, open_as
+from striate.plan.auto import settle_augmentation, settle_network, settle_shape, settle_weights
+from striate.plan.data import open_data
 from striate.plan.decisions import Decisions
 from striate.plan.job import about_of
 from striate.plan.refuse import check_used
 from striate.plan.settled import shape_of, stored_size, strengths_of
+from striate.plan.weights import wanted_weights
+from striate.training.log import drained
 
 TYPICAL = {
     "window": 1, "pad": 4, "resized": 0.65, "rotate": 15, "affine": 0.1, "flip": 0.5,
@@ -50,11 +51,12 @@ def preview(recipe: Recipe, path: Path, *, each: bool, rows: int, columns: int) 
     row for each member of the family. Flips left open count as chosen."""
     check_used(recipe)
     decisions = Decisions(recipe)
-    dataset = open_as(recipe, recipe.data.source)
-    limit = recipe.data.max_megapixels
-    settle_shape(
-        decisions, {n: sample_headers(s.images, limit, HEADERS) for n, s in dataset.splits.items()}
-    )
+    dataset, headers = drained(open_data(decisions, recipe.data.source))
+    settle_weights(decisions, headers, len(dataset.splits["train"]))
+    weights = wanted_weights(decisions.recipe)
+    card = None if weights is None else weights.card
+    settle_network(decisions, card)
+    settle_shape(decisions, headers, card)
     size = decisions.recipe.data.image_size
     if size == "auto":
         raise DataError(f"{dataset.source}: no image can be read", "`striate data check` says why.")

@@ -11,6 +11,7 @@ from striate.core.files import write_json
 from striate.core.recipe import Recipe
 from striate.core.run import MOVED, RunDirectory
 from striate.data.sources import is_there, lasting
+from striate.models.pretrained.catalogue import NONE
 from striate.plan.data import UNKNOWN, PreparedData
 from striate.plan.keep import EXCLUDED
 
@@ -25,9 +26,12 @@ def settled_recipe(directory: RunDirectory) -> Recipe:
         recipe = recipe_io.set_knob(recipe, "data.source", source)
     decided = directory.read_json("resolved.json")
     try:
-        return recipe_io.with_overrides(recipe, {k: v["value"] for k, v in decided.items()})
+        settled = recipe_io.with_overrides(recipe, {k: v["value"] for k, v in decided.items()})
     except (KeyError, TypeError, RecipeError) as error:
         raise RunError(f"{directory.path / 'resolved.json'} is damaged: {error}") from None
+    if settled.model.weights == "auto":  # a run from before networks could start from weights
+        return recipe_io.set_knob(settled, "model.weights", NONE)
+    return settled
 
 
 def keep_place(directory: RunDirectory, source: str | Path) -> None:

@@ -6,14 +6,16 @@ from striate.core.errors import RecipeError, perhaps
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import get_knob
 from striate.models.initialise import INITIALISERS
+from striate.models.pretrained.catalogue import NONE
 from striate.models.zoo import check_name
 from striate.optim.rules import UPDATE_RULES, find_rule
 from striate.optim.schedules import SCHEDULES, find_schedule
 from striate.plan.auto import usual_rule
+from striate.plan.weights import PARTIAL
 from striate.tasks import known_losses
 
-OPT_OUTS = ("wrong-extension", "leakage")
-"""Faults of the data that `--allow` accepts."""
+OPT_OUTS = ("wrong-extension", "leakage", PARTIAL)
+"""Faults of the data and of weights that `--allow` accepts."""
 
 
 def check_used(recipe: Recipe) -> None:
@@ -27,13 +29,20 @@ def check_used(recipe: Recipe) -> None:
         ),
     ]
     crop, loss = recipe.augment.crop, recipe.loss.name
+    started, unweighted = recipe.model.weights != NONE, "there are no model.weights to start from"
     conditions = {
         "augment.crop_padding": (crop in ("auto", "pad"), "crop is " + crop),
         "augment.crop_scale": (crop == "resized", "crop is " + crop),
         "augment.policy_strength": (
             recipe.augment.policy != "none", f"policy is {recipe.augment.policy}",
         ),
-        "model.width": (recipe.model.name == "fastnet", f"model is {recipe.model.name}"),
+        "model.width": (
+            recipe.model.name in ("auto", "fastnet"), f"model is {recipe.model.name}",
+        ),
+        "model.freeze": (started, unweighted),
+        "model.freeze_norm": (started, unweighted),
+        "model.head": (started, unweighted),
+        "optim.backbone_rate": (started, unweighted),
         "model.init_std": (
             recipe.model.initialiser == "gaussian", f"initialiser is {recipe.model.initialiser}",
         ),
@@ -52,13 +61,22 @@ def check_used(recipe: Recipe) -> None:
 
 def _contradictions(recipe: Recipe) -> list[str]:
     """Pairs of knobs of which one makes the other meaningless."""
-    data, augment = recipe.data, recipe.augment
+    data, augment, model = recipe.data, recipe.augment, recipe.model
+    started, named = model.weights != NONE, model.weights not in (NONE, "auto")
     stored_larger = augment.crop in ("resized", "window")
     rules = {
         "augment.test_views: ten_crop needs images that are stored larger: crop resized or window":
             augment.test_views == "ten_crop" and not stored_larger,
         "data.group_by and data.time_by both given: a group may last for long":
             bool(data.group_by and data.time_by),
+        "optim.layer_decay: not used: there are no model.weights to start from":
+            recipe.optim.layer_decay != 1 and not started,
+        "data.prepare: weights needs model.weights to start from":
+            data.prepare == "weights" and not started,
+        f"model.initialiser: not used: the network starts from {model.weights}":
+            model.initialiser != "auto" and named,
+        f"model.whiten: not used: the network starts from {model.weights}":
+            model.whiten is True and named,
         f"data.folds: {data.folds} folds; two or more are needed": data.folds == 1,
         f"data.fold: {data.fold} of {data.folds} folds": data.fold > data.folds,
         "data.folds: the latest images are one part, not several (data.time_by)":
@@ -72,7 +90,8 @@ def _contradictions(recipe: Recipe) -> list[str]:
 
 
 def _check_names(recipe: Recipe) -> None:
-    check_name(recipe.model.name)
+    if recipe.model.name != "auto":
+        check_name(recipe.model.name)
     for knob, known in (("loss.name", known_losses()), ("model.initialiser", INITIALISERS)):
         name = get_knob(recipe, knob)
         if name != "auto" and name not in known:

@@ -10,6 +10,8 @@ from striate.core.errors import RunError
 from striate.core.recipe import Recipe
 from striate.data.decode import Resize, Unified
 from striate.optim.rules import find_rule
+from striate.tasks import make_task
+from striate.tasks.task import Task
 
 T = TypeVar("T")
 STORE_MARGIN = 0.875
@@ -45,7 +47,8 @@ class Settled:
     """Side at which images are kept: larger than the input for random resized crops."""
     resize: Resize
     max_megapixels: float
-    prepare: Literal["standardise", "mean_image", "unit", "symmetric", "whiten"]
+    interpolation: Literal["bilinear", "bicubic"]
+    prepare: Literal["weights", "standardise", "mean_image", "unit", "symmetric", "whiten"]
     sampler: str
     threads: int
     """Threads that load and augment ahead."""
@@ -54,6 +57,17 @@ class Settled:
     test_views: str
     # network
     architecture: Architecture
+    weights: str
+    """What the network starts from; "none": first weights of its own."""
+    frozen_stages: int | Literal["backbone"]
+    norm_frozen: bool
+    """Whether batch norm layers keep the averages that came with the weights."""
+    kept_views: int
+    """Views of each image whose outputs of the frozen part are kept; 0: none."""
+    probed_head: bool
+    """Whether the head starts as a linear classifier on the weights' features."""
+    backbone_rate: float
+    layer_decay: float
     initialiser: str
     init_std: float
     bias: float | None
@@ -87,10 +101,16 @@ class Settled:
     sync_norm: bool
     measure: bool
 
+    def stages_frozen(self, count: int) -> int:
+        """How many of `count` stages before the head are frozen."""
+        return count if self.frozen_stages == "backbone" else self.frozen_stages
+
     @property
     def shape(self) -> Unified:
         """How every image becomes the same shape."""
-        return Unified(self.stored_size, self.channels, self.resize, self.max_megapixels)
+        return Unified(
+            self.stored_size, self.channels, self.resize, self.max_megapixels, self.interpolation
+        )
 
 
 def settled_of(recipe: Recipe) -> Settled:
@@ -107,12 +127,20 @@ def settled_of(recipe: Recipe) -> Settled:
         stored_size=stored_size(r),
         resize=r.data.resize,
         max_megapixels=r.data.max_megapixels,
-        prepare=r.data.prepare,
+        interpolation=or_else(r.data.interpolation, "bilinear"),
+        prepare=or_else(r.data.prepare, "standardise"),
         sampler=r.data.sampler,
         threads=or_else(r.data.workers, 1),
         strengths=strengths_of(r),
         test_views=r.augment.test_views,
         architecture=architecture_of(r),
+        weights=r.model.weights,
+        frozen_stages=or_else(r.model.freeze, 0),
+        norm_frozen=r.model.freeze_norm is True,
+        kept_views=0 if or_else(r.model.freeze, 0) == 0 else or_else(r.model.kept_views, 0),
+        probed_head=r.model.head == "probe",
+        backbone_rate=or_else(r.optim.backbone_rate, 1.0),
+        layer_decay=r.optim.layer_decay,
         initialiser=r.model.initialiser,
         init_std=or_else(r.model.init_std, 0.001),
         bias=or_else(r.model.bias, None),
@@ -143,6 +171,12 @@ def settled_of(recipe: Recipe) -> Settled:
         sync_norm=r.device.sync_norm,
         measure=r.doctor.measure,
     )
+
+
+def task_of(recipe: Recipe, kind: str) -> Task:
+    """The task of targets of this kind, as far as a recipe is settled."""
+    loss = recipe.loss
+    return make_task(kind, known(loss.name, "loss.name"), or_else(loss.label_smoothing, 0.0))
 
 
 def architecture_of(recipe: Recipe) -> Architecture:
@@ -188,7 +222,10 @@ def shape_of(recipe: Recipe) -> Unified:
     """How a recipe whose size and channels are settled makes all images the same shape."""
     data = recipe.data
     channels = known(data.channels, "data.channels")
-    return Unified(stored_size(recipe), channels, data.resize, data.max_megapixels)
+    return Unified(
+        stored_size(recipe), channels, data.resize, data.max_megapixels,
+        or_else(data.interpolation, "bilinear"),
+    )  # fmt: skip
 
 
 def known(value: T | Literal["auto"], knob: str) -> T:

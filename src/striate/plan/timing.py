@@ -31,14 +31,18 @@ def seconds_per_epoch(job: Job, scratch: State) -> tuple[float, float]:
     times = []
     started = time.perf_counter()
     losses = None if scratch.losses is None else scratch.losses[0].numpy()
-    for batch in islice(job.batches(0, 0, losses), _STEPS):
+    for batch in islice(job.batches(scratch, 0, 0, losses), _STEPS):
         update(job, scratch, batch, 0.0)
         times.append(time.perf_counter() - started)
+        started = time.perf_counter()
+    if job.features:
+        job.validate(scratch.net)  # what is kept of the validation images is computed once
         started = time.perf_counter()
     job.validate(scratch.net)
     validation = time.perf_counter() - started
     step = statistics.median(times[1:] or times)  # the first step also sets up its kernels
-    return step * job.steps_per_epoch + validation, validation
+    views = max(0.0, times[0] - step) if job.features else 0.0  # a view is computed in each epoch
+    return step * job.steps_per_epoch + views + validation, validation
 
 
 def enough_threads(job: Job, scratch: State) -> tuple[int, str]:
@@ -51,7 +55,7 @@ def enough_threads(job: Job, scratch: State) -> tuple[int, str]:
     while True:
         short = replace(job, plan=partial(only, whole[:count]))
         started = time.perf_counter()
-        batch = next(short.batches(0, 0))
+        batch = next(short.batches(scratch, 0, 0))
         loading = (time.perf_counter() - started) / len(batch.ids)
         started = time.perf_counter()
         update(job, scratch, batch, 0.0)

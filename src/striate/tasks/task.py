@@ -117,7 +117,8 @@ class Task(Protocol):
     ) -> Predictions:
         """What a network in evaluation mode says of stored images, by the test views of `how`;
         places in the coordinates of the originals, from which `matrices` (N, 2, 3) lead to the
-        stored pixels."""
+        stored pixels. `images` may be a tensor of features, if the network is what follows them
+        (`striate.training.features`)."""
 
     def read(self, outputs: Any) -> Predictions:
         """The predictions that a network's outputs amount to."""
@@ -144,6 +145,10 @@ class Task(Protocol):
     def probabilities(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Outputs (N, C) → probabilities (N, C). Raises NotImplementedError where there are none:
         judges then do not ask."""
+
+    def linear_truth(self, targets: Targets) -> NDArray[Any] | None:
+        """What a linear classifier on an image's features learns to say
+        (`striate.models.linear.fitted`); None where there is no such classifier."""
 
     def chance_loss(self, classes: int) -> float | None:
         """The loss of a network that knows only how many classes there are; None: not known."""

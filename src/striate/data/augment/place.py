@@ -64,7 +64,12 @@ def resized_crop(images: Pixels, draw: Draw, strength: float, about: About) -> M
     size, channels = about.size, images.shape[3]
     result = np.empty((len(images), size, size, channels), dtype=np.uint8)
     for i, ((y, x), (high, wide)) in enumerate(zip(starts, sides, strict=True)):
-        result[i] = resized(images[i, y : y + high, x : x + wide], size, size, about.masks)
+        result[i] = resized(
+            images[i, y : y + high, x : x + wide],
+            size,
+            size,
+            "nearest" if about.masks else "bilinear",
+        )
     scale = size / sides
     matrices = np.zeros((len(images), 2, 3))
     matrices[:, 0, 0], matrices[:, 1, 1] = scale[:, 1], scale[:, 0]

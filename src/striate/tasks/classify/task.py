@@ -79,7 +79,8 @@ class _Classification:
     def predictions(
         self, net: nn.Module, images: Pixels, matrices: Floats, how: Pass
     ) -> Predictions:
-        views = views_of(images, how.views, how.size)
+        kept = isinstance(images, Tensor)  # features are of one view already
+        views = [images] if kept else views_of(images, how.views, how.size)
         each = [logits_of(net, view, how.runtime) for view in views]
         if len(each) == 1:
             return {"logits": each[0]}
@@ -143,6 +144,9 @@ class _Classification:
         self, predictions: Predictions, targets: Targets, class_images: Ids
     ) -> dict[str, Any]:
         raise NotImplementedError
+
+    def linear_truth(self, targets: Targets) -> NDArray[Any] | None:
+        return array_of(targets) if self.loss_name in ("cross_entropy", "sigmoid") else None
 
     def chance_loss(self, classes: int) -> float:
         return CHANCE[self.loss_name](classes)
@@ -218,8 +222,9 @@ def array_of(targets: Targets) -> NDArray[Any]:
 
 
 def logits_of(net: nn.Module, images: Pixels, runtime: Runtime) -> Logits:
-    """uint8 (N, H, W, C) → float32 (N, classes), in the runtime's precision."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).to(runtime.device)
+    """uint8 (N, H, W, C), or features of these → float32 (N, classes), in the runtime's
+    precision."""
+    x = runtime.on_device(images)
     with torch.inference_mode(), runtime.autocast():
         logits: Logits = net(x).cpu().numpy()
     return logits
