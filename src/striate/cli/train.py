@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +31,7 @@ def train(argv: Sequence[str]) -> int:
     if restarted() and flags.run and has_checkpoint(flags.run):
         return _resume(flags.run, json=flags.json)
     with graceful_stop() as stop:
-        return _watch(stream(recipe=flags.knobs, run=flags.run, stop=stop), as_json=flags.json)
+        return watch(stream(recipe=flags.knobs, run=flags.run, stop=stop), as_json=flags.json)
 
 
 def _train_together(argv: Sequence[str], flags: TrainFlags) -> int:
@@ -95,7 +95,7 @@ def _resume(
     from striate.api.stream import resume as resumed
 
     with graceful_stop() as stop:
-        return _watch(resumed(run, data=data, epochs=epochs, stop=stop), as_json=json)
+        return watch(resumed(run, data=data, epochs=epochs, stop=stop), as_json=json)
 
 
 def _doctor(run: Path) -> dict[str, object]:
@@ -109,7 +109,13 @@ def _doctor(run: Path) -> dict[str, object]:
     return {"doctor": {"verdict": said["verdict"], "findings": findings}}
 
 
-def _watch(records: Iterator[Record], *, as_json: bool) -> int:
+def watch(
+    records: Iterator[Record],
+    *,
+    as_json: bool,
+    finished: Callable[[Path], object] = lambda _: None,
+) -> int:
+    """Show a training to its end, where `finished` is called with the run."""
     if not first():  # of several processes the first speaks
         for _ in records:
             pass
@@ -117,6 +123,7 @@ def _watch(records: Iterator[Record], *, as_json: bool) -> int:
     path, last = show(records)
     if not isinstance(last, Finished):
         raise KeyboardInterrupt(f"stopped and saved. Continue with: {program()} resume {path}")
+    finished(Path(last.run))
     closing_table(last)
     if as_json:
         values = json.loads(to_json(last))
