@@ -10,9 +10,9 @@ import striate
 
 FRONT_DOOR = [
     "Diagnosis", "Evaluation", "Folds", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
-    "Tally", "compare", "cross_validate", "diagnose", "explain_run", "find_rate", "load_recipe",
-    "make_map", "resume", "run_preflight", "slices", "stream", "stream_search", "thresholds",
-    "train",
+    "Tally", "add_weights", "advise_transfer", "compare", "cross_validate", "diagnose",
+    "explain_run", "find_rate", "list_weights", "load_recipe", "make_map", "probe", "resume",
+    "run_preflight", "slices", "stream", "stream_search", "thresholds", "train",
 ]  # fmt: skip
 
 

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from striate.api.stream import stream as stream
     from striate.api.train import resume as resume
     from striate.api.train import train as train
+    from striate.api.transfer import advise_transfer as advise_transfer
+    from striate.api.transfer import probe as probe
+    from striate.api.zoo import add_weights as add_weights
+    from striate.api.zoo import list_weights as list_weights
     from striate.core.errors import StriateError as StriateError
     from striate.core.recipe import PRESETS as PRESETS
     from striate.core.recipe import Recipe as Recipe
@@ -54,10 +58,14 @@ _FRONT_DOOR = {
     "Run": "striate.api.runs:Run",
     "StriateError": "striate.core.errors:StriateError",
     "Tally": "striate.metrics.tally:Tally",
+    "add_weights": "striate.api.zoo:add_weights",
+    "advise_transfer": "striate.api.transfer:advise_transfer",
     "explain_run": "striate.api.explaining:explain_run",
     "find_rate": "striate.api.rate:find_rate",
     "load_recipe": "striate.core.recipe_io:load_recipe",
+    "list_weights": "striate.api.zoo:list_weights",
     "make_map": "striate.api.mapping:make_map",
+    "probe": "striate.api.transfer:probe",
     "run_preflight": "striate.api.preflight:run_preflight",
     "resume": "striate.api.train:resume",
     "slices": "striate.api.evaluating:slices",

