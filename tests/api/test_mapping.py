@@ -35,7 +35,7 @@ def test_two_data_sets_by_pixels(tree, tmp_path):
 
 
 def test_by_a_network(trained):
-    found = striate.make_map(run=striate.Run(trained[0]), method="pca")
+    found = striate.make_map(by=striate.Run(trained[0]), method="pca")
     assert len(found.points.names) == 60
     assert set(found.points.columns) == {"label", "split", "predicted", "verdict"}
     assert found.points.columns["verdict"].count("right") > 55
@@ -44,7 +44,7 @@ def test_by_a_network(trained):
 
 def test_classes_that_the_network_does_not_know(trained, tmp_path):
     other = write_tree(tmp_path / "other", {"red": 5, "violet": 5})
-    found = striate.make_map([other], run=striate.Run(trained[0]), method="pca")
+    found = striate.make_map([other], by=striate.Run(trained[0]), method="pca")
     assert found.points.columns["verdict"][5:] == ["unknown class"] * 5
 
 
@@ -74,9 +74,9 @@ def test_data_sets_of_one_name_and_python_objects(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (20, 16, 16, 3), dtype=np.uint8)
     run = striate.train((images, np.arange(20) % 2), run=tmp_path / "run", **QUICK)
     with pytest.raises(RunError, match="Python objects"):
-        striate.make_map(run=striate.Run(run.path), method="pca")
+        striate.make_map(by=striate.Run(run.path), method="pca")
     own = striate.Run(run.path, (images, np.arange(20) % 2))
-    assert len(striate.make_map(run=own, method="pca").points.names) == 20
+    assert len(striate.make_map(by=own, method="pca").points.names) == 20
     assert len(striate.make_map([(images, np.arange(20) % 2)], method="pca").points.names) == 20
 
 
@@ -89,7 +89,7 @@ def test_several_labels(tmp_path):
         lines.append(f"{i}.png,{';'.join(names)}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     run = striate.train(tmp_path / "labels.csv", run=tmp_path / "run", **{**QUICK, "epochs": 30})
-    found = striate.make_map(run=run, method="pca")
+    found = striate.make_map(by=run, method="pca")
     assert "blue, red" in found.points.columns["label"]
     assert "unknown class" not in found.points.columns["verdict"]
     assert found.points.columns["verdict"].count("right") > 20

@@ -49,7 +49,7 @@ def told(train, val, *, measured=None, lr=None, steps=30, more=(), **changes):
     plan = {
         "epochs": count, "steps": count * steps, "images": 2000, "model": "net",
         "parameters": 1000, "score": "accuracy", "batch_size": 64, "loss": "cross_entropy",
-        "class_images": (200,) * 10,
+        "class_images": (200,) * 10, "probe": None,
     }  # fmt: skip
     changed = {k: v for k, v in changes.items() if k in plan}
     each = {k: v for k, v in changes.items() if k not in plan}
@@ -149,11 +149,12 @@ SICK = {
         FLAT, np.full(12, CHANCE), recall=EVEN, val_score=0.1, class_images=(3,) * 10,
     ),
     "class_never_found": told(GOOD, GOOD, never_found=((4, 30),), recall=EVEN),
+    "forgetting": told(GOOD, fall(2.0, 0.5, 12), probe=0.95),
     "generalisation_gap": told(fall(2.0, 0.05, 12), fall(2.0, 0.4, 12), recall=EVEN),
 }  # fmt: skip
 KNOBS = {
     "schedule.name": "step", "optim.rule": "nesterov", "optim.momentum": 0.9,
-    "augment.rotate": 180.0, "augment.affine": 0.6,
+    "augment.rotate": 180.0, "augment.affine": 0.6, "model.weights": "imagenet",
 }  # fmt: skip
 HEALTHY = {
     "quick": told(GOOD, GOOD + 0.05),
@@ -396,3 +397,19 @@ def test_averages_that_explode_do_not_hide_what_was_learnt():
     )
     found = diagnose(of_records(told_, KNOBS)).findings
     assert found[0].rule == "norm_mismatch"
+
+
+def test_forgetting_needs_more_than_chance():
+    """As good as the probe, within the error of 500 images, is not forgotten; nor is a training
+    without weights."""
+    alike = told(GOOD, fall(2.0, 0.1, 12), probe=0.97)
+    assert "forgetting" not in rules_of(alike, KNOBS)
+    anew = {**KNOBS, "model.weights": "none"}
+    assert "forgetting" not in rules_of(SICK["forgetting"], anew)
+    assert "forgetting" in rules_of(SICK["forgetting"], KNOBS)
+
+
+def test_stages_that_are_frozen_on_purpose_are_healthy():
+    records = told(GOOD, GOOD + 0.05, frozen=("0 Conv2d",))
+    assert "frozen_layers" not in rules_of(records, {"model.freeze": 1, "model.weights": "x"})
+    assert "frozen_layers" not in rules_of(records, {"model.freeze": "backbone"})

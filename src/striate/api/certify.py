@@ -20,6 +20,7 @@ from striate.core.findings import Finding
 from striate.core.records import Finished, Step
 from striate.core.run import RunDirectory
 from striate.core.runtime import describe
+from striate.plan.keep import WEIGHTS
 from striate.plan.prepare import IN_MEMORY
 from striate.plan.recall import settled_recipe
 from striate.training import checkpoints
@@ -70,6 +71,9 @@ def certify(run: str | Path) -> dict[str, Any]:
             "the data can be compared: every image was hashed": known,
         },
     }  # fmt: skip
+    if (directory.path / WEIGHTS).is_file():
+        card = directory.read_json(WEIGHTS)
+        certificate["started_from"] = {key: card[key] for key in ("name", "source", "sha256")}
     write_json(directory.path / CERTIFICATE, certificate)
     return certificate
 

@@ -13,6 +13,7 @@ from striate.atlas.mapping import Mapper, Mapping, Method, Part, map_of, part_of
 from striate.core.errors import DataError
 from striate.core.files import disk_faults_explained, write_atomically, write_json
 from striate.data.sources import open_source
+from striate.plan.extract import open_extractor
 from striate.report.map_page import map_csv, map_html, map_pictures
 
 
@@ -37,7 +38,7 @@ class Mapped(Mapping):
 def make_map(
     data: Sequence[Any] = (),
     *,
-    run: Run | None = None,
+    by: Run | str | None = None,
     method: Method = "tsne",
     images: int | None = None,
     perplexity: float = 30.0,
@@ -47,13 +48,17 @@ def make_map(
 ) -> Mapped:
     """A map of one or several data sets, over each other.
 
-    run: compare images by the features of its last layer instead of by their pixels, and say which
-    it gets wrong; its own data where no other is given. images: about how many
-    are placed, from all over, the same number of each data set. Raises DataError and RunError.
+    by: what images are compared by instead of their pixels: the last features of a run, which also
+    says which it gets wrong, and whose own data are taken where no other is given; or of trained
+    weights, by a name that `striate zoo` lists. images: about how many are placed, from all over,
+    the same number of each data set. Raises DataError, ModelError and RunError.
     """
-    network = None
+    network, run = None, by if isinstance(by, Run) else None
     if run is not None:
-        network = Mapper(run.recipe.model.name, run.predictor, run.settled.shape)
+        network = Mapper(run.recipe.model.name, run.settled.shape, predictor=run.predictor)
+    elif isinstance(by, str):
+        extractor = open_extractor(by)
+        network = Mapper(extractor.name, extractor.shape, extractor=extractor)
     found = map_of(
         _opened(data, run), network=network, method=method, images=images, perplexity=perplexity,
         seed=seed, landmarks=landmarks, say=say,

@@ -29,7 +29,7 @@ from striate.core.recipe import Recipe
 from striate.core.recipe_io import get_knob, load_recipe, set_knob, to_yaml
 from striate.core.records import Epoch, Finished, Note, Record
 from striate.core.run import has_checkpoint, locked, release_run, reserve_folder
-from striate.core.space import DEFAULT_SPACE, applied, by_knob, read_space, values_in
+from striate.core.space import applied, by_knob, default_space, read_space, values_in
 from striate.data.sources import lasting
 from striate.plan.prepare import IN_MEMORY, requested, settle, short_name
 
@@ -74,7 +74,8 @@ def stream_search(
     """Try `trials` settings of a space, as the records of their runs; `best` says what came out.
 
     space: knob → text that `read_space` knows; None: learning rate, weight decay, augmentation and
-    label smoothing around their usual values. method: "tpe" (a model of what did well proposes) or
+    label smoothing around their usual values, for a recipe that names weights also how many stages
+    learn and how fast. method: "tpe" (a model of what did well proposes) or
     "random". prune: Hyperband ends trials early whose validation score falls behind. study: a
     folder; one that holds a search is continued, its trials count. The test split is not read by
     trials; at the end it is read once, for the best run. Raises RecipeError, RunError, DataError.
@@ -87,7 +88,7 @@ def stream_search(
         raise RecipeError("this recipe was used on Python objects", "Give the data to train on.")
     folder = reserve_folder(study, f"{short_name(wanted.data.source)}-search")
     yield Note("info", f"search {folder}")
-    plan = {"space": by_knob(space or DEFAULT_SPACE), "method": method, "prune": prune}
+    plan = {"space": by_knob(space or default_space(wanted)), "method": method, "prune": prune}
     try:
         with locked(folder, _ASKING, _PATIENCE):
             yield from _begin(folder, wanted, plan, data)

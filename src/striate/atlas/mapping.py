@@ -27,6 +27,7 @@ from striate.data.loader import spread
 from striate.data.sources.listing import WHOLE
 from striate.data.targets import Targets
 from striate.models.hooks import last_features
+from striate.plan.extract import Extractor
 from striate.plan.predictor import Predictor
 from striate.tasks.scorer import joined
 from striate.tasks.task import Scored
@@ -79,11 +80,13 @@ class Mapping:
 
 @dataclass(frozen=True)
 class Mapper:
-    """The network by whose features images are compared: what it is called, and how it sees."""
+    """The network by whose features images are compared: what it is called, and how it sees. Either
+    the `predictor` of a run, which also says what images are, or an `extractor`."""
 
     name: str
-    predictor: Predictor
     shape: Unified
+    predictor: Predictor | None = None
+    extractor: Extractor | None = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,8 @@ def part_of(source: str, split: str, images: Images, targets: Targets, classes: 
 def _read(parts: Sequence[Part], network: Mapper | None, how: Unified, images: int | None) -> _Rows:
     """Read the parts' images, a thousand at a time, so that large ones are never all in memory."""
     found, sources = _Rows(), len({part.source for part in parts})
-    net = None if network is None else copy.deepcopy(network.predictor.net).cpu().float()
+    trained = None if network is None or network.predictor is None else network.predictor.net
+    net = None if trained is None else copy.deepcopy(trained).cpu().float()
     for part in parts:
         whole = sum(len(other.images) for other in parts if other.source == part.source)
         count = len(part.images)
@@ -223,7 +227,9 @@ def _take(
     pixels = pixels[kept]
     if network is None:
         found.rows.append(pixels.reshape(len(pixels), -1))
-    else:
+    elif network.extractor is not None:
+        found.rows.append(network.extractor.features(pixels))
+    elif network.predictor is not None:
         pixels = np.ascontiguousarray(views_of(pixels, "single", network.predictor.size)[0])
         batches = [torch.from_numpy(x) for x in _blocks(pixels, 100)]
         found.rows.append(last_features(net, batches).astype(np.float32))
@@ -265,7 +271,7 @@ def _columns(found: _Rows, network: Mapper | None) -> dict[str, list[str]]:
         columns["split"] = found.splits
     if len(set(found.sources)) > 1:
         columns["data set"] = found.sources
-    if network is not None:
+    if network is not None and network.predictor is not None:
         columns["predicted"] = [", ".join(labels) for labels in found.predicted]
         known = set(network.predictor.classes)
         columns["verdict"] = [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from striate.audit.crossfit import SIDE, Judged, crossfit
+from striate.audit.alike import alike_images
+from striate.audit.crossfit import SIDE, Judged, crossfit, crossfit_features
 from striate.audit.labels import doubtful_labels
 from striate.core.arrays import Ids
 from striate.core.errors import MissingExtraError, RunError, counted, listing
@@ -25,9 +27,9 @@ from striate.data.check.duplicates import Copy
 from striate.data.check.exclude import Row
 from striate.data.check.findings import survey_findings
 from striate.data.check.survey import Survey
-from striate.data.dataset import Dataset
+from striate.data.dataset import Dataset, Split
 from striate.data.decode import Unified
-from striate.data.loader import loaded
+from striate.data.loader import FileStore, loaded
 from striate.data.read import SplitDecoder, name_faults, positions_without
 from striate.data.sheet import Row as SheetRow
 from striate.data.sheet import tiles_of
@@ -35,6 +37,7 @@ from striate.data.sources import open_source
 from striate.data.targets import class_numbers
 from striate.metrics.difference import told_apart
 from striate.plan.data import open_as, options_of
+from striate.plan.extract import Extractor, open_extractor
 from striate.plan.recall import settled_recipe
 from striate.plan.settled import or_else
 
@@ -80,14 +83,22 @@ class Checked:
 
 
 def check(
-    source: Any, recipe: Recipe | None = None, *, turned: bool = False, models: bool = True
+    source: Any,
+    recipe: Recipe | None = None,
+    *,
+    turned: bool = False,
+    models: bool = True,
+    weights: str = "",
 ) -> Generator[Note, None, Checked]:
     """Audit a data set as a training with this recipe would use it; returns all findings.
 
     turned: also look for mirrored and rotated copies. models: also ask quick networks about labels
-    and about the difference between splits. Raises DataError where there is nothing to open.
+    and about the difference between splits. weights: ask linear classifiers on the features of
+    these trained weights instead, and look for images that are alike to them. Raises DataError
+    where there is nothing to open.
     """
     recipe = recipe or Recipe()
+    extractor = open_extractor(weights, recipe.data.max_megapixels) if weights else None
     keep_pages()
     data = recipe.data
     dataset = open_as(recipe, source, strict=False)
@@ -117,20 +128,29 @@ def check(
     rows = [*_fault_rows(dataset, surveys), *_copy_rows(dataset, copies)]
     places = _odd_places(surveys) | _copy_places(copies)
     if ask_networks:
-        yield Note("info", "asking a cross-validated network")
-        pixels = {
-            name: np.concatenate(list(loaded(
-                decoder.store(
-                    dataset.splits[name].images, found, np.arange(len(found[0])), again=False
-                ),
-                np.array_split(np.arange(len(found[0])), -(-len(found[0]) // 1000)), 2,
-            )))
-            for name, found in read.items()
-        }  # fmt: skip
-        more, doubtful = _model_findings(dataset, surveys, pixels, recipe.seed)
+        judge = "network" if extractor is None else f"classifier on the features of {weights}"
+        yield Note("info", f"asking a cross-validated {judge}")
+        if extractor is None:
+            seen = {
+                name: np.concatenate(list(loaded(
+                    decoder.store(
+                        dataset.splits[name].images, found, np.arange(len(found[0])), again=False
+                    ),
+                    np.array_split(np.arange(len(found[0])), -(-len(found[0]) // 1000)), 2,
+                )))
+                for name, found in read.items()
+            }  # fmt: skip
+        else:
+            seen = {n: _features(extractor, s, surveys[n]) for n, s in dataset.splits.items()}
+        judging = crossfit if extractor is None else crossfit_features
+        more, doubtful = _model_findings(dataset, surveys, seen, judging, recipe.seed)
         findings += more
         rows += doubtful[0]
         places |= doubtful[1]
+        if extractor is not None:
+            alike, near = alike_images(dataset, surveys, seen, places)
+            findings += alike
+            places |= near
     ordered = sorted(findings, key=lambda f: _ORDER.index(f.verdict))
     return Checked(dataset, tuple(ordered), tuple(rows), places)
 
@@ -228,15 +248,20 @@ Doubtful = tuple[list[Row], dict[str, list[tuple[str, int]]]]
 
 
 def _model_findings(
-    dataset: Dataset, surveys: dict[str, Survey], pixels: dict[str, Any], seed: int
+    dataset: Dataset,
+    surveys: dict[str, Survey],
+    seen: dict[str, Any],
+    judging: Callable[..., dict[str, Judged]],
+    seed: int,
 ) -> tuple[list[Finding], Doubtful]:
+    """seen: of each split what `judging` judges by, pixels or features."""
     kept = {n: positions_without(len(s), s.faults) for n, s in surveys.items()}
     kept = {n: ids for n, ids in kept.items() if len(ids)}
     if len(kept.get("train", ())) < LEAST:
         text = f"fewer than {LEAST} training images: labels and splits were not judged"
         return [Finding("labels", "undetermined", text)], ([], {})
-    known = {n: (pixels[n][ids], _numbers(dataset, n)[ids]) for n, ids in kept.items()}
-    judged = crossfit(known, len(dataset.classes), seed)
+    known = {n: (seen[n][ids], _numbers(dataset, n)[ids]) for n, ids in kept.items()}
+    judged = judging(known, len(dataset.classes), seed)
     findings = _differences(judged)
     try:
         more, doubtful = _doubts(dataset, kept, judged)
@@ -244,6 +269,18 @@ def _model_findings(
         text = f"labels were not checked: {error.message}"
         return [*findings, Finding("labels", "undetermined", text, {}, error.hint)], ([], {})
     return [*findings, *more], doubtful
+
+
+def _features(extractor: Extractor, split: Split, found: Survey) -> NDArray[np.float32]:
+    """What the weights make of each image (N, D); zeros for those that cannot be read."""
+    sound = positions_without(len(found), found.faults)
+    store = FileStore(split.images, extractor.shape)
+    parts = np.array_split(sound, max(1, -(-len(sound) // 200)))
+    rows = [extractor.features(pixels) for pixels in loaded(store, parts, 2)]
+    joined = np.concatenate(rows)
+    whole = np.zeros((len(found), joined.shape[1]), dtype=np.float32)
+    whole[sound] = joined
+    return whole
 
 
 def _numbers(dataset: Dataset, split: str) -> Ids:

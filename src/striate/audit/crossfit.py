@@ -21,6 +21,7 @@ from striate.core.randomness import permutation
 from striate.core.runtime import Runtime, choose_precision, keep_pages
 from striate.data.splits import stratified_folds
 from striate.data.targets import Labels
+from striate.models.linear import cross_validated, fitted
 from striate.tasks import make_task
 from striate.training.inference import batch_of
 from striate.training.quick import learn
@@ -32,7 +33,7 @@ _MOST_EPOCHS, _LEAST_STEPS = 30, 300
 
 @dataclass(frozen=True)
 class Judged:
-    """Of N images: probabilities (N, classes) and features (N, 128) by a network that never saw
+    """Of N images: probabilities (N, classes) and features (N, D) by a network that never saw
     them. `by` says which of the two networks it was, for features of one network only may be
     compared."""
 
@@ -57,6 +58,22 @@ def crossfit(
     for name, (pixels, _) in splits.items():
         by = 1 - halves if name == "train" else np.zeros(len(pixels), dtype=np.int64)
         judged[name] = _judge(nets, pixels, by, classes, runtime)
+    return judged
+
+
+def crossfit_features(
+    splits: dict[str, tuple[NDArray[np.float32], NDArray[Any]]], classes: int, seed: int = 0
+) -> dict[str, Judged]:
+    """The same by linear classifiers on features (N, D) that no image of these has shaped: each
+    training image is judged by one that was fitted without it."""
+    features, targets = splits["train"]
+    strength, held_out = cross_validated(features, targets, classes, seed)
+    whole = fitted(features, targets, classes, strength=strength)
+    judged = {}
+    for name, (rows, _) in splits.items():
+        scores = held_out if name == "train" else whole.scores(rows)
+        said = torch.from_numpy(scores).softmax(dim=1).float().numpy()
+        judged[name] = Judged(said, rows, np.zeros(len(rows), dtype=np.int64))
     return judged
 
 

@@ -23,6 +23,7 @@ def map_data(argv: Sequence[str]) -> int:
 def _map(
     data: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     run: Path | None = None,
+    weights: str = "",
     method: Literal["tsne", "pca"] = "tsne",
     images: int | None = None,
     perplexity: float = 30.0,
@@ -38,6 +39,8 @@ def _map(
         data: folders, archives, IDX folders, .csv, digits …
         run: compare by what this run's network makes of the images, and show its errors
             (without DATA: the run's own data)
+        weights: compare by what trained weights make of the images: imagenet, or as `striate zoo`
+            lists them
         method: tsne (needs the extra maps) or pca
         images: about how many, from all over, the same number of each data set
         perplexity: of t-SNE, about how many neighbours count
@@ -57,9 +60,11 @@ def _map(
     if landmarks < 100:
         raise RecipeError(f"--landmarks {landmarks}: expected 100 or more")
     began = time.perf_counter()
-    opened = Run(run) if run else None
+    if run and weights:
+        raise RecipeError("--run and --weights both given", "A map compares images by one of them.")
+    by = Run(run) if run else weights or None
     found = make_map(
-        data, run=opened, method=method, images=images, perplexity=perplexity, seed=seed,
+        data, by=by, method=method, images=images, perplexity=perplexity, seed=seed,
         landmarks=landmarks, say=lambda text: print(text, file=sys.stderr),
     )  # fmt: skip
     named = ", ".join(Path(name).name for name in data) or (run.name if run else "")

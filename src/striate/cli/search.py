@@ -21,7 +21,7 @@ from striate.cli.view import program, show
 from striate.core.errors import RecipeError
 from striate.core.recipe import Recipe
 from striate.core.run import reserve_folder
-from striate.core.space import DEFAULT_SPACE, by_knob
+from striate.core.space import by_knob, default_space
 from striate.core.strict_json import one_line
 
 
@@ -64,7 +64,7 @@ def search(argv: Sequence[str]) -> int:
     from striate.plan.prepare import short_name
     from striate.plan.refuse import check_used
 
-    space = _space(flags.space)
+    space = _space(flags.space) or default_space(flags.knobs)
     check_used(flags.knobs)
     by_knob(space)
     name = f"{short_name(flags.knobs.data.source)}-search"
@@ -97,7 +97,7 @@ def _space(texts: Sequence[str]) -> dict[str, str]:
         if not equals:
             raise RecipeError(f"--space {text}: no range", "Write --space lr=0.01..1")
         space[knob.replace("-", "_")] = values
-    return space or dict(DEFAULT_SPACE)
+    return space
 
 
 def _others(

@@ -40,6 +40,7 @@ from striate.doctor.setup import (
     momentum_too_high,
     output_activation,
 )
+from striate.doctor.transfer import forgetting
 
 RULES: dict[str, Rule] = {
     rule.__name__: rule
@@ -52,6 +53,7 @@ RULES: dict[str, Rule] = {
         learning_rate_too_high,
         not_finite,
         frozen_layers,
+        forgetting,
         regularisation_too_strong,
         augmentation_too_strong,
         vanishing_gradient,

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from striate.core.findings import Finding
-from striate.core.recipe import SHORT_FLAGS
-from striate.core.recipe_io import knob_names
+from striate.core.recipe import SHORT_FLAGS, Recipe
+from striate.core.recipe_io import get_knob, knob_names
 from striate.core.strict_json import finite
 from striate.doctor.history import Column, History
 from striate.optim.rules import SHALLOW, UPDATE_RULES, default_rate
@@ -73,7 +73,7 @@ def flag(knob: str, value: Any) -> str:
     """A recipe change as it is typed: `--optim.lr 0.02`."""
     assert knob in knob_names(), knob
     name = knob.replace("_", "-")
-    if isinstance(value, bool):
+    if isinstance(value, bool) and isinstance(get_knob(Recipe(), knob), bool):
         group, _, last = name.rpartition(".")
         return f"--{name}" if value else f"--{group}.no-{last}"
     return f"--{name} {value:.3g}" if isinstance(value, float) else f"--{name} {value}"

@@ -106,6 +106,8 @@ def frozen_layers(h: History) -> Answer:
     frozen = list(h.measured[-1].frozen)
     if h.knob("model.whiten") is True and frozen:
         frozen = frozen[1:]
+    if h.knob("model.freeze") not in (None, 0, "auto"):
+        frozen = []  # as the recipe says
     with_gradients = [m for m in h.measured if any("gradient" in x for x in m.layers.values())]
     idle = [name for name in _names(with_gradients) if _never(with_gradients, name)]
     learning = [name for name in _names(with_gradients) if name not in idle]

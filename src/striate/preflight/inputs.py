@@ -16,6 +16,7 @@ from striate.data.loader import ArrayStore, batches
 from striate.models.fit import trail_of
 from striate.plan.flip_test import KEPT_SKILL, flip_test
 from striate.preflight.bench import Bench, rehearsal
+from striate.training.state import State
 
 _SMALL, _SHRINKS = 96, 4
 _FEW_A_CLASS, _NORM_IMAGES = 5, 8
@@ -146,8 +147,8 @@ def batch_norm(bench: Bench) -> Finding:
 
 def workers(bench: Bench) -> Finding:
     """Augmentation repeats for every number of workers, and differs between images and epochs."""
-    job = rehearsal(bench.job)
-    one, three = (_images(replace(job, threads=n), 0) for n in (1, 3))
+    job, state = rehearsal(bench.job), bench.fresh()
+    one, three = (_images(replace(job, threads=n, features=None), state, 0) for n in (1, 3))
     if not np.array_equal(one, three):
         return Finding("workers", "fail", "batches depend on the number of workers")
     active = sorted(k for k, v in job.augment.strengths.items() if v)
@@ -170,5 +171,5 @@ def workers(bench: Bench) -> Finding:
     return Finding("workers", "pass", f"{text}, and do not depend on the workers")
 
 
-def _images(job: Any, epoch: int) -> Any:
-    return next(job.batches(epoch, 0)).images
+def _images(job: Any, state: State, epoch: int) -> Any:
+    return next(job.batches(state, epoch, 0)).images

@@ -25,12 +25,12 @@ from striate.explain.inspect import inspect
 from striate.explain.inspection import Choice
 from striate.explain.sample import Sample
 from striate.plan.job import about_of
-from striate.plan.keep import CALIBRATION, COST
+from striate.plan.keep import CALIBRATION, COST, WEIGHTS
 from striate.plan.predictor import Predictor
 from striate.plan.settled import strengths_of
 from striate.report.explained import brief
 from striate.report.explained import figures as explained
-from striate.report.in_words import in_words
+from striate.report.in_words import in_words, origin_in_words
 from striate.report.pictures import Cell, Figure, sheet, tile
 from striate.report.run_facts import (
     DataFacts,
@@ -95,6 +95,7 @@ def _from_files(directory: RunDirectory, recipe: Recipe, records: Sequence[Recor
     decided = directory.read_json("resolved.json")
     main = planned.score if planned else "accuracy"
     shown = scores.get("split", "val")
+    started = _optional(directory, WEIGHTS)
     confusion = {
         "classes": data["classes"], "table": None, "worst": scores.get("confusions", []),
     }  # fmt: skip
@@ -111,7 +112,7 @@ def _from_files(directory: RunDirectory, recipe: Recipe, records: Sequence[Recor
         diagnosis=_optional(directory, "findings.json")
         or {"verdict": "undetermined", "findings": [], "notes": ["not judged yet"]},
         preflight=(_optional(directory, PREFLIGHT) or {}).get("findings", []),
-        model=ModelFacts(recipe.model.name, planned.parameters if planned else 0),
+        model=ModelFacts(recipe.model.name, planned.parameters if planned else 0, started),
         data=DataFacts(
             source=data["source"],
             classes=data["classes"],
@@ -121,7 +122,10 @@ def _from_files(directory: RunDirectory, recipe: Recipe, records: Sequence[Recor
             most=max([1, *data["splits"]["train"]["per_class"]]),
         ),
         recipe=RecipeFacts(
-            words=in_words(recipe, planned),
+            words=[
+                *in_words(recipe, planned),
+                *([origin_in_words(started, main)] if started else []),
+            ],
             decisions=[{"knob": k, **found} for k, found in decided.items()],
             yaml=(directory.path / "recipe.yaml").read_text(encoding="utf-8"),
         ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from striate.core.recipe import Recipe
 from striate.core.records import Planned
 from striate.plan.settled import strengths_of
@@ -20,6 +23,8 @@ _VIEWS = {
     "images", "ten_crop": "the mean of ten crops", "auto": "one view",
 }  # fmt: skip
 _PREPARED = {
+    "auto": "each channel centred and divided by its deviation",  # of runs before this knob
+    "weights": "prepared as the weights were trained with",
     "standardise": "each channel centred and divided by its deviation",
     "mean_image": "less the mean image", "unit": "scaled to 0 to 1",
     "symmetric": "scaled to -1 to 1", "whiten": "with decorrelated channels",
@@ -55,7 +60,7 @@ def in_words(recipe: Recipe, planned: Planned | None) -> list[str]:
     if r.regularise.patience:
         regular.append(f"stopping after {r.regularise.patience} epochs without a better score")
     return [
-        f"{r.model.name} from first weights of its own, on {colour} images of {size}, "
+        f"{r.model.name} from {_begin(r)}, on {colour} images of {size}, "
         f"{_PREPARED[r.data.prepare]}.",
         f"The loss is {r.loss.name.replace('_', '-')}{smoothing}; updates by {r.optim.rule} at a "
         f"rate of up to {rates} in batches of {r.optim.batch_size}, schedule "
@@ -67,3 +72,30 @@ def in_words(recipe: Recipe, planned: Planned | None) -> list[str]:
         f"checkpoint with the best validation score is kept. Seed {r.seed}, {r.device.precision} "
         f"on {r.device.device}.",
     ]  # fmt: skip
+
+
+def origin_in_words(weights: Mapping[str, Any], score: str) -> str:
+    """Where the weights came from that a run started from, by its weights.json."""
+    taken = len(weights["tensors"])
+    probe = weights.get("probe")
+    worth = (
+        f" A linear classifier on their features had {score.replace('_', ' ')} {probe:.3f} in "
+        "cross-validation before the training."
+        if probe is not None
+        else ""
+    )
+    return (
+        f"The weights {weights['name']} are of {weights['architecture']}, trained on "
+        f"{weights['trained_on']} ({weights['accuracy']}). Source: {weights['source']}; licence: "
+        f"{weights['licence']}. {taken} of their tensors were taken.{worth}"
+    )
+
+
+def _begin(recipe: Recipe) -> str:
+    """What the network started from, and what of it learnt."""
+    weights, freeze = recipe.model.weights, recipe.model.freeze
+    if weights == "none":
+        return "first weights of its own"
+    kept = {0: "", "auto": "", "backbone": ", of which only the head learnt"}
+    stages = f", of which the first {freeze} stages were kept"
+    return f"the weights {weights}{kept.get(freeze, stages)}"

@@ -29,10 +29,12 @@ class Overfit:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The network's name and how many parameters learn."""
+    """The network's name, how many parameters it has, and what the run keeps of the weights that it
+    started from (weights.json)."""
 
     name: str
     parameters: int
+    weights: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ def _check(
     png: Path | None = None,
     turned: bool = False,
     quick: bool = False,
+    weights: str = "",
     check: Literal["full", "sample"] = "full",
     group_by: str = "",
     time_by: str = "",
@@ -51,6 +52,8 @@ def _check(
         png: write a contact sheet of what was found
         turned: also look for mirrored and rotated copies
         quick: leave out the checks that train a small network (labels, unlike splits)
+        weights: judge labels by the features of trained weights (imagenet, or as `striate zoo`
+            lists them) instead of small networks, and look for images that are alike
         check: sample looks at 2,000 images of each split only
         group_by: as in training: no group may be in two given splits
         time_by: as in training: what the latest images are
@@ -84,7 +87,11 @@ def _check(
                     class_level="auto" if class_level is None else class_level,
                     label_column=label_column, label_pattern=label_pattern)  # fmt: skip
         steps = auditing.check(
-            source, Recipe(data=data, seed=seed), turned=turned, models=not quick
+            source,
+            Recipe(data=data, seed=seed),
+            turned=turned,
+            models=not quick,
+            weights=weights,
         )
         found = drained(seen_by(_say, steps))
     if "leakage" in allow:
