@@ -22,7 +22,9 @@ from striate.tasks.evaluation import Evaluation
 from striate.tasks.scorer import joined
 from striate.tasks.task import Pass, Predictions, Scored, Scorer, Task
 
-_AT_ONCE = 500
+_AT_ONCE, _SIDE = 500, 64
+"""Images that go through a network together, of up to this side in pixels; fewer of larger ones, so
+that their maps take about as much memory."""
 
 
 def predictions(task: Task, net: nn.Module, store: Store, how: Pass) -> Predictions:
@@ -67,12 +69,17 @@ def _parts(
     net.eval()
     try:
         with torch.inference_mode():
-            plan = even(ids, _AT_ONCE)
+            plan = even(ids, at_once(how.size))
             for positions, images in zip(plan, loaded(store, plan, how.threads), strict=True):
                 placed = store.matrices(positions) if task.placed else identity(len(positions))
                 yield positions, task.predictions(net, images, placed, how)
     finally:
         net.train(was_training)
+
+
+def at_once(size: int) -> int:
+    """How many images of this side go through a network together."""
+    return max(16, int(_AT_ONCE * min(1.0, (_SIDE / size) ** 2)))
 
 
 def batch_of(images: Pixels, targets: Targets) -> Batch:
