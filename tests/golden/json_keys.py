@@ -93,8 +93,8 @@ def write_data(place):
     (place / "curves.csv").write_text("\n".join(curves) + "\n")
 
 
-DATA = ("not_judged", "splits")
-"""Objects whose keys are data: names of rules, of splits."""
+DATA = ("not_judged", "splits", "knobs")
+"""Objects whose keys are data: names of rules, of splits, of knobs."""
 
 
 def keys(value, path=""):
