@@ -47,8 +47,9 @@ from striate.training.loop import Job
 from striate.training.loop import train as training_loop
 from striate.training.state import State, load_weights, manifest_of
 
-MEASURED = ("device.precision", "device.micro_batch")
-"""Knobs whose "auto" is settled by a measurement, which may come out otherwise next time."""
+MEASURED = ("device.precision", "device.micro_batch", "model.weights")
+"""Knobs whose "auto" is settled by a measurement, or by what is on this machine: next time it may
+come out otherwise."""
 
 
 def stream(
@@ -209,6 +210,9 @@ def _repeatable(wanted: Recipe, decisions: Decisions) -> Recipe:
         if knob in decisions.made:
             recipe = recipe_io.set_knob(recipe, knob, decisions.made[knob]["value"])
     recipe = recipe_io.set_knob(recipe, "data.source", lasting(wanted.data.source))
+    weights = Path(recipe.model.weights).expanduser()
+    if weights.exists():  # a run or a file, which may be named from where the command was given
+        recipe = recipe_io.set_knob(recipe, "model.weights", str(weights.absolute()))
     if wanted.data.exclude:
         absolute = str(Path(wanted.data.exclude).expanduser().absolute())
         recipe = recipe_io.set_knob(recipe, "data.exclude", absolute)

@@ -33,6 +33,8 @@ FEW = 20_000
 SMALL_STEM_BELOW = 96
 CUTOUT_FROM_EPOCHS = 16
 SHIFT_VIEWS_FROM = 24
+FEW_SCORED = 500
+"""With more images to score, networks that start from weights, which are large, see no shifts."""
 MEMORY_SHARE = 0.6
 """Of the free memory, for what a step keeps for its backward pass; the rest is for gradients."""
 SELECTIVE_UP_TO = 2_000_000
@@ -186,8 +188,11 @@ def settle_micro_batch(decisions: Decisions, share: int, each: int) -> None:
     decisions.settle("device.micro_batch", choose)
 
 
-def settle_augmentation(decisions: Decisions, flip: Callable[[], tuple[bool, str]]) -> None:
-    """How strongly images are varied; `flip` is asked only if that is left open."""
+def settle_augmentation(
+    decisions: Decisions, flip: Callable[[], tuple[bool, str]], scored: int = 0
+) -> None:
+    """How strongly images are varied; `flip` is asked only if that is left open. scored: images of
+    validation and test."""
     size = known(decisions.recipe.data.image_size, "data.image_size")
     crop = decisions.settle("augment.crop", lambda: ("pad", "the default for short trainings"))
     if crop == "pad":
@@ -202,9 +207,9 @@ def settle_augmentation(decisions: Decisions, flip: Callable[[], tuple[bool, str
     mirrored = decisions.settle("augment.flip", flip)
     if decisions.recipe.budget.epochs != "auto":  # with --minutes they are not known yet
         decisions.settle("augment.cutout", lambda: _cutout(decisions.recipe))
-    started = decisions.recipe.model.weights != NONE
+    costly = decisions.recipe.model.weights != NONE and scored > FEW_SCORED
     decisions.settle(
-        "augment.test_views", lambda: _test_views(size, mirrored=mirrored, started=started)
+        "augment.test_views", lambda: _test_views(size, mirrored=mirrored, costly=costly)
     )
 
 
@@ -216,10 +221,10 @@ def _cutout(recipe: Recipe) -> tuple[int, str]:
     return size // 4, "a quarter of the side"
 
 
-def _test_views(size: int, *, mirrored: bool, started: bool) -> tuple[str, str]:
+def _test_views(size: int, *, mirrored: bool, costly: bool) -> tuple[str, str]:
     flips = "trained with flips" if mirrored else "trained without flips"
-    if started:
-        return ("flip" if mirrored else "single"), f"{flips}; shifts gain little on weights"
+    if costly:
+        return ("flip" if mirrored else "single"), f"{flips}; shifts would take long"
     if size < SHIFT_VIEWS_FROM:
         kind = "flip" if mirrored else "single"
         return kind, f"{flips}; a pixel is too far to shift {size}-pixel images"

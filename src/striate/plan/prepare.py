@@ -169,19 +169,18 @@ def prepare(
             yield Note(
                 "info", worth_in_words(start, task_of(decisions.recipe, dataset.kind).main_score)
             )
+    if start is not None:
+        if decisions.recipe.model.kept_views:
+            why = "the frozen part's images are read ahead"
+            decisions.default("data.workers", usable_cores(), why)
+        yield from _settle_regime(decisions, Prepared(decisions.recipe, data, runtime, start))
     if decisions.recipe.budget.minutes is not None:
         yield from _fit_time(decisions, Prepared(decisions.recipe, data, runtime, start), began)
         settle_augmentation(decisions, lambda: (False, "settled before"))
     prepared = Prepared(decisions.recipe, data, runtime, start)
-    if prepared.settled.kept_views:
-        decisions.default("data.workers", usable_cores(), "the frozen part's images are read ahead")
-        prepared = prepared.with_recipe(decisions.recipe)
     if decisions.recipe.data.workers == "auto":
         decisions.decide("data.workers", *enough_threads(prepared.job(), prepared.fresh()))
         yield Note("info", decisions.made["data.workers"]["why"])
-        prepared = prepared.with_recipe(decisions.recipe)
-    if start is not None:
-        _settle_regime(decisions, prepared)
         prepared = prepared.with_recipe(decisions.recipe)
     if finding:
         rate = yield from rate_for(prepared)
@@ -192,14 +191,15 @@ def prepare(
     return prepared, decisions
 
 
-def _settle_regime(decisions: Decisions, prepared: Prepared) -> None:
+def _settle_regime(decisions: Decisions, prepared: Prepared) -> Generator[Record, None, None]:
     """How the weights change, by two short trainings where nothing of it is given."""
     recipe, (rate, norm) = decisions.recipe, REGIME_KNOBS
     given = [knob for knob in REGIME_KNOBS if recipe_io.get_knob(recipe, knob) != "auto"]
-    if given or prepared.settled.frozen_stages == "backbone":
+    if given or recipe.model.freeze == "backbone":
         decisions.default(norm, True, "small batches would blur the averages")
         decisions.default(rate, 0.1, "about a tenth (M3)")
         return
+    prepared = _rehearsal(prepared)
     settled, job = prepared.settled, prepared.job()
 
     def fresh(knobs: Mapping[str, Any]) -> State:
@@ -211,6 +211,17 @@ def _settle_regime(decisions: Decisions, prepared: Prepared) -> None:
     name, why = start_test.regime(job, fresh, shorter)
     for knob, value in start_test.REGIMES[name].items():
         decisions.default(knob, value, f"{name}: {why}")
+    yield Note("info", f"the weights change {name}: {why}")
+
+
+def _rehearsal(prepared: Prepared) -> Prepared:
+    """The same with an epoch where their number is not known yet (--minutes)."""
+    if prepared.recipe.budget.epochs != "auto":
+        return prepared
+    trial = Decisions(prepared.recipe)
+    trial.decide("budget.epochs", 1, "")
+    settle_schedule(trial)
+    return prepared.with_recipe(trial.recipe)
 
 
 def prepare_together(
@@ -301,7 +312,8 @@ def _settle_rest(
     check_fits(backbone, wanted.name, size, channels, smallest, expected)
     each = bytes_per_image(backbone, channels, size)
     settle_micro_batch(decisions, -(-present // processes), each)
-    settle_augmentation(decisions, lambda: _may_flip(decisions, data, task))
+    scored = sum(len(split) for name, split in dataset.splits.items() if name != "train")
+    settle_augmentation(decisions, lambda: _may_flip(decisions, data, task), scored)
     if start is not None:
         images = sum(len(dataset.splits[name]) for name in ("train", "val"))
         settle_views(decisions, images, kept_bytes(decisions, backbone))
@@ -327,10 +339,7 @@ def _fit_time(
     """Choose the epochs that fit `budget.minutes`, by a few real steps on a throwaway network."""
     minutes = decisions.recipe.budget.minutes
     assert minutes is not None
-    trial = Decisions(decisions.recipe)
-    trial.decide("budget.epochs", 1, "")
-    settle_schedule(trial)
-    rehearsal = prepared.with_recipe(trial.recipe)
+    rehearsal = _rehearsal(prepared)
     epoch, validation = seconds_per_epoch(rehearsal.job(), rehearsal.fresh())
     splits = prepared.data.dataset.splits
     closing = closing_seconds(validation, splits, rehearsal.settled.test_views)
