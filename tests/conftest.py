@@ -16,6 +16,9 @@ QUICK = {
     "epochs": 2, "batch_size": 8, "image_size": 16, "augment.flip": False, "report.write": False,
 }  # fmt: skip
 """Knobs that make a training take about a second; who looks at the report writes it."""
+STAGED = ("conv 3x3 8 pad 1, batchnorm, relu, pool 2, conv 3x3 8 pad 1, batchnorm, relu, pool 2, "
+          "conv 3x3 12 pad 1, batchnorm, relu, gap, fc classes")  # fmt: skip
+"""A small network with three stages before its head, and batch norm."""
 _SLOW_FIRST = ("test_docs.py", "test_verbs.py", "test_search.py", "test_runs.py", "test_loop.py")
 
 
@@ -57,6 +60,12 @@ def write_tree(root: Path, counts, size=(16, 16), ending=".png", form="PNG"):
             seed = i + zlib.crc32(place.encode())  # no two images of a tree are equal
             (folder / f"{i}{ending}").write_bytes(encoded(picture(colour, size, seed), form))
     return root
+
+
+def write_colours(root: Path, train=12, val=4, test=4):
+    """The three colours in the three splits: images of each class."""
+    counts = {"train": train, "val": val, "test": test}
+    return write_tree(root, {f"{split}/{c}": n for split, n in counts.items() for c in COLOURS})
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,10 +13,8 @@ from striate.core.recipe_io import with_overrides
 from striate.core.space import DEFAULT_SPACE, default_space
 from striate.plan.extract import open_extractor
 from striate.training.log import drained
-from tests.conftest import COLOURS, write_tree
+from tests.conftest import STAGED, write_colours
 
-SPEC = ("conv 3x3 8 pad 1, batchnorm, relu, pool 2, conv 3x3 8 pad 1, batchnorm, relu, pool 2, "
-        "conv 3x3 12 pad 1, batchnorm, relu, gap, fc classes")  # fmt: skip
 KNOBS = {
     "batch_size": 8, "image_size": 16, "augment.flip": False, "device.precision": "float32",
 }  # fmt: skip
@@ -29,16 +27,14 @@ def own_zoo(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    splits = (("train", 30), ("val", 4), ("test", 8))
-    counts = {f"{split}/{c}": n for split, n in splits for c in COLOURS}
-    return write_tree(tmp_path_factory.mktemp("data") / "colours", counts)
+    return write_colours(tmp_path_factory.mktemp("data") / "colours", train=30, test=8)
 
 
 @pytest.fixture(scope="module")
 def donor(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("donor") / "run"
     striate.train(
-        data, run=folder, model=SPEC, epochs=4, lr=0.01, **KNOBS, **{"report.write": False}
+        data, run=folder, model=STAGED, epochs=4, lr=0.01, **KNOBS, **{"report.write": False}
     )
     return folder
 

@@ -20,10 +20,8 @@ from striate.plan.prepare import prepare
 from striate.plan.settled import settled_of
 from striate.testing import check_resume
 from striate.training.log import drained
-from tests.conftest import COLOURS, write_tree
+from tests.conftest import COLOURS, STAGED, write_colours, write_tree
 
-SPEC = ("conv 3x3 8 pad 1, batchnorm, relu, pool 2, conv 3x3 8 pad 1, batchnorm, relu, pool 2, "
-        "conv 3x3 12 pad 1, batchnorm, relu, gap, fc classes")  # fmt: skip
 KNOBS = {
     "batch_size": 8, "image_size": 16, "augment.flip": True, "report.write": False,
     "device.precision": "float32", "lr": 0.01,
@@ -32,16 +30,14 @@ KNOBS = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    splits = (("train", 12), ("val", 4), ("test", 4))
-    counts = {f"{split}/{c}": n for split, n in splits for c in COLOURS}
-    return write_tree(tmp_path_factory.mktemp("data") / "colours", counts)
+    return write_colours(tmp_path_factory.mktemp("data") / "colours")
 
 
 @pytest.fixture(scope="module")
 def donor(data, tmp_path_factory):
     """A run that others start from."""
     folder = tmp_path_factory.mktemp("donor") / "run"
-    striate.train(data, run=folder, model=SPEC, epochs=4, **KNOBS)
+    striate.train(data, run=folder, model=STAGED, epochs=4, **KNOBS)
     return folder
 
 
@@ -196,7 +192,7 @@ def test_a_run_remembers_its_weights(data, donor, tmp_path):
     kept = run.read_json("weights.json")
     assert kept["name"] == str(donor)
     assert kept["tensors"]["0.weight"] == "0.weight"
-    assert run.read_json("resolved.json")["model.name"]["value"] == SPEC
+    assert run.read_json("resolved.json")["model.name"]["value"] == STAGED
 
 
 def test_what_the_stages_are_called(data, donor):

@@ -19,7 +19,7 @@ from striate.data.augment import About, Pipeline
 from striate.data.loader import ArrayStore, batches, epoch_plan
 from striate.data.targets import Labels
 from striate.training import checkpoints
-from tests.conftest import COLOURS, write_tree
+from tests.conftest import write_colours
 
 PLAIN = ("--model", "lenet", "--optim.rule", "nesterov", "--lr", "0.05", "--epochs", "10",
          "--batch-size", "8", "--image-size", "16", "--augment.flip", "True",
@@ -45,9 +45,7 @@ def final(folder):
 
 @pytest.fixture(scope="module")
 def tree_for_module(tmp_path_factory):
-    splits = (("train", 12), ("val", 4), ("test", 4))
-    counts = {f"{split}/{c}": n for split, n in splits for c in COLOURS}
-    return write_tree(tmp_path_factory.mktemp("data") / "colours", counts)
+    return write_colours(tmp_path_factory.mktemp("data") / "colours")
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,14 @@ import pytest
 
 import striate
 from striate.core.records import Note
+from striate.data.splits import stratified_folds
 from striate.data.targets import Labels, LabelSets
 from striate.transfer.advisor import USUAL, WAYS, _verdict
-from striate.transfer.holdout import thirds
+from striate.transfer.holdout import FOLDS
 from striate.transfer.table import table_says
 from striate.transfer.trial import Trial, extrapolated
-from tests.conftest import COLOURS, write_tree
+from tests.conftest import COLOURS, STAGED, write_colours, write_tree
 
-SPEC = ("conv 3x3 8 pad 1, batchnorm, relu, pool 2, conv 3x3 8 pad 1, batchnorm, relu, pool 2, "
-        "conv 3x3 12 pad 1, batchnorm, relu, gap, fc classes")  # fmt: skip
 KNOBS = {
     "batch_size": 8, "image_size": 16, "augment.flip": False, "device.precision": "float32",
     "report.write": False,
@@ -24,15 +23,13 @@ KNOBS = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    splits = (("train", 12), ("val", 4), ("test", 4))
-    counts = {f"{split}/{c}": n for split, n in splits for c in COLOURS}
-    return write_tree(tmp_path_factory.mktemp("data") / "colours", counts)
+    return write_colours(tmp_path_factory.mktemp("data") / "colours")
 
 
 @pytest.fixture(scope="module")
 def donor(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("donor") / "run"
-    striate.train(data, run=folder, model=SPEC, epochs=4, lr=0.01, **KNOBS)
+    striate.train(data, run=folder, model=STAGED, epochs=4, lr=0.01, **KNOBS)
     return str(folder)
 
 
@@ -100,14 +97,20 @@ def test_held_out_images_are_not_seen_before(data, donor):
     assert len(set.union(*seen)) == len(started.data.dataset.splits["train"])
 
 
+def thirds(targets):
+    """The parts that `held_out` holds out."""
+    folds = stratified_folds(targets.strata(), FOLDS, 0)
+    return [np.flatnonzero(folds == number) for number in range(FOLDS)]
+
+
 def test_thirds_hold_every_class():
     numbers = np.repeat([0, 1, 2], [9, 30, 3])
-    parts = thirds(Labels(numbers), 0)
+    parts = thirds(Labels(numbers))
     assert sorted(np.concatenate(parts)) == list(range(42))
     for part in parts:
         assert np.bincount(numbers[part]).tolist() == [3, 10, 1]
     sets = LabelSets(np.eye(3, dtype=np.float32)[numbers])
-    assert sorted(np.concatenate(thirds(sets, 0))) == list(range(42))
+    assert sorted(np.concatenate(thirds(sets))) == list(range(42))
 
 
 def test_extrapolation_follows_a_power_of_the_length():

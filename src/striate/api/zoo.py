@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 
 from striate.core.errors import ModelError
@@ -22,8 +21,7 @@ from striate.models.pretrained.catalogue import (
 from striate.models.pretrained.locate import local_file
 from striate.models.pretrained.match import Matching, match
 from striate.models.stages import last_weights
-from striate.models.zoo import build
-from striate.plan.weights import Weights, open_weights, weights_of_run
+from striate.plan.weights import Weights, network_of_card, open_weights, weights_of_run
 
 _TORCHVISION = ("resnet18", "resnet50")
 """Of torchvision's sets those that are listed; all can be named."""
@@ -48,13 +46,7 @@ def list_weights() -> list[ZooEntry]:
 def show_weights(name: str, model: str = "auto") -> tuple[Weights, Matching]:
     """The weights called `name`, and how they map onto their network. Raises ModelError."""
     weights = open_weights(name, model)
-    card = weights.card
-    knobs = {key.rpartition(".")[2]: value for key, value in card.knobs.items()}
-    with torch.random.fork_rng(devices=[]):
-        net = build(
-            card.architecture, num_classes=card.classes or 2, channels=card.channels,
-            image_size=card.image_size, insist=knobs,
-        )  # fmt: skip
+    net = network_of_card(weights.card)
     return weights, match(net, weights.tensors, last_weights(net), keep_head=True)
 
 

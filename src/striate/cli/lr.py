@@ -11,8 +11,8 @@ import numpy as np
 import tyro
 
 from striate.cli.flags import parse_knobs
+from striate.cli.view import notes_shown
 from striate.core.recipe import Recipe
-from striate.core.records import Note
 from striate.core.strict_json import one_line
 
 
@@ -41,15 +41,7 @@ def lr(argv: Sequence[str]) -> int:
 
     if flags.plot:
         check_kind(flags.plot)
-    stream = stream_rate(recipe=flags.knobs)
-    while True:
-        try:
-            record = next(stream)
-        except StopIteration as end:
-            found = end.value
-            break
-        if isinstance(record, Note) and not flags.json:
-            print(record.text, flush=True)
+    found = notes_shown(stream_rate(recipe=flags.knobs), quiet=flags.json)
     if flags.plot:
         save_rate_test(found, flags.plot)
     if flags.json:

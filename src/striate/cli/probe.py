@@ -42,26 +42,25 @@ def probe(argv: Sequence[str]) -> int:
     """Print each probe as it is made."""
     flags: ProbeFlags = parse_knobs(ProbeFlags, "probe", argv)
     from striate.api.transfer import stream_probe
+    from striate.training.log import drained, seen_by
 
-    stream = stream_probe(recipe=flags.knobs, pairs=not flags.no_pairs)
-    first = True
-    while True:
-        try:
-            record = next(stream)
-        except StopIteration as end:
-            found = end.value
-            break
+    shown: list[Probe] = []
+
+    def show(record: Note | Probe) -> None:
         if flags.json:
-            continue
+            return
         if isinstance(record, Note):
             print(record.text, flush=True)
-            continue
-        if first:
-            print(
-                f"\n{'stages':<16}{'score':>7}  {'95 % interval':<16}{'neighbours':>10}{'LogME':>8}"
+            return
+        if not shown:
+            columns = (
+                f"{'stages':<16}{'score':>7}  {'95 % interval':<16}{'neighbours':>10}{'LogME':>8}"
             )
-            first = False
+            print(f"\n{columns}")
+        shown.append(record)
         print(_row(record), flush=True)
+
+    found = drained(seen_by(show, stream_probe(recipe=flags.knobs, pairs=not flags.no_pairs)))
     if flags.json:
         print(one_line({**asdict(found), "best": list(found.best.stages)}))
         return 0

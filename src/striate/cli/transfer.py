@@ -11,10 +11,10 @@ import tyro
 
 from striate.cli.flags import parse_knobs
 from striate.cli.train import watch
+from striate.cli.view import notes_shown
 from striate.core import recipe_io
 from striate.core.errors import RecipeError
 from striate.core.recipe import Recipe
-from striate.core.records import Note
 from striate.core.strict_json import one_line
 
 
@@ -55,15 +55,7 @@ def transfer(argv: Sequence[str]) -> int:
     wanted = recipe_io.set_knob(flags.knobs, "budget.minutes", None)
     if wanted.data.folds and not wanted.data.fold:
         raise RecipeError("data.folds: several trainings", "Name one fold: --data.fold 1.")
-    advising = stream_advice(recipe=wanted, minutes=minutes)
-    while True:
-        try:
-            record = next(advising)
-        except StopIteration as end:
-            advice = end.value
-            break
-        if isinstance(record, Note) and not flags.json:
-            print(record.text, flush=True)
+    advice = notes_shown(stream_advice(recipe=wanted, minutes=minutes), quiet=flags.json)
     words = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in advice.knobs.items())
     if flags.advise_only:
         if flags.json:

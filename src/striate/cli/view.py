@@ -7,10 +7,10 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -25,6 +25,7 @@ from striate.core.words import clock
 if TYPE_CHECKING:
     from striate.metrics.summary import Figures
 
+T = TypeVar("T")
 _BARS = "▁▂▃▄▅▆▇█"
 _CLASSES_SHOWN = 20
 
@@ -280,6 +281,17 @@ _MARKS = {
     "note": ("·", "dim"),
     "pass": ("✓", "green"),
 }
+
+
+def notes_shown(records: Generator[Record, None, T], *, quiet: bool) -> T:
+    """Run a stream to its end, printing its notes as they come, and return what it returns."""
+    from striate.training.log import drained, seen_by
+
+    def show_note(record: Record) -> None:
+        if isinstance(record, Note) and not quiet:
+            print(record.text, flush=True)
+
+    return drained(seen_by(show_note, records))
 
 
 def print_findings(findings: Iterable[Finding]) -> None:

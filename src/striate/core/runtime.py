@@ -42,6 +42,13 @@ class Runtime:
             self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
         )
 
+    @property
+    def product_type(self) -> torch.dtype:
+        """The type in which products are taken."""
+        import torch
+
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
     def on_device(self, array: Any) -> torch.Tensor:
         """An array or tensor as a tensor there; to a GPU through pinned memory, without waiting."""
         import torch

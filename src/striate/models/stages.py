@@ -124,6 +124,12 @@ def set_frozen(net: nn.Module, modules: tuple[str, ...]) -> tuple[nn.Module, ...
     return frozen
 
 
+def last_layer(net: nn.Module) -> nn.Module | None:
+    """The layer whose weights are the last ones; None for a network without weights."""
+    names = last_weights(net)
+    return net.get_submodule(names[0].rpartition(".")[0]) if names else None
+
+
 def last_weights(net: nn.Module) -> tuple[str, ...]:
     """The tensors of the layer whose weights are the last ones: of most networks the classifier."""
     weights = [name for name, p in net.named_parameters() if p.dim() > 1]

@@ -9,13 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from striate.core.arrays import Pixels
-from striate.core.runtime import choose_precision, keep_pages
+from striate.core.runtime import Runtime, choose_precision, keep_pages
 from striate.data.decode import Unified
 from striate.models.frozen import Prefix, frozen_modules
-from striate.models.network import Network
 from striate.models.stages import stages_of
-from striate.models.zoo import build
-from striate.plan.weights import Start, open_weights
+from striate.plan.weights import Start, network_of_card, open_weights
 
 
 @dataclass(frozen=True)
@@ -39,18 +37,13 @@ def open_extractor(name: str, megapixels: float = 100.0) -> Extractor:
     keep_pages()
     weights = open_weights(name)
     card = weights.card
-    knobs = {knob.rpartition(".")[2]: value for knob, value in card.knobs.items()}
-    with torch.random.fork_rng(devices=[]):
-        net = build(
-            card.architecture, num_classes=max(2, card.classes), channels=card.channels,
-            image_size=card.image_size, insist=knobs,
-        )  # fmt: skip
-    blank = torch.zeros(card.channels)
-    whole = Network(net, blank, blank)
-    Start(weights, weights.matched(net, (), ())).load(whole, card.image_size, card.channels)
+    net = network_of_card(card)
+    start = Start(weights, weights.matched(net, (), ()))
+    whole = start.network(net, card.image_size, card.channels)
     stages = stages_of(net, card.channels, card.image_size)
     modules = frozen_modules(net, stages, len(stages) - 1)
-    low = choose_precision(torch.device("cpu"))[0] == "bfloat16"
-    prefix = Prefix(whole, modules, torch.bfloat16 if low else torch.float32)
+    device = torch.device("cpu")
+    runtime = Runtime(device, choose_precision(device)[0])
+    prefix = Prefix(whole, modules, runtime.product_type)
     how = Unified(card.image_size, card.channels, "crop", megapixels, card.resize)
     return Extractor(card.name, prefix, how)

@@ -17,7 +17,7 @@ from striate.data.targets import Targets
 from striate.models.frozen import Prefix, frozen_modules
 from striate.models.linear import cross_validated, fitted
 from striate.models.network import Network
-from striate.models.stages import last_weights, stages_of
+from striate.models.stages import last_layer, stages_of
 from striate.plan.data import PreparedData
 from striate.plan.settled import Architecture
 from striate.tasks.evaluation import Evaluation
@@ -38,8 +38,7 @@ def fit_head(
     """Start the head of a network as a linear classifier on what enters it. Returns how well such a
     classifier does in cross-validation on training images; None, with the head left as it is, where
     the task has no such classifier or the head is no linear layer."""
-    names = last_weights(net.backbone)
-    head = net.backbone.get_submodule(names[0].rpartition(".")[0]) if names else None
+    head = last_layer(net.backbone)
     if not isinstance(head, nn.Linear) or head.bias is None:
         return None
     store, classes = data.stores["train"], data.dataset.classes
@@ -75,7 +74,7 @@ def pooled(
     """What enters the head (N, features), for the images as they are."""
     stages = stages_of(net.backbone, shape.channels, shape.image_size)
     modules = frozen_modules(net.backbone, stages, len(stages) - 1)
-    prefix = Prefix(net, modules, _type_of(runtime))
+    prefix = Prefix(net, modules, runtime.product_type)
     found = [prefix(part).float().cpu().flatten(1) for part in _parts(store, ids, shape)]
     return torch.cat(found).numpy()
 
@@ -86,7 +85,7 @@ def stage_features(
     """Name of each stage but the head → what leaves it, averaged over all places (N, channels)."""
     stages = stages_of(net.backbone, shape.channels, shape.image_size)[:-1]
     ends = [stage.modules[-1] for stage in stages]
-    prefix = Prefix(net, [m for stage in stages for m in stage.modules], _type_of(runtime))
+    prefix = Prefix(net, [m for stage in stages for m in stage.modules], runtime.product_type)
     parts = [prefix.means(part, ends) for part in _parts(store, ids, shape)]
     return {
         stage.name: torch.cat(rows).numpy()
@@ -98,7 +97,3 @@ def _parts(store: Store, ids: NDArray[np.int64], shape: Architecture) -> Iterato
     """uint8 (≤ _AT_ONCE, H, W, C): these images as they are, cut to the input size."""
     for images in loaded(store, even(ids, _AT_ONCE), 2):
         yield torch.from_numpy(np.ascontiguousarray(centre(images, shape.image_size)))
-
-
-def _type_of(runtime: Runtime) -> torch.dtype:
-    return torch.bfloat16 if runtime.precision == "bfloat16" else torch.float32

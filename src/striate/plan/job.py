@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -56,9 +55,7 @@ def make_job(
     scored = data.scored("val")
     single_view = Pass(settled.image_size, runtime, threads=settled.threads)
 
-    features = _features(settled, task, data, runtime, augment)
-    if features is not None and kept is not None:
-        features = replace(features, kept=kept)
+    features = _features(settled, task, data, runtime, augment, {} if kept is None else kept)
 
     def validate(net: nn.Module) -> Evaluation:
         if features is None:
@@ -95,7 +92,12 @@ def make_job(
 
 
 def _features(
-    settled: Settled, task: Task, data: PreparedData, runtime: Runtime, augment: Pipeline
+    settled: Settled,
+    task: Task,
+    data: PreparedData,
+    runtime: Runtime,
+    augment: Pipeline,
+    kept: dict[str, Kept],
 ) -> Features | None:
     """What keeps the outputs of the frozen part, where there is one and they are kept."""
     if not settled.kept_views:
@@ -113,6 +115,7 @@ def _features(
         size=settled.image_size,
         runtime=runtime,
         threads=settled.threads,
+        kept=kept,
     )
 
 

@@ -169,7 +169,6 @@ def prepare(
             yield Note(
                 "info", worth_in_words(start, task_of(decisions.recipe, dataset.kind).main_score)
             )
-    if start is not None:
         if decisions.recipe.model.kept_views:
             why = "the frozen part's images are read ahead"
             decisions.default("data.workers", usable_cores(), why)

@@ -7,7 +7,6 @@ young averages, so it is repeated with other seeds, smoothed, and only used to b
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.errors import TrainingError
-from striate.training.loop import Job, endless, update
+from striate.training.loop import Job, briefly, endless, update
 from striate.training.state import State
 
 SPAN = 1e-4, 1e2
@@ -150,15 +149,9 @@ def _connected(rates: list[float], good: set[float], best: float) -> list[float]
 
 def trial(job: Job, state: State, lr: float, steps: int, schedule: Callable[[int], float]) -> Tried:
     """Train a fresh network for `steps` steps with a shortened schedule, and validate it."""
-    for step, batch in enumerate(itertools.islice(endless(job, state), steps)):
-        try:
-            update(job, state, batch, lr * schedule(step))
-        except TrainingError:
-            return Tried(lr, 0.0, 0.0, math.inf)
-        state.position.step += 1
-    if state.non_finite():
+    found = briefly(job, state, steps, lambda step: lr * schedule(step))
+    if found is None:
         return Tried(lr, 0.0, 0.0, math.inf)
-    found = job.validate(state.deployed)
     score, loss = found.scores[job.task.main_score], found.scores["loss"]
     error = math.sqrt(max(score * (1 - score), 1e-4) / len(found))
     loss = loss if math.isfinite(loss) else math.inf

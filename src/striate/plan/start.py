@@ -31,9 +31,7 @@ def first_look(
     if wanted != "probe" or not start.matching.new_head:
         return None, None
     task, shape = task_of(decisions.recipe, data.dataset.kind), architecture_of(decisions.recipe)
-    blank = torch.zeros(shape.channels)
-    net = Network(backbone, blank, blank)
-    start.load(net, shape.image_size, shape.channels)
+    net = start.network(backbone, shape.image_size, shape.channels)
     found = fit_head(net, task, data, shape, runtime)
     if found is None:
         return None, None

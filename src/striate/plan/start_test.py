@@ -9,14 +9,12 @@ it is not clearly lower, gently.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from striate.core.errors import TrainingError
 from striate.tasks.evaluation import Evaluation
-from striate.training.loop import Job, endless, update
+from striate.training.loop import Job, briefly
 from striate.training.state import State
 
 GENTLY = "gently"
@@ -69,11 +67,5 @@ def _tried(
     job: Job, state: State, steps: int, schedule: Callable[[int], float]
 ) -> Evaluation | None:
     """The validation images after a short training; None if a loss was not finite."""
-    for step, batch in enumerate(itertools.islice(endless(job, state), steps)):
-        try:
-            update(job, state, batch, job.lr * schedule(step))
-        except TrainingError:
-            return None
-        state.position.step += 1
-    found = None if state.non_finite() else job.validate(state.deployed)
+    found = briefly(job, state, steps, lambda step: job.lr * schedule(step))
     return found if found is not None and math.isfinite(found.scores["loss"]) else None

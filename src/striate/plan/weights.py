@@ -23,6 +23,7 @@ from striate.models.pretrained.locate import fetched
 from striate.models.pretrained.match import Matching, load_matched, match
 from striate.models.pretrained.read import READABLE, read_weights
 from striate.models.stages import last_weights
+from striate.models.zoo import build
 from striate.plan.recall import settled_recipe
 from striate.plan.settled import architecture_of
 from striate.training import checkpoints
@@ -103,6 +104,13 @@ class Start:
     None: not known."""
     interval: tuple[float, float] = (0.0, 1.0)
 
+    def network(self, backbone: nn.Module, size: int, channels: int) -> Network:
+        """The backbone with the tensors, behind the weights' input stage."""
+        blank = torch.zeros(channels)
+        net = Network(backbone, blank, blank)
+        self.load(net, size, channels)
+        return net
+
     def load(self, net: Network, size: int, channels: int) -> None:
         """Copy the tensors into the network, and the input stage for images of this shape; a head
         that starts anew is small."""
@@ -156,6 +164,16 @@ def open_weights(name: str, architecture: str = "auto") -> Weights:
     file = fetched(offer)
     tensors = read_weights(file, offer.card.sha256)
     return _with_input_stage(offer.card, tensors)
+
+
+def network_of_card(card: Card) -> nn.Module:
+    """A network that the weights of a card fit, with first weights of its own."""
+    knobs = {knob.rpartition(".")[2]: value for knob, value in card.knobs.items()}
+    with torch.random.fork_rng(devices=[]):
+        return build(
+            card.architecture, num_classes=card.classes or 2, channels=card.channels,
+            image_size=card.image_size, insist=knobs,
+        )  # fmt: skip
 
 
 def _refuse_other(card: Card, architecture: str) -> None:

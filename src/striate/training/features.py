@@ -107,9 +107,7 @@ class Features:
         assert isinstance(net, Network)
         key = digest_of(net, self.frozen)
         if key not in self.kept:
-            low = self.runtime.precision == "bfloat16"
-            dtype = torch.bfloat16 if low else torch.float32
-            self.kept[key] = Kept(Prefix(net, self.frozen, dtype))
+            self.kept[key] = Kept(Prefix(net, self.frozen, self.runtime.product_type))
         return self.kept[key]
 
     def _fill(self, found: Kept, view: int) -> None:

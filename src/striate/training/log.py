@@ -13,6 +13,7 @@ from striate.core.errors import RunError
 from striate.core.files import disk_faults_explained
 from striate.core.records import Record, Step, to_json
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -60,8 +61,8 @@ class Log:
 
 
 def seen_by(
-    see: Callable[[Record], Iterable[Record] | None], records: Generator[Record, None, T]
-) -> Generator[Record, None, T]:
+    see: Callable[[R], Iterable[R] | None], records: Generator[R, None, T]
+) -> Generator[R, None, T]:
     """Pass records on, each given to `see` first: with `log.write`, whoever has a record finds it
     in the log. Records that `see` answers with follow. Returns what `records` returns; closing this
     closes `records`.

@@ -174,6 +174,18 @@ def endless(job: Job, state: State, epoch: int = 0) -> Iterator[Batch]:
             state.losses[0] = state.losses[1]
 
 
+def briefly(job: Job, state: State, steps: int, rate: Callable[[int], float]) -> Evaluation | None:
+    """Train for a number of steps, at `rate(step)`, and evaluate the validation images; None if a
+    loss or a weight was not finite. For trials: nothing is recorded or saved."""
+    for step, batch in enumerate(itertools.islice(endless(job, state), steps)):
+        try:
+            update(job, state, batch, rate(step))
+        except TrainingError:
+            return None
+        state.position.step += 1
+    return None if state.non_finite() else job.validate(state.deployed)
+
+
 def update(
     job: Job, state: State, batch: Batch, lr: float
 ) -> tuple[float, float, dict[str, float]]:

@@ -23,7 +23,7 @@ from striate.metrics.intervals import Interval
 from striate.models.linear import cross_validated
 from striate.models.network import Network
 from striate.models.pretrained.match import match
-from striate.models.stages import last_weights
+from striate.models.stages import last_layer, last_weights
 from striate.plan.head import MOST, judged, pooled, stage_features
 from striate.plan.network import bare_network
 from striate.plan.prepare import Prepared
@@ -84,14 +84,11 @@ def leep_of(prepared: Prepared) -> float | None:
         return None
     own = bare_network(shape, prepared.task, card.classes)
     matching = match(own, start.weights.tensors, last_weights(own), keep_head=True)
-    names = last_weights(own)
-    head = own.get_submodule(names[0].rpartition(".")[0]) if names else None
+    head = last_layer(own)
     if matching.missing or matching.new_head or not isinstance(head, nn.Linear):
         return None
-    blank = torch.zeros(shape.channels)
-    net = Network(own, blank, blank)
     whole = Start(start.weights, matching)
-    whole.load(net, shape.image_size, shape.channels)
+    net = whole.network(own, shape.image_size, shape.channels)
     ids = spread(len(data.stores["train"]), MOST)
     targets = data.dataset.splits["train"].targets.take(ids)
     truth = prepared.task.linear_truth(targets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from dataclasses import dataclass
@@ -10,14 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.core.errors import TrainingError
 from striate.metrics.intervals import Interval, wilson
 from striate.plan.job import schedule_of
 from striate.plan.prepare import Prepared
 from striate.plan.timing import seconds_per_epoch
 from striate.tasks.evaluation import Evaluation
-from striate.training.loop import Job, endless, update
-from striate.training.state import State
+from striate.training.loop import Job, briefly
 from striate.transfer.holdout import held_out
 
 Floats = NDArray[np.float64]
@@ -87,14 +84,7 @@ def _trained(fold: Prepared, job: Job, steps: int) -> Evaluation | None:
     """The evaluation on held-out images after a training of this number of steps, whose schedule is
     as short; None if its loss was not finite."""
     schedule = schedule_of(fold.settled, steps, max(1.0, steps / job.epochs))
-    state: State = fold.fresh()
-    for step, batch in enumerate(itertools.islice(endless(job, state), steps)):
-        try:
-            update(job, state, batch, job.lr * schedule(step))
-        except TrainingError:
-            return None
-        state.position.step += 1
-    return None if state.non_finite() else job.validate(state.deployed)
+    return briefly(job, fold.fresh(), steps, lambda step: job.lr * schedule(step))
 
 
 def _trial(found: list[Evaluation], done: float, half: float | None, seconds: float) -> Trial:
