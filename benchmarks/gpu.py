@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent / "gpu"))
 
 NEEDED = ("annotated_types", "fsspec", "jinja2", "markupsafe", "matplotlib", "numpy", "PIL",
           "pydantic", "rich", "safetensors", "scipy", "simplejpeg", "sklearn", "striate", "torch",
-          "torchvision", "tyro", "yaml")  # fmt: skip
+          "torchvision", "typing_inspection", "tyro", "yaml")  # fmt: skip
 
 
 def main() -> int:

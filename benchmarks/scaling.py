@@ -34,8 +34,9 @@ from striate.models.network import Network
 from striate.models.zoo import build
 from striate.optim.rules import find_rule, make_optimiser
 from striate.tasks import make_task
-from striate.training.loop import Job, update
+from striate.training.job import Job
 from striate.training.state import Position, State
+from striate.training.update import update
 
 NET, SIDE, BATCH = "resnet18", 32, 64
 SIZES = (1 << 10, 1 << 16, 1 << 20, 1 << 22, 1 << 24, 1 << 25)

@@ -39,8 +39,9 @@ from striate.models.network import Network
 from striate.models.zoo import build
 from striate.optim.rules import find_rule, make_optimiser
 from striate.tasks import make_task
-from striate.training.loop import Job, update
+from striate.training.job import Job
 from striate.training.state import Position, State
+from striate.training.update import update
 
 ROWS = {"fastnet": (32, 256), "resnet18": (224, 32), "resnet50": (224, 16)}
 """name → (side, batch)."""

@@ -34,11 +34,11 @@ sys.exit(main(sys.argv[1:]))
 """
 _RUNS_OUT = """
 import sys, torch
-from striate.training import loop
+from striate.training import update
 from striate.cli.main import main
 def _backward(*_, **__):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-loop._backward = _backward
+update._backward = _backward
 sys.exit(main(sys.argv[1:]))
 """
 

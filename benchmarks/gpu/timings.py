@@ -29,8 +29,9 @@ from striate.core.runtime import usable_cores
 from striate.data.targets import class_numbers
 from striate.plan.network import bare_network
 from striate.plan.prepare import Prepared, prepare, requested
+from striate.training.job import Job
 from striate.training.log import drained
-from striate.training.loop import Job, endless, update
+from striate.training.loop import Steps, endless
 
 HEAD = ("", "images/s", "ms/step", "waits", "busy", "peak MB")
 _STACK = 40
@@ -141,7 +142,10 @@ def _many_epochs(job: Job, epoch: int, losses: Any) -> list[Any]:
 def _rows(place: Place, timed: Timed) -> dict[str, Callable[[], Found]]:
     """Each row's name, and what times it."""
     chosen, cores = timed.job.threads, usable_cores()
-    rows = {f"Striate, as chosen: threads {chosen}": partial(ours, place, timed, chosen)}
+    rows = {
+        f"Striate, as chosen: threads {chosen}": partial(ours, place, timed, chosen),
+        "Striate, each step waited for": partial(ours, place, timed, chosen, late=False),
+    }
     if chosen != cores:
         rows[f"Striate, threads {cores}"] = partial(ours, place, timed, cores)
     return {
@@ -162,11 +166,15 @@ def _row(place: Place, timed: Timed, title: str, work: Callable[[], Found]) -> s
     return f"{row[1]} images/s, {row[2]} ms a step, waits {waits}, busy {card}, peak {row[5]} MB"
 
 
-def ours(place: Place, timed: Timed, threads: int) -> Found:
-    """The product's loop: its batches, its update; how long it waits for images; and how busy the
-    card says that it is."""
-    size, job = timed.size, replace(timed.job, threads=threads)
+def ours(place: Place, timed: Timed, threads: int, late: bool | None = None) -> Found:
+    """The product's loop: its batches, its steps; how long it waits for images; and how busy the
+    card says that it is. late: whether a step is finished after the next was begun; None: as in the
+    product."""
+    size, job = timed.size, replace(timed.job, threads=threads, lr=0.1 * timed.job.lr)
+    job = job if late is None else replace(job, late=late)
     state, waited, images = timed.prepared.fresh(), [], []
+    state.set_training()
+    steps = Steps(job, state)
     with contextlib.closing(endless(job, state)) as ready, busy(place) as shares:  # type: ignore[type-var]
 
         def step() -> None:
@@ -174,8 +182,7 @@ def ours(place: Place, timed: Timed, threads: int) -> Found:
             batch = next(ready)
             waited.append(time.perf_counter() - began)
             images.append(len(batch.ids))
-            update(job, state, batch, 0.1 * job.lr)
-            state.position.step += 1
+            void(list(steps.take(batch)))
 
         seconds = windows(place, step, size.warm, size.count, size.steps)
     share = sum(waited[size.warm :]) / (size.count * size.steps) / seconds
@@ -186,11 +193,14 @@ def ours(place: Place, timed: Timed, threads: int) -> Found:
 
 def ours_ready(place: Place, timed: Timed) -> Found:
     """The product's update on one batch that lies ready in the machine's memory."""
-    state, job, size = timed.prepared.fresh(), timed.job, timed.size
+    state, size = timed.prepared.fresh(), timed.size
+    job = replace(timed.job, lr=0.01 * timed.job.lr)
+    state.set_training()
     with contextlib.closing(endless(job, state)) as batches:  # type: ignore[type-var]
         batch = next(batches)
-    step = partial(update, job, state, batch, 0.01 * job.lr)
-    seconds = windows(place, lambda: void(step()), size.warm, size.count, size.steps)
+    steps = Steps(job, state)
+    step = lambda: void(list(steps.take(batch)))  # noqa: E731
+    seconds = windows(place, step, size.warm, size.count, size.steps)
     return seconds * size.batch / len(batch.ids), "–", "–"
 
 
@@ -250,13 +260,15 @@ def _their_step(place: Place, timed: Timed) -> Callable[..., None]:
 def synchronisations(place: Place, timed: Timed) -> str:
     """How often a step makes the program wait for the card, and where in our code."""
     steps = 10 if place.card else 2
-    job, state = timed.job, timed.prepared.fresh()
+    job, state = replace(timed.job, lr=0.01 * timed.job.lr), timed.prepared.fresh()
+    state.set_training()
+    taken = Steps(job, state)
     with contextlib.closing(endless(job, state)) as ready:  # type: ignore[type-var]
-        update(job, state, next(ready), 0.01 * job.lr)
+        void(list(taken.take(next(ready))))
         batches = list(itertools.islice(ready, steps))
     with counted(place) as places:
         for batch in batches:
-            update(job, state, batch, 0.01 * job.lr)
+            void(list(taken.take(batch)))
     if not place.card:
         return f"not counted: no card ({sum(places.values())} seen)"
     each = "; ".join(f"{n / steps:g} × {where}" for where, n in places.most_common(12))

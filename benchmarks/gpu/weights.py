@@ -151,5 +151,6 @@ def hand_signs(place: Place, source: Path) -> str:
     seconds, run = time.perf_counter() - began, striate.Run(folder)
     made = run.read_json("resolved.json")
     chosen = {k: made[k]["value"] for k in ("optim.backbone_rate", "model.freeze") if k in made}
+    why = made["optim.backbone_rate"]["why"]
     return (f"accuracy {run.evaluate(split='test')['accuracy']:.4f}, {seconds:.0f} s in all, "
-            f"median of a step {np.median(rates):,.0f} images/s; {chosen}")  # fmt: skip
+            f"median of a step {np.median(rates):,.0f} images/s; {chosen}; {why}")  # fmt: skip

@@ -15,6 +15,7 @@ from striate.core.recipe import Recipe
 from striate.core.recipe_io import with_overrides
 from striate.core.records import Planned, Step
 from striate.models.frozen import Prefix
+from striate.plan import prepare as prepare_module
 from striate.plan.network import rates_of
 from striate.plan.prepare import prepare
 from striate.plan.settled import settled_of
@@ -202,8 +203,15 @@ def test_what_the_stages_are_called(data, donor):
     stages = stages_of(start.fresh().net.backbone, 3, 16)
     rates = rates_of(settled_of(start.recipe), stages)
     assert list(rates.values()) == [0.0, 1.0, 1.0, 1.0]
+
+
+def test_too_many_stages_are_refused_before_features_are_computed(data, donor, monkeypatch):
+    def computed(*_):
+        raise AssertionError("features were computed")
+
+    monkeypatch.setattr(prepare_module, "first_look", computed)
     with pytest.raises(striate.StriateError, match="has 3 stages, not 9"):
-        prepared(data, donor, **{"model.freeze": 9}).fresh()
+        prepared(data, donor, **{"model.freeze": 9})
 
 
 # ---- bad input ---------------------------------------------------------------------------------
@@ -268,6 +276,20 @@ def test_wrong_channels(refused, tmp_path):
 
 def test_a_name_that_nobody_knows(refused):
     refused("imagnet", "no weights are called 'imagnet'", "Perhaps you meant: imagenet")
+
+
+def test_weights_are_refused_before_the_data_are_read(refused, monkeypatch):
+    def read(*_):
+        raise AssertionError("the data were read")
+
+    monkeypatch.setattr(prepare_module, "open_data", read)
+    refused("lite9", "lite0")
+
+
+def test_a_file_that_no_weights_end_with(refused, tmp_path):
+    (tmp_path / "notes.txt").write_text("none")
+    err = refused(tmp_path / "notes.txt", "notes.txt", ".safetensors", flags=("--model", "lenet"))
+    assert "there is no such file" not in err
 
 
 def test_a_run_without_a_checkpoint(refused, tmp_path):

@@ -15,7 +15,7 @@ from striate.core.records import Epoch, Finished, Planned, Saved, Started, Step
 from striate.core.run import RunDirectory
 from striate.plan import auto
 from striate.training import checkpoints
-from striate.training.loop import first_bad_layer
+from striate.training.update import first_bad_layer
 from tests.conftest import QUICK
 
 KNOBS = {**QUICK, "regularise.dropout": 0.3, "augment.cutout": 4}

@@ -11,7 +11,7 @@ from striate.core.recipe_io import with_overrides
 from striate.plan.prepare import prepare
 from striate.tasks.classify.task import LabelTask
 from striate.training.log import drained
-from striate.training.loop import update
+from striate.training.update import update
 
 
 def test_out_of_memory_names_a_smaller_part_and_undoes_the_step():

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from striate.core.group import Group
 from striate.core.records import Epoch, Step
 from striate.core.run import RunDirectory
+from striate.core.runtime import Runtime
 from striate.data.augment import About, Pipeline
 from striate.data.loader import ArrayStore, batches, epoch_plan
 from striate.data.targets import Labels
@@ -141,7 +143,7 @@ def test_shares_of_batches_are_the_batches(strengths, world):
     targets = Labels(np.arange(37))  # each image's target is its number
 
     def made(rank, size):
-        shared = {"start": 0, "threads": 0, "group": Group(rank, size)}
+        shared = {"start": 0, "threads": 0, "runtime": _as(rank, size)}
         return list(batches(ArrayStore(images), targets, plan, pipe, 1, **shared))
 
     parts = [made(rank, world) for rank in range(world)]
@@ -166,10 +168,14 @@ def test_the_world_may_change_in_the_middle():
     seen = []
     for world, start, end in ((2, 0, 4), (3, 4, 7), (1, 7, len(plan))):
         for rank in range(world):
-            shared = {"start": start, "threads": 0, "group": Group(rank, world)}
+            shared = {"start": start, "threads": 0, "runtime": _as(rank, world)}
             found = list(batches(ArrayStore(images), targets, plan, pipe, 0, **shared))
             seen += [batch.ids for batch in found[: end - start]]
     assert sorted(np.concatenate(seen)) == list(range(103))
+
+
+def _as(rank, world):
+    return Runtime(torch.device("cpu"), "float32", Group(rank, world))
 
 
 def _wait_for(condition, seconds=120):

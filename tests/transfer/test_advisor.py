@@ -178,6 +178,8 @@ def test_the_commands(data, donor, striate_cli):
     for knob, value in advice["knobs"].items():
         group, _, leaf = knob.partition(".")
         assert getattr(getattr(recipe, group), leaf) == value or decided[knob]["value"] == value
+    card = striate.Run("run").report("md", files_only=True)
+    assert "Short trainings chose how the weights change" in card
 
 
 def test_what_is_not_possible(data, donor, striate_cli):

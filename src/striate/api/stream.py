@@ -42,8 +42,8 @@ from striate.plan.recall import (
 )
 from striate.plan.refuse import check_used
 from striate.training import checkpoints
+from striate.training.job import Job
 from striate.training.log import Log, seen_by
-from striate.training.loop import Job
 from striate.training.loop import train as training_loop
 from striate.training.state import State, load_weights, manifest_of
 

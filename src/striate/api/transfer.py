@@ -16,6 +16,7 @@ from striate.core.records import Note, Record
 from striate.core.strict_json import finite
 from striate.models.network import Network
 from striate.models.pretrained.catalogue import IMAGENET_TAG, NONE
+from striate.plan.keep import ADVICE
 from striate.plan.prepare import Prepared, prepare, requested, source_of
 from striate.plan.refuse import check_used
 from striate.training.log import drained
@@ -23,7 +24,6 @@ from striate.transfer.advisor import Advice, advise
 from striate.transfer.probe import Probe, leep_of, probe_stages
 
 MINUTES = 3.0
-ADVICE = "advice.json"
 """What a run keeps of the advice that it followed."""
 
 

@@ -12,7 +12,7 @@ import tyro
 from striate.cli.flags import TrainFlags, parse, parse_train, refuse_below_one
 from striate.cli.launch import first, launch, launched, restarted, without
 from striate.cli.view import closing_table, program, show
-from striate.core.records import Finished, Record, to_json
+from striate.core.records import Finished, Record, Started, to_json
 from striate.core.run import has_checkpoint, reserve_run
 from striate.core.strict_json import one_line
 
@@ -109,21 +109,27 @@ def _doctor(run: Path) -> dict[str, object]:
     return {"doctor": {"verdict": said["verdict"], "findings": findings}}
 
 
+def _telling(records: Iterator[Record], begun: Callable[[Path], object]) -> Iterator[Record]:
+    for record in records:
+        if isinstance(record, Started):
+            begun(Path(record.run))
+        yield record
+
+
 def watch(
     records: Iterator[Record],
     *,
     as_json: bool,
-    finished: Callable[[Path], object] = lambda _: None,
+    begun: Callable[[Path], object] = lambda _: None,
 ) -> int:
-    """Show a training to its end, where `finished` is called with the run."""
+    """Show a training to its end; `begun` is called with the run as soon as it is there."""
     if not first():  # of several processes the first speaks
         for _ in records:
             pass
         return 0
-    path, last = show(records)
+    path, last = show(_telling(records, begun))
     if not isinstance(last, Finished):
         raise KeyboardInterrupt(f"stopped and saved. Continue with: {program()} resume {path}")
-    finished(Path(last.run))
     closing_table(last)
     if as_json:
         values = json.loads(to_json(last))

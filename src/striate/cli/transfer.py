@@ -68,7 +68,5 @@ def transfer(argv: Sequence[str]) -> int:
         return 0
     chosen = recipe_io.with_overrides(wanted, advice.knobs)
     with graceful_stop() as stop:
-        return watch(
-            stream(recipe=chosen, run=flags.run, stop=stop), as_json=flags.json,
-            finished=lambda run: keep_advice(run, advice),
-        )  # fmt: skip
+        story = stream(recipe=chosen, run=flags.run, stop=stop)
+        return watch(story, as_json=flags.json, begun=lambda run: keep_advice(run, advice))

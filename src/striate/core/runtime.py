@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -60,6 +60,35 @@ class Runtime:
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
+
+    def staged(self, array: Any) -> Any:
+        """The array where `on_device` need not copy it first: for a GPU in pinned memory."""
+        import torch
+
+        if self.device.type != "cuda":
+            return array
+        pinned = torch.empty(array.shape, dtype=torch.from_numpy(array[:0]).dtype, pin_memory=True)
+        pinned.copy_(torch.from_numpy(array))
+        return pinned.numpy()
+
+    def to_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor on the CPU. A GPU is not waited for: `marker` tells when it has come."""
+        import torch
+
+        if self.device.type != "cuda":
+            return tensor.cpu()
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return host.copy_(tensor, non_blocking=True)
+
+    def marker(self) -> Callable[[], None]:
+        """What waits until the device has done all that it was given so far."""
+        import torch
+
+        if self.device.type != "cuda":
+            return lambda: None
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        return event.synchronize
 
 
 def usable_cores() -> int:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from striate.core.arrays import Floats, Ids, Pixels
 from striate.core.errors import TrainingError
 from striate.core.geometry import after, identity
-from striate.core.group import ALONE, Group
+from striate.core.group import ALONE
 from striate.core.randomness import permutation, uniform
+from striate.core.runtime import Runtime
 from striate.data.augment import Pipeline
 from striate.data.batch import Batch, Mixing
 from striate.data.decode import UndecodableError, Unified
@@ -183,7 +184,7 @@ def batches(
     *,
     start: int,
     threads: int,
-    group: Group = ALONE,
+    runtime: Runtime | None = None,
 ) -> Generator[Batch, None, None]:
     """The augmented batches of an epoch's plan from number `start` on, `threads` working ahead;
     the images' targets move with their pixels.
@@ -192,9 +193,12 @@ def batches(
     batch size and resume do not change the pairs. A plan that takes an image again adds the
     store's length to its number, so that it is augmented differently. Of several
     processes each gets every `group.size`-th image of a batch, from its rank on: each is seen once
-    an epoch by any number of processes, and a run may go on with another number of them.
+    an epoch by any number of processes, and a run may go on with another number of them. The
+    threads put images where the runtime's device takes them from.
     """
     count, size = len(store), augment.about.size
+    group = ALONE if runtime is None else runtime.group
+    staged = runtime.staged if runtime else lambda images: images
 
     def make(number: int) -> Batch:
         turns, whole = group.shard(plan[number]), plan[number] % count
@@ -202,7 +206,7 @@ def batches(
         if not augment.mixes:
             moved = augment.moved(store.load(ids), turns, epoch)
             followed, matrices = following(store, targets, ids, moved.matrices, size)
-            return Batch(moved.images, ids, followed, matrices, None, whole)
+            return Batch(staged(moved.images), ids, followed, matrices, None, whole)
         chain = np.concatenate([plan[number - 1][-1:], plan[number]])  # before the first the last
         places = group.shard(np.arange(1, len(chain)))
         needed = np.union1d(places, places - 1)
@@ -212,7 +216,7 @@ def batches(
         followed, matrices = following(store, targets, ids, moved.matrices[own], size)
         others = chain[places - 1] % count
         partners, _ = following(store, targets, others, moved.matrices[other], size)
-        return Batch(images, ids, followed, matrices, Mixing(partners, lam), whole)
+        return Batch(staged(images), ids, followed, matrices, Mixing(partners, lam), whole)
 
     return ahead(make, range(start, len(plan)), _bearable(store, threads))
 

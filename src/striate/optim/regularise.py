@@ -39,10 +39,11 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for own, new in zip(_tensors(self.net), _tensors(net), strict=True):
-            if own.is_floating_point():
-                own.lerp_(new, 1 - decay)
-            else:
+        pairs = list(zip(_tensors(self.net), _tensors(net), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([own for own, _ in floats], [new for _, new in floats], 1 - decay)
+        for own, new in pairs:
+            if not own.is_floating_point():
                 own.copy_(new)
 
 

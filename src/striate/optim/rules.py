@@ -45,6 +45,9 @@ UPDATE_RULES: dict[str, Rule] = {
     "muon": Rule("Muon", 0.11, 0.02, {"momentum": 0.6}, {}, 33.0, 4.5, orthogonalises=True),
 }
 
+_FUSED = ("SGD", "Adam", "AdamW")
+"""Rules that torch has as one kernel for a GPU."""
+
 SHALLOW = 5
 """Layers with weights up to which a network counts as shallow, such as LeNet."""
 
@@ -108,7 +111,9 @@ def make_optimiser(
     groups = parameter_groups(net, l2, scales, factors or {}, orthogonalise=rule.orthogonalises)
     if rule.orthogonalises:
         return Muon(groups, lr, dtype=torch.bfloat16 if bfloat16 else torch.float32, **options)
+    fused = rule.optimiser in _FUSED and next(net.parameters()).is_cuda
+    options["fused" if fused else "foreach"] = True
     optimiser: torch.optim.Optimizer = getattr(torch.optim, rule.optimiser)(
-        groups, lr=lr, foreach=True, **options
+        groups, lr=lr, **options
     )
     return optimiser

@@ -32,7 +32,7 @@ from striate.tasks.evaluation import Evaluation
 from striate.tasks.task import Task
 from striate.training.features import Features, Kept
 from striate.training.inference import Pass, evaluate
-from striate.training.loop import Job
+from striate.training.job import Job
 from striate.training.monitor import Monitor, sample
 from striate.training.state import State
 
@@ -86,6 +86,7 @@ def make_job(
         save_steps=settled.save_steps,
         save_seconds=60 * settled.save_minutes,
         features=features,
+        late=runtime.device.type == "cuda",
         stop=stop,
         monitor=_monitor(settled, task, data, runtime, augment) if settled.measure else None,
     )

@@ -19,6 +19,7 @@ from striate.tasks.plain import figures_json, plain_row
 
 EXCLUDED, CALIBRATION, COST = "excluded.csv", "calibration.json", "cost.json"
 WEIGHTS = "weights.json"
+ADVICE = "advice.json"
 """The card of the weights that a run started from, and which tensor came from which."""
 
 

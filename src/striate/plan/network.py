@@ -74,18 +74,23 @@ def fresh_state(
     return state
 
 
-def rates_of(settled: Settled, stages: Sequence[Stage]) -> dict[str, float]:
-    """Stage → factor of its learning rate: 1 for the head, 0 for the first `frozen_stages`, between
-    them `backbone_rate`, times `layer_decay` for each stage from the last one to the first. Raises
-    RecipeError where nothing would learn."""
-    *body, head = stages
-    frozen = settled.stages_frozen(len(body))
-    if frozen > len(body):
+def check_freeze(shape: Architecture, backbone: nn.Module, wanted: int | str) -> None:
+    """Raises RecipeError where a network has fewer stages than are to be frozen; `wanted` as
+    `model.freeze`."""
+    body = stages_of(backbone, shape.channels, shape.image_size)[:-1]
+    if isinstance(wanted, int) and wanted > len(body):
         raise RecipeError(
-            f"model.freeze: {settled.architecture.name} has {len(body)} stages, not {frozen}",
+            f"model.freeze: {shape.name} has {len(body)} stages, not {wanted}",
             f"Give 0 to {len(body)}, or backbone. "
             + "; ".join(f"{s.name}: {', '.join(s.modules)}" for s in body),
         )
+
+
+def rates_of(settled: Settled, stages: Sequence[Stage]) -> dict[str, float]:
+    """Stage → factor of its learning rate: 1 for the head, 0 for the first `frozen_stages`, between
+    them `backbone_rate`, times `layer_decay` for each stage from the last one to the first."""
+    *body, head = stages
+    frozen = settled.stages_frozen(len(body))
     return {
         stage.name: 0.0
         if number < frozen

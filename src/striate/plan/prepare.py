@@ -43,7 +43,7 @@ from striate.plan.device import settle_device
 from striate.plan.flip_test import flip_test
 from striate.plan.head import fit_head
 from striate.plan.job import make_job, schedule_of
-from striate.plan.network import bare_network, fresh_state
+from striate.plan.network import bare_network, check_freeze, fresh_state
 from striate.plan.rate_test import RateTest, Tried, trial_steps
 from striate.plan.rate_test import search as search_rate
 from striate.plan.refuse import check_used
@@ -58,8 +58,8 @@ from striate.plan.timing import (
 from striate.plan.weights import Start, Weights, wanted_weights
 from striate.tasks import entry_of, make_task
 from striate.tasks.task import Task
+from striate.training.job import Job
 from striate.training.log import drained
-from striate.training.loop import Job
 from striate.training.state import State
 
 Stop = Callable[[], bool]
@@ -152,11 +152,13 @@ def prepare(
     keep_pages()
     finding = wanted.optim.lr == "find"
     decisions = Decisions(recipe_io.set_knob(wanted, "optim.lr", "auto") if finding else wanted)
+    weights = None if begun else wanted_weights(wanted)
     dataset, headers = yield from open_data(decisions, source)
     if hint := settle_weights(decisions, headers, len(dataset.splits["train"])):
         yield Note("info", hint)
     check_used(decisions.recipe)
-    weights = None if begun else wanted_weights(decisions.recipe)
+    if not begun and weights is None:
+        weights = wanted_weights(decisions.recipe)
     card = None if weights is None else weights.card
     settle_network(decisions, card)
     settle_shape(decisions, headers, card)
@@ -289,6 +291,7 @@ def _settle_rest(
     if weights is not None:
         allow = decisions.recipe.data.allow
         start = Start(weights, weights.matched(backbone, dataset.classes, allow))
+        check_freeze(wanted, backbone, decisions.recipe.model.freeze)
         settle_transfer(decisions, *first_look(decisions, start, backbone, data, runtime))
     settle_training(
         decisions,

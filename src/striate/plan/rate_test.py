@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.errors import TrainingError
-from striate.training.loop import Job, briefly, endless, update
+from striate.training.job import Job
+from striate.training.loop import briefly, endless
 from striate.training.state import State
+from striate.training.update import update
 
 SPAN = 1e-4, 1e2
 """The range test runs from a ten-thousandth of the usual rate to a hundred times the usual rate."""
@@ -71,7 +73,7 @@ def sweep(job: Job, state: State, usual: float, epoch: int, steps: int = STEPS) 
     losses: list[float] = []
     for lr, batch in zip(rates, endless(job, state, epoch), strict=False):
         try:
-            loss, *_ = update(job, state, batch, float(lr))
+            loss = update(job, state, batch, float(lr)).loss
         except TrainingError:
             break
         state.position.step += 1

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from striate.tasks.evaluation import Evaluation
-from striate.training.loop import Job, briefly
+from striate.training.job import Job
+from striate.training.loop import briefly
 from striate.training.state import State
 
 GENTLY = "gently"

@@ -16,8 +16,9 @@ from striate.core.arrays import Ids
 from striate.core.errors import counted
 from striate.core.runtime import usable_cores
 from striate.data.augment import views_of
-from striate.training.loop import Job, update
+from striate.training.job import Job
 from striate.training.state import State
+from striate.training.update import update
 
 _STEPS = 8
 _PROBE_SECONDS = 0.2
@@ -52,6 +53,8 @@ def enough_threads(job: Job, scratch: State) -> tuple[int, str]:
     """
     losses = None if scratch.losses is None else scratch.losses[0].numpy()
     whole, count = job.plan(0, losses)[0], 8
+    first = replace(job, plan=partial(only, whole[:count]))
+    update(job, scratch, next(first.batches(scratch, 0, 0)), 0.0)  # sets up kernels
     while True:
         short = replace(job, plan=partial(only, whole[:count]))
         started = time.perf_counter()

@@ -157,7 +157,7 @@ def open_weights(name: str, architecture: str = "auto") -> Weights:
         found = weights_of_run(path)
         _refuse_other(found.card, architecture)
         return found
-    if path.suffix in READABLE and (path.is_file() or ":" not in name):
+    if (path.suffix in READABLE and ":" not in name) or (path.suffix and path.is_file()):
         return _weights_of_file(path, architecture)
     offer = offer_of(name, architecture)
     _refuse_other(offer.card, architecture)
@@ -185,8 +185,9 @@ def _refuse_other(card: Card, architecture: str) -> None:
 
 
 def wanted_weights(recipe: Recipe) -> Weights | None:
-    """The weights that a recipe asks for. Raises as `open_weights`."""
-    if recipe.model.weights == NONE:
+    """The weights that a recipe asks for, None while that is not settled. Raises as
+    `open_weights`."""
+    if recipe.model.weights in (NONE, "auto"):
         return None
     return open_weights(recipe.model.weights, recipe.model.name)
 

@@ -24,9 +24,11 @@ from striate.plan.settled import Settled
 from striate.plan.timing import only
 from striate.tasks.task import Losses, Predictions, Task
 from striate.training.inference import batch_of
-from striate.training.loop import Job, endless, update
+from striate.training.job import Job
+from striate.training.loop import endless
 from striate.training.quick import learn as learn_quickly
 from striate.training.state import State
+from striate.training.update import update
 
 SPARE_SECONDS = 60.0
 """How long one trial may train: large networks on a slow machine are then left undetermined."""
@@ -171,9 +173,9 @@ def recipe_steps(bench: Bench, state: State, count: int) -> Iterator[tuple[float
     """(loss, gradient norm, seconds) of the first steps of the recipe, unchanged."""
     for step, batch in enumerate(itertools.islice(endless(bench.job, state), count)):
         began = time.perf_counter()
-        loss, norm, _ = update(bench.job, state, batch, bench.job.lr * bench.job.rate(step))
+        found = update(bench.job, state, batch, bench.job.lr * bench.job.rate(step))
         state.position.step += 1
-        yield loss, norm, time.perf_counter() - began
+        yield found.loss, found.norm, time.perf_counter() - began
 
 
 def rehearsal(job: Job) -> Job:

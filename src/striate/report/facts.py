@@ -25,12 +25,12 @@ from striate.explain.inspect import inspect
 from striate.explain.inspection import Choice
 from striate.explain.sample import Sample
 from striate.plan.job import about_of
-from striate.plan.keep import CALIBRATION, COST, WEIGHTS
+from striate.plan.keep import ADVICE, CALIBRATION, COST, WEIGHTS
 from striate.plan.predictor import Predictor
 from striate.plan.settled import strengths_of
 from striate.report.explained import brief
 from striate.report.explained import figures as explained
-from striate.report.in_words import in_words, origin_in_words
+from striate.report.in_words import advice_in_words, in_words, origin_in_words
 from striate.report.pictures import Cell, Figure, sheet, tile
 from striate.report.run_facts import (
     DataFacts,
@@ -95,7 +95,7 @@ def _from_files(directory: RunDirectory, recipe: Recipe, records: Sequence[Recor
     decided = directory.read_json("resolved.json")
     main = planned.score if planned else "accuracy"
     shown = scores.get("split", "val")
-    started = _optional(directory, WEIGHTS)
+    started, advice = _optional(directory, WEIGHTS), _optional(directory, ADVICE)
     confusion = {
         "classes": data["classes"], "table": None, "worst": scores.get("confusions", []),
     }  # fmt: skip
@@ -125,6 +125,7 @@ def _from_files(directory: RunDirectory, recipe: Recipe, records: Sequence[Recor
             words=[
                 *in_words(recipe, planned),
                 *([origin_in_words(started, main)] if started else []),
+                *([advice_in_words(advice)] if advice else []),
             ],
             decisions=[{"knob": k, **found} for k, found in decided.items()],
             yaml=(directory.path / "recipe.yaml").read_text(encoding="utf-8"),

@@ -91,6 +91,16 @@ def origin_in_words(weights: Mapping[str, Any], score: str) -> str:
     )
 
 
+def advice_in_words(advice: Mapping[str, Any]) -> str:
+    """What `striate transfer` measured before the training, by the run's advice.json."""
+    low, high = advice["interval"]
+    name = advice["score"].replace("_", " ")
+    return (
+        f"Short trainings chose how the weights change: {advice['finding']['text']}. "
+        f"They expected {name} {advice['predicted']:.3f} ({low:.3f} to {high:.3f}) on new images."
+    )
+
+
 def _begin(recipe: Recipe) -> str:
     """What the network started from, and what of it learnt."""
     weights, freeze = recipe.model.weights, recipe.model.freeze

@@ -11,7 +11,7 @@ from torch import nn
 from striate.core.runtime import Runtime
 from striate.data.batch import Batch
 from striate.tasks.task import Losses, Task
-from striate.training.loop import seeded
+from striate.training.update import seeded
 
 
 def learn(

@@ -34,6 +34,22 @@ class Position:
         """Move to the first batch of this epoch."""
         self.epoch, self.batch, self.loss_sum, self.images, self.seconds = number, 0, 0.0, 0, 0.0
 
+    def begin(self, images: int) -> None:
+        """The step of the next batch, of so many images, was begun."""
+        self.step, self.batch, self.images = self.step + 1, self.batch + 1, self.images + images
+        self.val_score = None  # a score belongs to the weights that it was measured on
+
+    def finish(self, loss_sum: float, seconds: float) -> None:
+        """A step that was begun is finished; loss_sum: of its images."""
+        self.loss_sum += loss_sum
+        self.seconds += seconds
+        self.total_seconds += seconds
+
+    def take_back(self, before: Position) -> None:
+        """To where it was before a step that was begun and will not be finished."""
+        self.step, self.batch, self.images = before.step, before.batch, before.images
+        self.val_score = before.val_score
+
 
 @dataclass
 class State:
@@ -76,6 +92,11 @@ class State:
     def deployed(self) -> nn.Module:
         """The network to evaluate: the moving average if one is kept."""
         return self.average.net if self.average else self.net
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step that was begun."""
+        return max(group["lr"] / group["lr_scale"] for group in self.optimiser.param_groups)
 
     def non_finite(self) -> str:
         """Name of the first weight or buffer that is not finite, or an empty string."""
@@ -160,7 +181,9 @@ def _restore_optimiser(
             prefix = f"optimiser.{_named(net)[id(p)]}."
             for name, value in tensors.items():
                 if name.startswith(prefix) and "." not in name.removeprefix(prefix):
+                    where = p.device if group.get("fused") else value.device
                     kept = (
-                        torch.empty_like(p) if value.shape == p.shape else torch.empty_like(value)
-                    )
+                        torch.empty_like(p) if value.shape == p.shape
+                        else torch.empty_like(value, device=where)
+                    )  # fmt: skip
                     optimiser.state[p][name.removeprefix(prefix)] = kept.copy_(value)

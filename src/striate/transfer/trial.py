@@ -14,7 +14,8 @@ from striate.plan.job import schedule_of
 from striate.plan.prepare import Prepared
 from striate.plan.timing import seconds_per_epoch
 from striate.tasks.evaluation import Evaluation
-from striate.training.loop import Job, briefly
+from striate.training.job import Job
+from striate.training.loop import briefly
 from striate.transfer.holdout import held_out
 
 Floats = NDArray[np.float64]
