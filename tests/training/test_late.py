@@ -171,6 +171,7 @@ def test_a_step_that_is_begun_waits_for_nothing(extra):
     assert (steps, counted.waits) == (100, [])
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is there")
 @pytest.mark.parametrize("extra", RECIPES[:4])
 def test_a_card_is_not_waited_for(extra):

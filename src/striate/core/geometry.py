@@ -34,8 +34,14 @@ def move_boxes(boxes: Floats, matrices: Floats, size: tuple[int, int]) -> Floats
 
     Cut at the image's sides (height, width); a box that left the image has no width or height.
     """
+    height, width = size
+    return hulls(boxes, matrices).clip(0, np.array([width, height, width, height]))
+
+
+def hulls(boxes: Floats, matrices: Floats) -> Floats:
+    """The same without cutting: boxes may lie outside."""
     left, top, right, bottom = np.moveaxis(boxes, 2, 0)
     corners = np.stack([left, top, right, top, left, bottom, right, bottom], axis=2)
     moved = move_points(corners.reshape(len(boxes), -1, 2), matrices)
-    moved = moved.reshape(*boxes.shape[:2], 4, 2).clip(0, size[::-1])
+    moved = moved.reshape(*boxes.shape[:2], 4, 2)
     return np.concatenate([moved.min(axis=2), moved.max(axis=2)], axis=2)

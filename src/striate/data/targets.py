@@ -1,8 +1,8 @@
 """Targets: what is known of each image of a split, one row an image.
 
-`Labels` (one class an image) and `LabelSets` (any number of classes an image) are the kinds that
-exist; boxes, points and masks are further classes with the same methods. Targets travel with their
-images from the source to the metric. Only this module, the sources and the tasks ask which kind
+`Labels` (one class an image) and `LabelSets` (any number of classes an image) are here, `Boxes` in
+boxes.py; points and masks are further classes with the same methods. Targets travel with their
+images from the source to the metric. Only these modules, the sources and the tasks ask which kind
 they are; everybody else uses the methods below.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.arrays import Floats, Ids
+from striate.data.boxes import Boxes
 
 T = TypeVar("T", bound="Targets")
 
@@ -181,7 +182,7 @@ class LabelSets:
         return {"multi_label": True}
 
 
-KINDS: dict[str, type[Labels] | type[LabelSets]] = {"labels": Labels, "label_sets": LabelSets}
+KINDS: dict[str, type[Targets]] = {"labels": Labels, "label_sets": LabelSets, "boxes": Boxes}
 """The built-in kinds; a task of a user may bring another."""
 
 

@@ -49,12 +49,13 @@ def seconds_per_epoch(job: Job, scratch: State) -> tuple[float, float]:
 def enough_threads(job: Job, scratch: State) -> tuple[int, str]:
     """(threads, why): enough for loading and augmenting to keep ahead of the network, at most one a
     core. Measured on one batch, or as much of it as takes a fifth of a second to learn from.
-    `scratch` is trained for a few steps and must be thrown away.
+    `scratch` is trained for a few steps and must be thrown away. A GPU gets all cores: its first
+    steps, in which it looks for its fastest kernels, say little of the later ones.
     """
+    if job.runtime.device.type == "cuda":
+        return usable_cores(), f"a GPU: {counted(usable_cores(), 'thread')} read ahead"
     losses = None if scratch.losses is None else scratch.losses[0].numpy()
     whole, count = job.plan(0, losses)[0], 8
-    first = replace(job, plan=partial(only, whole[:count]))
-    update(job, scratch, next(first.batches(scratch, 0, 0)), 0.0)  # sets up kernels
     while True:
         short = replace(job, plan=partial(only, whole[:count]))
         started = time.perf_counter()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -214,7 +215,9 @@ def _checked(job: Job, state: State, begun: Begun) -> Figures:
 
 def _out_of_memory(error: Exception, job: Job, images: int) -> TrainingError:
     """What to do where a step does not fit into the device's memory."""
-    reason = str(error).partition("\n")[0]
+    said = str(error).partition("\n")[0]
+    asked = re.match(r".*?Tried to allocate [\d.]+ \w+", said)  # what follows is torch's own advice
+    reason = asked[0] if asked else said
     smaller = max(1, images // 2)
     return TrainingError(
         f"{job.runtime.device} has too little memory for {images} images at once: {reason}",

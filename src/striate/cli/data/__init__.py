@@ -11,6 +11,7 @@ ACTIONS = {
     "show": ("striate.cli.data.show:show", "counts, sizes, splits, classes, a contact sheet"),
     "check": ("striate.cli.data.check:check", "copies, bad files, doubtful labels, odd images"),
     "augment": ("striate.cli.data.augment:augment", "originals beside their augmented variants"),
+    "convert": ("striate.cli.data.convert:convert", "boxes from one form into another"),
     "shard": ("striate.cli.data.shard:shard", "write tar shards with an index"),
 }
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from striate.core.errors import DataError, perhaps
 from striate.data.formats import UNREAD, is_image_name
+from striate.data.sources import boxed
 from striate.data.sources.builtin import open_digits, open_object, open_torchvision
 from striate.data.sources.fake import open_fake
 from striate.data.sources.idx import has_idx, open_idx
 from striate.data.sources.listing import Listing, single_if_one_hot
 from striate.data.sources.options import AS_FOUND, SourceOptions
-from striate.data.sources.scan import scan_archive, scan_folder
+from striate.data.sources.scan import Tree, scan_archive, scan_folder
 from striate.data.sources.sharded import is_sharded, open_shards
 from striate.data.sources.table import TABLE_ENDINGS, open_table
 from striate.data.sources.tree import arrange
@@ -95,12 +96,14 @@ def _open_path(path: Path, inside: str, options: SourceOptions) -> Listing:
             tree = scan_shards(folder, shards)
             return open_webdataset(tree, str(folder))
         tree = scan_folder(folder, skip_bad=options.skip_bad)
-        return open_idx(tree, str(folder)) if has_idx(tree) else arrange(tree, str(folder), options)
+        return _open_tree(tree, str(folder), options)
     if path.name.lower().endswith(_ARCHIVE_ENDINGS):
         tree = scan_archive(path, inside, skip_bad=options.skip_bad)
         source = f"{path}#{inside}" if inside else str(path)
-        return open_idx(tree, source) if has_idx(tree) else arrange(tree, source, options)
+        return _open_tree(tree, source, options)
     if path.suffix.lower() in TABLE_ENDINGS:
+        if found := boxed.annotations_of_table(path):
+            return boxed.listing_of(*found, str(path), options)
         return open_table(path, options)
     if path.suffix.lower() in UNREAD or is_image_name(path.name):
         raise DataError(
@@ -111,6 +114,16 @@ def _open_path(path: Path, inside: str, options: SourceOptions) -> Listing:
         f"{path}: not a kind of data that Striate opens",
         "Expected a folder of class folders, a .zip or .tar of one, an IDX folder, or a .csv.",
     )
+
+
+def _open_tree(tree: Tree, source: str, options: SourceOptions) -> Listing:
+    """IDX files, images with boxes, or images with labels."""
+    if has_idx(tree):
+        return open_idx(tree, source)
+    labelled = options.levels or options.class_level is not None or options.label_column
+    if not labelled and not options.label_pattern and (found := boxed.annotations_in(tree)):
+        return boxed.listing_of(found, tree, source, options)
+    return arrange(tree, source, options)
 
 
 def _split_inside(text: str) -> tuple[Path, str]:

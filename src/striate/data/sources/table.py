@@ -76,8 +76,8 @@ class Table:
 
 def listing_of(content: bytes, where: str, finder: Finder, options: SourceOptions) -> Table:
     """The rows of a table. Raises DataError with the lines that cannot be used."""
-    text, remarks = _decoded(content, where)
-    lines = _lines(text, where)
+    text, remarks = decoded(content, where)
+    lines = lines_of_cells(text, where)
     if not lines:
         raise DataError(f"{where} is empty", "Expected lines of path,label.")
     header = header_of(lines, finder, options)
@@ -103,14 +103,14 @@ def listing_of(content: bytes, where: str, finder: Finder, options: SourceOption
 def looks_like_table(content: bytes, finder: Finder) -> bool:
     """Whether the first lines of a file name images that are there."""
     try:
-        text, _ = _decoded(content[:8192], "")
-        lines = _lines(text, "")[1:20]
+        text, _ = decoded(content[:8192], "")
+        lines = lines_of_cells(text, "")[1:20]
     except DataError:
         return False
     return sum(any(finder(cell) for cell in cells) for _, cells in lines) > 0.5 * len(lines) > 0
 
 
-def _decoded(content: bytes, where: str) -> tuple[str, list[Finding]]:
+def decoded(content: bytes, where: str) -> tuple[str, list[Finding]]:
     """UTF-8 with or without its mark, UTF-16 with it, else Windows' western letters, said so."""
     for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"", "utf-8-sig")):
         if content.startswith(mark):
@@ -125,7 +125,7 @@ def _decoded(content: bytes, where: str) -> tuple[str, list[Finding]]:
     return text, [Finding("encoding", "note", said, {}, "Save it as UTF-8 if letters look wrong.")]
 
 
-def _lines(text: str, where: str) -> list[tuple[int, list[str]]]:
+def lines_of_cells(text: str, where: str) -> list[tuple[int, list[str]]]:
     """(line number, cells) of the lines that have any."""
     separator = separator_of(text)
     try:
