@@ -15,6 +15,7 @@ from PIL import Image
 from striate.core.errors import DataError, StriateError
 from striate.data.boxes import CROWD, DIFFICULT
 from striate.data.dataset import open_dataset
+from striate.data.decode import read_header
 from striate.data.sources import open_source
 from striate.data.sources.annotations import FORMS
 from striate.data.sources.annotations.write import KEEPS, convert
@@ -181,6 +182,45 @@ def test_class_folders_with_other_files_are_no_boxes(tmp_path):
     (tmp_path / "info.json").write_text('{"images": 6}')
     (tmp_path / "notes.xml").write_text("<notes/>")
     assert open_source(tmp_path).kind == "labels"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_turn_with_pictures_that_were_annotated_on_their_side(orientation, tmp_path):
+    """A white rectangle is found where the box says, in the picture as it is shown."""
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[4:12, 10:30] = 255
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / "Annotations").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "JPEGImages" / "a.jpg", quality=98, exif=exif)
+    sides = (11, 5, 30, 12)
+    text = VOC.format(name="a.jpg", width=60, height=40, objects=OBJECT.format("cat", 0, *sides))
+    (tmp_path / "Annotations" / "a.xml").write_text(text)
+    part = open_source(tmp_path).parts["all"]
+    lit = np.argwhere(part.images.pixels(0, 100)[..., 0] > 127)
+    top, left = lit.min(axis=0)
+    bottom, right = lit.max(axis=0) + 1
+    if orientation in (1, 5, 6, 7, 8):  # of the others the size does not tell
+        np.testing.assert_array_equal(part.targets.places[0], [left, top, right, bottom])
+
+
+def test_an_orientation_that_does_not_exist_is_none(tmp_path):
+    for number in (0, 9, 65535):
+        exif = Image.Exif()
+        exif[0x0112] = number
+        data = io.BytesIO()
+        Image.new("RGB", (30, 20)).save(data, "JPEG", exif=exif)
+        header = read_header(data.getvalue(), 1)
+        assert (header.width, header.height, header.flags, header.orientation) == (30, 20, 0, 1)
+
+
+def test_an_image_of_another_size_than_annotated_is_named(tmp_path):
+    voc(tmp_path, {"a": [("cat", 0, 2, 2, 20, 20)], "b": [("cat", 0, 2, 2, 20, 20)]})
+    picture(tmp_path / "JPEGImages" / "b.png", 120, 80)
+    finding = remarks(open_source(tmp_path))["box: other size"]
+    assert "b.xml: annotated for 60×40, the image has 120×80" in finding.text
+    assert finding.verdict == "fail"
 
 
 # ---- every form into every other ---------------------------------------------------------------

@@ -38,7 +38,7 @@ class Data:
     """A folder, archive (zip#folder opens a part of it), IDX folder, CSV, or a built-in name."""
     image_size: Side | Auto = "auto"
     """Side of the square input in pixels; auto: the median side, a multiple of 8, at most 224; with
-    weights to start from between 128 and the side that they were trained at."""
+    weights to start from the side that they were trained at."""
     channels: Literal[1, 3] | Auto = "auto"
     """1 for grey, 3 for colour; auto: grey only if every image is stored grey."""
     resize: Literal["crop", "squash", "pad"] = "crop"

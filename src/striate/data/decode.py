@@ -56,13 +56,21 @@ class UndecodableError(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes say: the upright size, channels (1 or 3) and the true format."""
+    """What the first bytes say: the upright size, channels (1 or 3), the true format, and the EXIF
+    orientation that is applied, 1 to 8."""
 
     width: int
     height: int
     channels: int
     format: str
     flags: int = 0
+    orientation: int = 1
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(width, height) as the file has them, before the orientation is applied."""
+        turned = self.orientation in _MIRRORED_SIDES
+        return (self.height, self.width) if turned else (self.width, self.height)
 
 
 def wrong_ending(name: str, header: Header) -> str:
@@ -307,7 +315,7 @@ def _header(image: Image.Image, orientation: int, data: bytes) -> Header:
         + DEEP * (image.mode in ("I", "F") or image.mode.startswith("I;16"))
         + ANIMATED * _animated(image.format or "", data)
     )
-    return Header(width, height, channels, image.format or "unknown", flags)
+    return Header(width, height, channels, image.format or "unknown", flags, orientation)
 
 
 def _animated(form: str, data: bytes) -> bool:
@@ -340,14 +348,27 @@ def _gif_frames(data: bytes) -> int:
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:
-    """The EXIF orientation, 1 where there is none. Pillow decodes a whole PNG to look for it, so
-    PNGs are asked only where one can be."""
+    """The EXIF orientation, 1 where there is none or one that does not exist. Pillow decodes a whole
+    PNG to look for it, so PNGs are asked only where one can be."""
     if image.format == "PNG" and b"eXIf" not in data and b"Raw profile type exif" not in data:
         return 1
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        found = int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged metadata must not cost the image
         return 1
+    return found if 1 <= found <= 8 else 1
+
+
+def upright(orientation: int, width: int, height: int) -> Floats:
+    """The matrix (2, 3) from the pixels that a file of this size stores to those of the upright
+    image (EXIF)."""
+    rows = {
+        1: ((1, 0, 0), (0, 1, 0)), 2: ((-1, 0, width), (0, 1, 0)),
+        3: ((-1, 0, width), (0, -1, height)), 4: ((1, 0, 0), (0, -1, height)),
+        5: ((0, 1, 0), (1, 0, 0)), 6: ((0, -1, height), (1, 0, 0)),
+        7: ((0, -1, height), (-1, 0, width)), 8: ((0, 1, 0), (-1, 0, width)),
+    }  # fmt: skip
+    return np.array(rows[orientation], dtype=np.float64)
 
 
 def _scaled(values: NDArray[np.int64] | NDArray[np.float32], top: float, text: str) -> Pixels:

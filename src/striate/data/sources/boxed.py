@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from striate.core.errors import DataError
+from striate.core.errors import DataError, counted
 from striate.core.findings import Finding
+from striate.core.geometry import hulls
+from striate.core.runtime import usable_cores
 from striate.data.boxes import Boxes, boxes_of
-from striate.data.decode import UndecodableError
+from striate.data.decode import Header, UndecodableError, upright
 from striate.data.images import EncodedImages
 from striate.data.sources.annotations import FORMS, rows
 from striate.data.sources.annotations.common import (
     Annotated,
     Annotations,
+    Fault,
     Object,
     checked,
     findings_of,
@@ -28,6 +34,8 @@ from striate.data.sources.listing import WHOLE, Listing, Part, natural_order
 from striate.data.sources.options import SourceOptions
 from striate.data.sources.scan import Tree, scan_folder, visible_pictures
 from striate.data.strings import Strings
+
+_UNKNOWN = 1 << 30
 
 
 def annotations_in(tree: Tree) -> Annotations | None:
@@ -61,11 +69,21 @@ def listing_of(found: Annotations, tree: Tree, source: str, options: SourceOptio
     faults = list(found.faults)
     good: dict[str, list[tuple[Annotated, list[Object]]]] = {}
     images = EncodedImages(tree.reader, Strings.of(item.image for item in found.images), tree.shown)
-    for index, item in enumerate(found.images):
-        size = _size_of(images, index, item)
+    turned = 0
+    for written, header in zip(found.images, _headers(images), strict=True):
+        item, again = _upright(written, header)
+        turned += again
+        size = (header.width, header.height) if header else (_UNKNOWN, _UNKNOWN)
+        if item.width and header and (item.width, item.height) != size:
+            what = f"annotated for {item.width}×{item.height}, the image has {size[0]}×{size[1]}"
+            faults.append(Fault("other size", item.where, 0, what))
+            continue
         objects, more = checked(item, size, found.classes)
         faults += more
         good.setdefault(item.split or WHOLE, []).append((item, objects))
+    if turned:
+        text = f"boxes of {counted(turned, 'image')} turned with them, by their EXIF orientation"
+        found.remarks.append(Finding("turned boxes", "note", text))
     if not any(objects for some in good.values() for _, objects in some) and not faults:
         raise DataError(f"{source}: {found.form} annotations without a box", "Draw some first.")
     if len(good) > 1 and WHOLE in good:
@@ -81,16 +99,34 @@ def listing_of(found: Annotations, tree: Tree, source: str, options: SourceOptio
     return Listing(source, parts, Counter(), tuple(remarks))
 
 
-def _size_of(images: EncodedImages, index: int, item: Annotated) -> tuple[int, int]:
-    """(width, height) as the annotation says, else as the image's header; infinite where it cannot
-    be read, which is said with the other images that cannot."""
-    if item.width and item.height:
-        return item.width, item.height
-    try:
-        header = images.header(index, math.inf)
-    except UndecodableError:
-        return 1 << 30, 1 << 30
-    return header.width, header.height
+def _headers(images: EncodedImages) -> Iterator[Header | None]:
+    """Each image's header; None where it cannot be read, which is said with the other images that
+    cannot."""
+
+    def read(index: int) -> Header | None:
+        try:
+            return images.header(index, math.inf)
+        except UndecodableError:
+            return None
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        yield from pool.map(read, range(len(images)))
+
+
+def _upright(item: Annotated, header: Header | None) -> tuple[Annotated, bool]:
+    """The annotation for the upright image, and whether it was turned: it is where its size says
+    that it was made for the picture as it is stored, on its side."""
+    size = (item.width, item.height)
+    if header is None or header.orientation == 1 or size != header.stored:
+        return item, False
+    if size == (header.width, header.height):
+        return item, False
+    matrix = upright(header.orientation, *size)[None]
+    objects = tuple(
+        one._replace(place=tuple(hulls(np.array([[one.place]]), matrix)[0, 0].tolist()))
+        for one in item.objects
+    )
+    return replace(item, objects=objects, width=header.width, height=header.height), True
 
 
 def _part(some: list[tuple[Annotated, list[Object]]], tree: Tree) -> Part:

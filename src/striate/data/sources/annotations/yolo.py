@@ -172,7 +172,7 @@ def _read_file(
     try:
         header = read_header(tree.text(image), math.inf)
     except UndecodableError:
-        found.images.append(Annotated(image, (), where, 0, 0, split))  # said with the bad images
+        found.images.append(Annotated(image, (), where, split=split))  # said with the bad images
         return 0
     size, objects, polygons = (header.width, header.height), [], 0
     for number, (_, line) in enumerate(lines_of(text_of(tree, path)) if path else (), start=1):
