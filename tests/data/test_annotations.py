@@ -419,3 +419,50 @@ def mutated(content, rng):
     if way == 6:
         return content[:place]
     return content[:place] + content[: rng.randrange(len(content))] + content[place:]
+
+
+# ---- what the check says -----------------------------------------------------------------------
+
+
+def test_the_check_names_doubled_and_tiny_boxes(tmp_path, striate_cli):
+    usual = [("cat", 0, 5, 5, 30, 30)]
+    images = {f"i{n}": usual for n in range(12)}
+    images["twice"] = [*usual, ("cat", 0, 6, 5, 31, 30), ("dog", 0, 5, 5, 30, 30)]
+    images["near"] = [*usual, ("cat", 0, 10, 5, 35, 30)]
+    images["small"] = [*usual, ("dog", 0, 40, 30, 41, 31)]
+    images["dogs"] = [("dog", 0, 5, 5, 30, 30)]
+    images["more"] = [("dog", 0, 5, 5, 30, 30)]
+    root = voc(tmp_path / "set", images, size=(400, 200))
+    rng = np.random.default_rng(0)
+    for path in sorted((root / "JPEGImages").iterdir()):
+        Image.fromarray(rng.integers(0, 255, (200, 400, 3), np.uint8)).save(path)
+    code, out, err = striate_cli("data", "check", root, "--quick", "--json")
+    assert code == 0, err
+    found = {f["rule"]: f for f in json.loads(out.splitlines()[-1])["findings"]}
+    (pair,) = found["doubled boxes"]["evidence"]["pairs"]
+    assert "twice.png: cat at (4, 4, 30, 30) and (5, 4, 31, 30)" in pair
+    assert found["overlapping boxes"]["evidence"] == {"pairs": 1}
+    assert found["tiny objects"]["evidence"]["objects"] == 1
+    assert "small.png: dog, 1.6 pixels" in found["tiny objects"]["text"]
+    assert found["objects by class"]["evidence"]["dog"]["shape"] == 1.0
+
+
+def test_the_sheet_draws_boxes(tmp_path, striate_cli):
+    root = voc(tmp_path / "set", {f"i{n}": [("cat", 0, 5, 5, 30, 30)] for n in range(12)})
+    code, out, err = striate_cli("data", "show", root, "--png", tmp_path / "sheet.png")
+    assert code == 0, err
+    assert re.search(r"objects +│ +9 │", out)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).astype(int)
+    assert (np.abs(sheet - [255, 190, 0]).sum(axis=2) < 10).sum() > 500
+
+
+def test_convert_on_the_command_line(tmp_path, striate_cli):
+    root = voc(tmp_path / "set", {"a": [("cat", 0, 5, 5, 30, 30), ("cat", 1, 1, 1, 9, 9)]})
+    code, out, err = striate_cli("data", "convert", root, tmp_path / "out", "--to", "yolo")
+    assert code == 0, err
+    assert "yolo has no place for it: 1 object marked as difficult" in out
+    assert "all: 1 image, 2 objects" in out
+    assert (tmp_path / "out" / "labels" / "a.txt").read_text().count("\n") == 2
+    code, _, err = striate_cli("data", "convert", root, tmp_path / "out", "--to", "voc")
+    assert code == 2
+    assert "not empty" in err

@@ -348,8 +348,8 @@ def _gif_frames(data: bytes) -> int:
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:
-    """The EXIF orientation, 1 where there is none or one that does not exist. Pillow decodes a whole
-    PNG to look for it, so PNGs are asked only where one can be."""
+    """The EXIF orientation, 1 where there is none or one that does not exist. Pillow decodes a
+    whole PNG to look for it, so PNGs are asked only where one can be."""
     if image.format == "PNG" and b"eXIf" not in data and b"Raw profile type exif" not in data:
         return 1
     try:

@@ -71,6 +71,9 @@ def _show(
         table.add_row(f"… {len(dataset.classes) - _CLASSES_SHOWN} more")
     table.add_section()
     table.add_row("images", *(f"{len(split):,}" for split in dataset.splits.values()))
+    objects = {name: getattr(s.targets, "numbers", None) for name, s in dataset.splits.items()}
+    if dataset.kind == "boxes":
+        table.add_row("objects", *(f"{len(o):,}" for o in objects.values() if o is not None))
     console.print(table)
     for name, why in dataset.splits_from.items():
         print(f"{name}: {why}")

@@ -185,7 +185,7 @@ def _remedy(kind: str, *, across: bool) -> str:
 
 def labels_differ(dataset: Dataset, copy: Copy) -> bool:
     """Whether two equal images have different labels."""
-    one, other = (dataset.splits[split].targets.digest(i) for split, i in (copy.first, copy.second))
+    one, other = (dataset.splits[split].targets.of(i) for split, i in (copy.first, copy.second))
     return one != other
 
 

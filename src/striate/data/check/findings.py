@@ -12,6 +12,8 @@ from scipy.stats import chi2_contingency
 
 from striate.core.errors import counted, listing
 from striate.core.findings import Finding
+from striate.data.boxes import Boxes
+from striate.data.check.boxes import box_findings
 from striate.data.check.survey import FORMATS, Survey
 from striate.data.dataset import Dataset
 from striate.data.decode import ANIMATED, DEEP, ROTATED, TRANSPARENT
@@ -42,6 +44,7 @@ def survey_findings(dataset: Dataset, surveys: Surveys) -> list[Finding]:
         *_colours(dataset, surveys),
         *_odd(dataset, surveys),
         *_metadata(dataset, surveys),
+        *_boxes(dataset, surveys),
     ]
 
 
@@ -184,6 +187,11 @@ def _metadata(dataset: Dataset, surveys: Surveys) -> Iterator[Finding]:
             "The classes come from different sources: a network may learn the source. Bring all "
             "images to one size and format first, or collect anew.",
         )  # fmt: skip
+
+
+def _boxes(dataset: Dataset, surveys: Surveys) -> Iterator[Finding]:
+    if dataset.kind == Boxes.kind:
+        yield from box_findings(dataset, {n: s.sides.astype(float) for n, s in surveys.items()})
 
 
 def _named(dataset: Dataset, positions: Mapping[str, NDArray[np.int64]]) -> list[str]:
