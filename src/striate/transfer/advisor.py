@@ -41,8 +41,9 @@ WAYS = {
     "all": Way("training all stages", {"model.freeze": 0}),
     "scratch": Way("training from scratch", {"model.weights": "none"}),
 }
-"""The ways that are compared; where too little is known the first one is taken, which was the best
-or next to it most often (docs/transfer.md)."""
+"""The ways that are compared. Where too little is known the first one is taken, which was the best or
+next to it most often (docs/transfer.md); of few images that are like the weights' own the head, as
+the lectures say."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,13 @@ def _verdict(trials: Mapping[str, Trial], name: str, table: Advised | None) -> t
     ranked = sorted(trials, key=lambda key: -trials[key].predicted)
     best = ranked[0]
     rival = next(key for key in ranked if key != best)
-    way = best
-    if best != USUAL:
-        gain, error = _difference(trials[best], trials[USUAL])
+    way, usual = best, USUAL
+    if table is not None and table.alike and not table.much and trials["head"].images:
+        usual = "head"
+    if best != usual:
+        gain, error = _difference(trials[best], trials[usual])
         if not gain > error:
-            way = USUAL
+            way = usual
     gain, error = _difference(trials[best], trials[rival])
     sure = way == best and gain > SURE * error
     words, other = WAYS[way].words, WAYS[rival if way == best else best].words
