@@ -41,9 +41,9 @@ WAYS = {
     "all": Way("training all stages", {"model.freeze": 0}),
     "scratch": Way("training from scratch", {"model.weights": "none"}),
 }
-"""The ways that are compared. Where too little is known the first one is taken, which was the best or
-next to it most often (docs/transfer.md); of few images that are like the weights' own the head, as
-the lectures say."""
+"""The ways that are compared. Where too little is known the first one is taken, which was the best
+or next to it most often (docs/transfer.md); of few images that are like the weights' own the head,
+as the lectures say."""
 
 
 @dataclass(frozen=True)

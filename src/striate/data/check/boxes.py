@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from striate.core.anchors import anchor_shapes, unfit
 from striate.core.arrays import Floats
 from striate.core.boxes import areas, overlaps, sides_of
 from striate.core.errors import counted, listing
@@ -19,6 +20,7 @@ the second close neighbours."""
 TRAINED, TINY = 320, 4.0
 """At this longer side of the picture, which suits a first training, an object with a side below so
 many pixels can hardly be found."""
+ANCHORS = 9
 _MARKS = {DIFFICULT: "difficult", CROWD: "around a crowd"}
 
 
@@ -28,6 +30,7 @@ def box_findings(dataset: Dataset, sides: dict[str, Floats]) -> Iterator[Finding
     for name, split in dataset.splits.items():
         yield from _objects(dataset, name, split)
     yield from _by_class(dataset, sides)
+    yield from _shapes(dataset, sides)
     yield from _pairs(dataset)
     yield from _tiny(dataset, sides)
 
@@ -75,6 +78,24 @@ def _by_class(dataset: Dataset, sides: dict[str, Floats]) -> Iterator[Finding]:
         evidence[label] = {"objects": int(own.sum()), "size": [low, median, high], "shape": shape}
     text = f"objects by class:\n{listing(lines)}"
     yield Finding("objects by class", "note", text, evidence)
+
+
+def _shapes(dataset: Dataset, sides: dict[str, Floats]) -> Iterator[Finding]:
+    """Shapes of anchors for these boxes, and the best recall that they allow."""
+    boxes = boxes_in(dataset.splits["train"])
+    longer = np.maximum(sides["train"].max(axis=1, initial=1), 1)[boxes.images]
+    shown = sides_of(boxes.places) * (TRAINED / longer)[:, None]
+    if len(shown) < ANCHORS:
+        return
+    shapes = anchor_shapes(shown, ANCHORS)
+    lost = int(unfit(shown, shapes).sum())
+    listed = ", ".join(f"{width:.0f}×{height:.0f}" for width, height in shapes)
+    text = (
+        f"{ANCHORS} anchors by k-means, for pictures of {TRAINED}: {listed}; "
+        f"{counted(lost, 'object')} of {len(shown):,} fit none, so recall is at most "
+        f"{1 - lost / len(shown):.1%}"
+    )
+    yield Finding("anchors", "note", text, {"shapes": shapes.tolist(), "unfit": lost}, source="E3")
 
 
 def _pairs(dataset: Dataset) -> Iterator[Finding]:
