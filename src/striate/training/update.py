@@ -108,7 +108,7 @@ def begin(job: Job, state: State, batch: Batch, lr: float, backup: Backup | None
 
 def finish(job: Job, state: State, begun: Begun) -> Figures:
     """Wait for the figures of a step. Raises TrainingError, and leaves the state as it was before
-    the step, where they are not finite; steps that were begun after it must be undone before."""
+    the step, where they are not finite: what steps begun after it have changed is gone too."""
     figures = begun.known or _checked(job, state, begun)
     if state.losses is not None and figures.each is not None:
         state.losses[1, torch.from_numpy(begun.batch.everyone)] = figures.each
