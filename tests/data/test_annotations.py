@@ -144,7 +144,7 @@ def test_yolo_counts_in_shares(layout, tmp_path):
     assert said(found, split) == {
         "a.png": [(0, 0, 30, 30, "cat", 0), (15, 15, 45, 25, "dog", 0)], "b.png": [],
     }  # fmt: skip
-    assert "1 polygons" in remarks(found)["polygons"].text
+    assert remarks(found)["polygons"].text.endswith(": 1")
 
 
 def test_yolo_lists_of_images_and_names_in_a_file(tmp_path):
@@ -466,3 +466,12 @@ def test_convert_on_the_command_line(tmp_path, striate_cli):
     code, _, err = striate_cli("data", "convert", root, tmp_path / "out", "--to", "voc")
     assert code == 2
     assert "not empty" in err
+
+
+def test_a_training_on_boxes_is_refused_in_words(tmp_path, striate_cli):
+    root = voc(tmp_path / "set", {f"i{n}": [("cat", 0, 5, 5, 30, 30)] for n in range(12)})
+    code, _, err = striate_cli("train", root, "--run", tmp_path / "run")
+    assert code == 2
+    assert "there is no training on boxes around objects yet" in err
+    assert "data check" in err
+    assert not (tmp_path / "run").exists()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from striate.core.errors import RecipeError, perhaps
-from striate.data.targets import kind_in
+from striate.data.targets import KINDS, kind_in
 from striate.tasks.task import Entry, Task
 
 TASKS: dict[str, str] = {"classify": "striate.tasks.classify:ENTRY"}
@@ -74,6 +74,11 @@ def entry_of(kind: str) -> Entry:
     for entry in entries().values():
         if kind in entry.losses:
             return entry
+    if kind in KINDS:
+        raise RecipeError(
+            f"there is no training on {KINDS[kind].described} yet",
+            "`striate data check`, `data show` and `data convert` work on such images.",
+        )
     raise RecipeError(
         f"no task takes targets of the kind '{kind}'",
         "striate.tasks.TASKS lists the tasks; a task of your own is a line there.",

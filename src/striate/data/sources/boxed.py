@@ -93,7 +93,7 @@ def listing_of(found: Annotations, tree: Tree, source: str, options: SourceOptio
     empty = sum(not objects for some in good.values() for _, objects in some)
     remarks = [*tree.remarks, *found.remarks, *unused_in_words(found.unused)]
     if empty:
-        text = f"{empty:,} images have no objects; they are kept"
+        text = f"{counted(empty, 'image')} without objects; kept"
         remarks.append(Finding("images without objects", "note", text, {"count": empty}))
     remarks += findings_of(faults, skip_bad=options.skip_bad)
     return Listing(source, parts, Counter(), tuple(remarks))

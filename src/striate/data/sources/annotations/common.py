@@ -170,7 +170,7 @@ def findings_of(faults: Iterable[Fault], *, skip_bad: bool) -> list[Finding]:
         lost = not kind.mended
         verdict = "warn" if kind.mended or skip_bad else "fail"
         remedy = "They are left out (--skip-bad)." if lost and skip_bad else kind.remedy
-        text = f"{len(some):,} {kind.words}:\n{listing(lines, SHOWN)}"
+        text = f"{kind.words} ({len(some):,}):\n{listing(lines, SHOWN)}"
         found.append(Finding(f"box: {name}", verdict, text, {"faults": lines}, remedy))  # type: ignore[arg-type]
     return found
 

@@ -65,7 +65,7 @@ def read(tree: Tree, pictures: Sequence[str]) -> Annotations | None:
             continue
         polygons += _read_file(tree, image, files.get(image, ""), names, split, found)
     if polygons:
-        text = f"{polygons:,} polygons are taken as the boxes around them"
+        text = f"polygons taken as the boxes around them: {polygons:,}"
         found.remarks.append(Finding("polygons", "note", text))
     _lost_texts(tree, texts, files, found)
     return found
