@@ -475,3 +475,7 @@ def test_a_training_on_boxes_is_refused_in_words(tmp_path, striate_cli):
     assert "there is no training on boxes around objects yet" in err
     assert "data check" in err
     assert not (tmp_path / "run").exists()
+    code, _, err = striate_cli("data", "shard", root, tmp_path / "shards")
+    assert code == 2
+    assert "shards keep labels, not boxes" in err
+    assert not (tmp_path / "shards").exists()

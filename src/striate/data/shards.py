@@ -34,13 +34,15 @@ def write_shards(
 
     Files are copied byte for byte, arrays become PNGs. Images are shuffled once, so that a part of
     the shards is a sample of the whole. The index is written last: without it nothing is complete.
-    Raises DataError for images that do not decode (unless skip_bad) and for a folder that is not
-    empty.
+    Raises DataError for images that do not decode (unless skip_bad), for a folder that is not empty
+    and for targets that are no labels.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(
             f"{out} is not empty, or no folder", "Give a folder that does not exist yet."
         )
+    for part in found.parts.values():
+        stored_labels(part.targets.take(np.arange(0)))  # refused before anything is written
     kept = {name: _sound(part, skip_bad=skip_bad) for name, part in found.parts.items()}
     classes = sorted({n for part in found.parts.values() for n in part.names}, key=natural_order)
     with disk_faults_explained(out):
