@@ -46,6 +46,15 @@ def voc(root, images, *, size=(60, 40), splits=None):
     return root
 
 
+def noisy(root):
+    """Other pixels in each picture, so that none is another's copy."""
+    rng = np.random.default_rng(0)
+    for path in sorted((root / "JPEGImages").iterdir()):
+        with Image.open(path) as image:
+            width, height = image.size
+        Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8)).save(path)
+
+
 def said(found, split="all"):
     """Image name → its objects (left, top, right, bottom, class, flags), sorted."""
     part = found.parts[split]
@@ -433,9 +442,7 @@ def test_the_check_names_doubled_and_tiny_boxes(tmp_path, striate_cli):
     images["dogs"] = [("dog", 0, 5, 5, 30, 30)]
     images["more"] = [("dog", 0, 5, 5, 30, 30)]
     root = voc(tmp_path / "set", images, size=(400, 200))
-    rng = np.random.default_rng(0)
-    for path in sorted((root / "JPEGImages").iterdir()):
-        Image.fromarray(rng.integers(0, 255, (200, 400, 3), np.uint8)).save(path)
+    noisy(root)
     code, out, err = striate_cli("data", "check", root, "--quick", "--json")
     assert code == 0, err
     found = {f["rule"]: f for f in json.loads(out.splitlines()[-1])["findings"]}
@@ -470,6 +477,7 @@ def test_convert_on_the_command_line(tmp_path, striate_cli):
 
 def test_a_training_on_boxes_is_refused_in_words(tmp_path, striate_cli):
     root = voc(tmp_path / "set", {f"i{n}": [("cat", 0, 5, 5, 30, 30)] for n in range(12)})
+    noisy(root)
     code, _, err = striate_cli("train", root, "--run", tmp_path / "run")
     assert code == 2
     assert "there is no training on boxes around objects yet" in err
