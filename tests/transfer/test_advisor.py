@@ -140,7 +140,7 @@ def test_a_clear_winner_is_sure_and_a_close_race_undetermined():
     way, finding = _verdict(close, "accuracy", table_says(100, 2, 0.8, 0.5))
     assert (way, finding.verdict) == (USUAL, "undetermined")
     assert "does not agree" in finding.text
-    way, finding = _verdict(close, "accuracy", table_says(100, 2, 0.99, 0.5))
+    way, finding = _verdict(close, "accuracy", table_says(100, 2, 0.99, 0.5), "head")
     assert (way, finding.verdict) == ("head", "undetermined")
     assert "The measurement agrees" in finding.text
     other = {**clear, "scratch": trial(100, 100)}

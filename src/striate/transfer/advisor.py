@@ -42,8 +42,9 @@ WAYS = {
     "scratch": Way("training from scratch", {"model.weights": "none"}),
 }
 """The ways that are compared. Where too little is known the first one is taken, which was the best
-or next to it most often (docs/transfer.md); of few images that are like the weights' own the head,
-as the lectures say."""
+or next to it most often (docs/transfer.md); of fewer than FEW images a class that are like the
+weights' own the head, as the lectures say."""
+FEW = 30
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ def advise(
     table = None
     if probes and chance is not None:
         table = table_says(len(targets), classes, probes[-1].score, chance)
-    chosen, finding = _verdict(trials, name, table)
+    few = table is not None and table.alike and len(targets) < FEW * classes
+    usual = "head" if few and trials["head"].images else USUAL
+    chosen, finding = _verdict(trials, name, table, usual)
     yield Note("info", finding.text)
     best = trials[chosen]
     return Advice(
@@ -154,14 +157,14 @@ def _as(started: Prepared, knobs: Mapping[str, Any]) -> Prepared:
     return replace(started, recipe=recipe)
 
 
-def _verdict(trials: Mapping[str, Trial], name: str, table: Advised | None) -> tuple[str, Finding]:
-    """The way to take, and how sure that is."""
+def _verdict(
+    trials: Mapping[str, Trial], name: str, table: Advised | None, usual: str = USUAL
+) -> tuple[str, Finding]:
+    """The way to take, and how sure that is. usual: what is taken where nothing else is known."""
     ranked = sorted(trials, key=lambda key: -trials[key].predicted)
     best = ranked[0]
     rival = next(key for key in ranked if key != best)
-    way, usual = best, USUAL
-    if table is not None and table.alike and not table.much and trials["head"].images:
-        usual = "head"
+    way = best
     if best != usual:
         gain, error = _difference(trials[best], trials[usual])
         if not gain > error:
