@@ -116,6 +116,8 @@ def _headers(images: EncodedImages) -> Iterator[Header | None]:
 def _upright(item: Annotated, header: Header | None) -> tuple[Annotated, bool]:
     """The annotation for the upright image, and whether it was turned: it is where its size says
     that it was made for the picture as it is stored, on its side."""
+    if item.in_shares:
+        return _in_pixels(item, header), False
     size = (item.width, item.height)
     if header is None or header.orientation == 1 or size != header.stored:
         return item, False
@@ -127,6 +129,19 @@ def _upright(item: Annotated, header: Header | None) -> tuple[Annotated, bool]:
         for one in item.objects
     )
     return replace(item, objects=objects, width=header.width, height=header.height), True
+
+
+def _in_pixels(item: Annotated, header: Header | None) -> Annotated:
+    """Shares as pixels; without objects where the image cannot be read."""
+    if header is None:
+        return replace(item, objects=())
+    wide, high = header.width, header.height
+    objects = tuple(
+        one._replace(place=(left * wide, top * high, right * wide, bottom * high))
+        for one in item.objects
+        for left, top, right, bottom in (one.place,)
+    )
+    return replace(item, objects=objects)
 
 
 def _part(some: list[tuple[Annotated, list[Object]]], tree: Tree) -> Part:

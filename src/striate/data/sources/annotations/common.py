@@ -46,7 +46,8 @@ class Fault(NamedTuple):
 @dataclass(frozen=True)
 class Annotated:
     """The objects of one image. image: its path in the tree; where: the file that says so; width,
-    height: of the image as that file has them, 0 where it does not say; split: "" for none."""
+    height: of the image as that file has them, 0 where it does not say; split: "" for none;
+    in_shares: places are shares of the image's width and height."""
 
     image: str
     objects: tuple[Object, ...]
@@ -54,6 +55,7 @@ class Annotated:
     width: int = 0
     height: int = 0
     split: str = ""
+    in_shares: bool = False
 
 
 @dataclass

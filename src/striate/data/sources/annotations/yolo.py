@@ -16,7 +16,6 @@ import yaml
 
 from striate.core.errors import DataError
 from striate.core.findings import Finding
-from striate.data.decode import UndecodableError, read_header
 from striate.data.sources.annotations.common import (
     Annotated,
     Annotations,
@@ -169,27 +168,20 @@ def _read_file(
 ) -> int:
     """Add an image's objects; returns how many were polygons."""
     where = f"{tree.shown}{path or image}"
-    try:
-        header = read_header(tree.text(image), math.inf)
-    except UndecodableError:
-        found.images.append(Annotated(image, (), where, split=split))  # said with the bad images
-        return 0
-    size, objects, polygons = (header.width, header.height), [], 0
+    objects, polygons = [], 0
     for number, (_, line) in enumerate(lines_of(text_of(tree, path)) if path else (), start=1):
         pieces = line.split()
         polygons += len(pieces) > 6
-        kind, what, item = _object(pieces, names, size)
+        kind, what, item = _object(pieces, names)
         if item is None:
             found.faults.append(Fault(kind, where, number, what))
         else:
             objects.append(item)
-    found.images.append(Annotated(image, tuple(objects), where, *size, split))
+    found.images.append(Annotated(image, tuple(objects), where, split=split, in_shares=True))
     return polygons
 
 
-def _object(
-    pieces: Sequence[str], names: Mapping[int, str], size: tuple[int, int]
-) -> tuple[str, str, Object | None]:
+def _object(pieces: Sequence[str], names: Mapping[int, str]) -> tuple[str, str, Object | None]:
     """(kind of fault, in words, None), or ("", "", the object) of a line."""
     values = [number_in(piece) for piece in pieces]
     if len(values) < 5 or not all(map(math.isfinite, values)):
@@ -207,8 +199,7 @@ def _object(
         return "no number", f"{len(pieces)} numbers are neither a box nor a polygon", None
     if max(map(abs, shares)) > 1 + _NEAR and max(map(abs, shares)) > 2:
         return "outside", f"'{' '.join(pieces[:5])}'; expected shares of the image, 0 to 1", None
-    place = (box[0] * size[0], box[1] * size[1], box[2] * size[0], box[3] * size[1])
-    return "", "", Object(place, names.get(int(number), str(int(number))))
+    return "", "", Object(box, names.get(int(number), str(int(number))))
 
 
 def _lost_texts(tree: Tree, texts: set[str], files: Mapping[str, str], found: Annotations) -> None:
