@@ -48,6 +48,8 @@ def _show(
         group_by: as in training: a regular expression on the path, or a column of a CSV
         time_by: likewise
     """
+    from striate.data.boxes import Boxes
+    from striate.data.check.boxes import boxes_in
     from striate.data.check.survey import sample_headers
     from striate.data.dataset import open_dataset
     from striate.data.sheet import contact_sheet
@@ -71,9 +73,9 @@ def _show(
         table.add_row(f"… {len(dataset.classes) - _CLASSES_SHOWN} more")
     table.add_section()
     table.add_row("images", *(f"{len(split):,}" for split in dataset.splits.values()))
-    objects = {name: getattr(s.targets, "numbers", None) for name, s in dataset.splits.items()}
-    if dataset.kind == "boxes":
-        table.add_row("objects", *(f"{len(o):,}" for o in objects.values() if o is not None))
+    if dataset.kind == Boxes.kind:
+        objects = (len(boxes_in(split).numbers) for split in dataset.splits.values())
+        table.add_row("objects", *(f"{count:,}" for count in objects))
     console.print(table)
     for name, why in dataset.splits_from.items():
         print(f"{name}: {why}")

@@ -95,9 +95,9 @@ def _read_file(
     rows = [row for row in values["images"] if isinstance(row, dict)]
     ids = {row["id"] for row in rows if isinstance(row.get("id"), int | str)}
     for number, row in enumerate(values["annotations"], start=1):
-        fault, item = _object(row, names, ids)
+        kind, what, item = _object(row, names, ids)
         if item is None:
-            found.faults.append(Fault(*fault[:1], where, number, fault[1]))
+            found.faults.append(Fault(kind, where, number, what))
         else:
             boxes.setdefault(row["image_id"], []).append(item)
     for row in rows:
@@ -119,24 +119,22 @@ def _read_file(
         found.images.append(Annotated(image, objects, f"{where} ({named})", width, height, split))
 
 
-def _object(
-    row: Any, names: Mapping[Any, str], images: set[Any]
-) -> tuple[tuple[str, str], Object | None]:
-    """((kind of fault, in words), None), or the object of an annotation."""
+def _object(row: Any, names: Mapping[Any, str], images: set[Any]) -> tuple[str, str, Object | None]:
+    """(kind of fault, in words, None), or ("", "", the object) of an annotation."""
     if not isinstance(row, dict):
-        return ("unreadable", "no object"), None
+        return "unreadable", "no object", None
     if row.get("image_id") not in images:
-        return ("no image", f"there is no image with id {row.get('image_id')}"), None
+        return "no image", f"there is no image with id {row.get('image_id')}", None
     if row.get("category_id") not in names:
-        return ("unknown class", f"there is no category with id {row.get('category_id')}"), None
+        return "unknown class", f"there is no category with id {row.get('category_id')}", None
     box = row.get("bbox")
     if not isinstance(box, list | tuple) or len(box) != 4:
-        return ("no number", f"bbox is {box!r}"), None
+        return "no number", f"bbox is {box!r}", None
     left, top, width, height = map(number_in, box)
     flags = CROWD if row.get("iscrowd") in (1, True) else 0
     flags |= DIFFICULT if row.get("difficult") in (1, True) else 0
     place = (left, top, left + width, top + height)
-    return ("", ""), Object(place, names[row["category_id"]], flags)
+    return "", "", Object(place, names[row["category_id"]], flags)
 
 
 def written(
