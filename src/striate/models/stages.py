@@ -90,6 +90,10 @@ def stages_of(net: nn.Module, channels: int, image_size: int) -> list[Stage]:
     has both weights and maps. A network without maps (a transformer), or one that cannot be run on
     shapes, is cut into up to four stages with equally many parts, and its last layer is the head.
     """
+    own = getattr(net, "stages", None)
+    if callable(own):  # a detector knows those of its body
+        found: list[Stage] = own()
+        return found
     parts = _parts(net)
     seen = _shapes(net, parts, channels, image_size)
     trunk = [] if seen is None else _trunk(net, seen)

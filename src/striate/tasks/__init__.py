@@ -10,7 +10,10 @@ from striate.core.errors import RecipeError, perhaps
 from striate.data.targets import KINDS, kind_in
 from striate.tasks.task import Entry, Task
 
-TASKS: dict[str, str] = {"classify": "striate.tasks.classify:ENTRY"}
+TASKS: dict[str, str] = {
+    "classify": "striate.tasks.classify:ENTRY",
+    "detect": "striate.tasks.detect:ENTRY",
+}
 """Every task by name, as "module:Entry"."""
 
 
