@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 
 from striate.core.errors import DataError, perhaps
 from striate.data.splits import first_group
-from striate.metrics.curves import curve, threshold_for
-from striate.metrics.intervals import difference, mcnemar
+from striate.metrics.curves import threshold_for
+from striate.metrics.intervals import (
+    FEW_IMAGES,
+    NONE,
+    RESAMPLES,
+    difference,
+    drawn_again,
+    mcnemar,
+    spread_of,
+)
 from striate.metrics.slices import Slice, by_slice
 from striate.tasks.evaluation import Evaluation
 
@@ -88,14 +96,28 @@ def compare(ours: Evaluation, theirs: Evaluation) -> Comparison:
         )
     a, b = ours.contributions(), theirs.contributions()
     if a is None or b is None:
-        raise DataError(
-            f"{ours.task.main_score} is not a mean over images, so two runs cannot be paired",
-            "Compare their scores and intervals.",
-        )
+        return _by_resamples(ours, theirs)
     apart, (low, high) = difference(a, b)
     p = mcnemar(a > 0, b > 0) if ours.right_or_wrong else None
     return Comparison(
         ours.compared_by, float(a.mean()), float(b.mean()), apart, low, high, p, len(a)
+    )
+
+
+def _by_resamples(ours: Evaluation, theirs: Evaluation) -> Comparison:
+    """Of a score that is no mean over images: both runs on the same draws of them (bootstrap)."""
+    main, weights = ours.task.main_score, drawn_again(len(ours), RESAMPLES)
+    a, b = ours.resampled(weights), theirs.resampled(weights)
+    if a is None or b is None:
+        raise DataError(
+            f"{main} is not a mean over images, so two runs cannot be paired",
+            "Compare their scores and intervals.",
+        )
+    first, second = ours.scores[main], theirs.scores[main]
+    low, high = spread_of(a - b) if len(ours) >= FEW_IMAGES else NONE
+    apart = first - second
+    return Comparison(
+        ours.compared_by, first, second, apart, apart + low, apart + high, None, len(ours)
     )
 
 
@@ -115,15 +137,14 @@ def thresholds(
     is reached on one set of images (validation), and what that gives on another (E1)."""
     rows = []
     for c, name in enumerate(chosen_on.classes):
-        found = curve(*chosen_on.scores_of_class(c))
+        found = chosen_on.curve_of_class(c)
         at = threshold_for(found, precision=precision, recall=recall)
         row: dict[str, Any] = {"class": name, "threshold": at, "precision": None, "recall": None}
         if at is not None:
-            true, probabilities = shown_on.scores_of_class(c)
-            called = probabilities >= at
-            hits = int((called & true).sum())
-            row["precision"] = hits / int(called.sum()) if called.any() else None
-            row["recall"] = hits / int(true.sum()) if true.any() else None
+            shown = shown_on.curve_of_class(c)
+            hits, alarms = shown.called(at)
+            row["precision"] = hits / (hits + alarms) if hits + alarms else None
+            row["recall"] = hits / shown.positives if shown.positives else None
         rows.append(row)
     return rows
 

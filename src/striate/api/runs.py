@@ -26,9 +26,8 @@ from striate.plan.keep import CALIBRATION, write_calibration
 from striate.plan.predictor import Predictor, runtime_of, trained_network
 from striate.plan.recall import settled_recipe
 from striate.plan.reopen import Accepting, Reopening
-from striate.plan.settled import Settled, settled_of
+from striate.plan.settled import Settled, settled_of, task_of
 from striate.report.facts import FORMS, REPORTED, ReportInputs, facts_of
-from striate.tasks import make_task
 from striate.tasks.classify.answer import Prediction
 from striate.tasks.evaluation import Evaluation
 from striate.tasks.task import Scored, Task
@@ -77,7 +76,7 @@ class Run(RunDirectory):
 
     @cached_property
     def task(self) -> Task:
-        return make_task(self._reopening.kind, self.settled.loss, self.settled.smoothing)
+        return task_of(self.recipe, self._reopening.kind)
 
     @cached_property
     def network(self) -> nn.Module:

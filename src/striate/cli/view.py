@@ -40,10 +40,14 @@ class Progress:
         self.losses: list[float] = []
         self.began = time.monotonic()
         self.first_step = 0
+        self.knows_loss = True
 
     def see(self, record: Record) -> None:
         if isinstance(record, Planned):
+            from striate.tasks import knows_loss
+
             self.plan, self.began, self.first_step = record, time.monotonic(), record.step
+            self.knows_loss = knows_loss(record.loss)
         elif isinstance(record, Step):
             self.step = record
             self.losses.append(record.loss)
@@ -124,9 +128,10 @@ def plain_lines(record: Record, progress: Progress, *, log: bool = True) -> list
             left = progress.seconds_left()
             score = progress.plan.score if progress.plan else "score"
             ahead = f", {clock(left)} left" if left is not None and left > 0.5 and log else ""
+            val = f"val {record.val_loss:.3f}  " if progress.knows_loss else ""
             return [
                 f"epoch {record.epoch:>3}  loss {record.train_loss:.3f}  "
-                f"val {record.val_loss:.3f}  {_name(score)} {record.val_score:.4f}"
+                f"{val}{_name(score)} {record.val_score:.4f}"
                 f"{' *' if record.best else '  '}  {record.seconds:.1f} s{ahead}"
             ]
         case _:
@@ -189,9 +194,16 @@ def class_table(rows: list[dict[str, Any]], split: str) -> Table:
     for column in ("images", *columns):
         table.add_column("F1" if column == "f1" else _name(column), justify="right")
     for row in shown:
-        ratios = (f"{v:.3f}" if (v := _known(row[key], -1.0)) >= 0 else "–" for key in columns)
+        ratios = (_cell(row[key]) for key in columns)
         table.add_row(Text(row["class"]), f"{row['n']:,}", *ratios)
     return table
+
+
+def _cell(value: Any) -> str:
+    """A count or a share."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{v:.3f}" if (v := _known(value, -1.0)) >= 0 else "–"
 
 
 def _known(value: float | None, otherwise: float) -> float:

@@ -41,8 +41,9 @@ class Data:
     weights to start from the side that they were trained at."""
     channels: Literal[1, 3] | Auto = "auto"
     """1 for grey, 3 for colour; auto: grey only if every image is stored grey."""
-    resize: Literal["crop", "squash", "pad"] = "crop"
-    """How other shapes become square: cut the centre, stretch, or add black borders."""
+    resize: Literal["auto", "crop", "squash", "pad"] = "auto"
+    """How other shapes become square: cut the centre, stretch, or add black borders; auto: pad
+    where objects have places in the image, else crop."""
     interpolation: Literal["auto", "bilinear", "bicubic"] = "auto"
     """How pixels are computed when images are resized; auto: as the weights had it (model.weights),
     else bilinear."""
@@ -115,13 +116,15 @@ class Augment:
     """Mirror half of the images; auto: only if a short probe shows that labels survive it."""
     vertical_flip: bool = False
     """Turn half of the images upside down, as for microscopes and satellites."""
-    crop: Literal["auto", "pad", "resized", "window", "none"] = "auto"
+    crop: Literal["auto", "pad", "resized", "window", "zoom", "none"] = "auto"
     """Random crop of the padded image, random resized crop, random window of an image stored an
-    eighth larger (AlexNet), or none."""
+    eighth larger (AlexNet), a window that may be larger than the image, with black around (zoom),
+    or none; auto: pad, with weights resized, for boxes zoom."""
     crop_padding: Annotated[int, Strict(), Ge(0), Le(16_384)] | Auto = "auto"
     """Pixels of reflected border for crop=pad; auto: a sixteenth of the side, at least 1."""
     crop_scale: Fraction | Auto = "auto"
-    """Smallest share of the area for crop=resized; auto: 0.35."""
+    """Smallest share of the area for crop=resized and zoom, whose largest is 1 over it; auto:
+    0.35."""
     rotate: Degrees = 0.0
     """Turn by up to this number of degrees either way."""
     affine: Share = 0.0
@@ -171,6 +174,9 @@ class Model:
     """Weights to start from (M3): imagenet, a name that `striate zoo` lists, torchvision:NAME,
     timm:NAME.TAG, a run, a file (.safetensors, .pth), none; auto: imagenet for up to 20,000
     photographs (64 pixels or more) where these weights are on this machine."""
+    detector: str = "auto"
+    """For boxes: one_stage (no anchors), anchors, faster_rcnn, grid (3×3 cells, as in the
+    lecture); auto: one_stage."""
     freeze: Whole | Literal["auto", "backbone"] = "auto"
     """With weights: the number of stages, from the input on, that keep theirs (`striate layers`
     shows stages); backbone: all but the head; 0: none; auto: 2."""

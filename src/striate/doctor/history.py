@@ -20,7 +20,7 @@ from striate.core.records import (
     Record,
     Step,
 )
-from striate.tasks import task_of_loss
+from striate.tasks import knows_loss, task_of_loss
 
 Column = NDArray[np.float64]
 """One number an epoch or step: NaN where it is not known, infinite where it was not finite."""
@@ -151,6 +151,8 @@ class History:
     @property
     def curve(self) -> Curve | None:
         """Training and validation loss at the same moments, None if one is not known."""
+        if self.plan is not None and not knows_loss(self.plan.loss):
+            return None
         return _measured(self.measured) if self.measured else _noted(self.epochs)
 
     def rate(self) -> float:
@@ -236,6 +238,8 @@ class Book:
         epoch, train_loss, val_loss, val_score = _columns(
             epochs, ("epoch", "train_loss", "val_loss", "val_score")
         )
+        if self._plan is not None and not knows_loss(self._plan.loss):
+            val_loss = np.full_like(val_loss, math.nan)
         scores = {m.epoch: m.train_score for m in self._measured.values()}
         return History(
             Epochs(

@@ -62,6 +62,13 @@ class Curve:
         up = np.concatenate([[0.0], self.recall])
         return float((np.diff(across) * (up[1:] + up[:-1]) / 2).sum())
 
+    def called(self, threshold: float) -> tuple[float, float]:
+        """(hits, false alarms) of calling positive from this threshold on."""
+        above = int((self.thresholds >= threshold).sum())
+        return (
+            (float(self.hits[above - 1]), float(self.false_alarms[above - 1])) if above else (0, 0)
+        )
+
     def thinned(self, points: int = 200) -> Curve:
         """About `points` of its points, evenly along it, for a picture."""
         if len(self.thresholds) <= points:

@@ -21,6 +21,11 @@ _Z = 1.959964
 _RESAMPLES, _MOST_NUMBERS = 1000, 20_000_000
 """Resamples of a bootstrap; fewer where they would hold more numbers than that."""
 
+RESAMPLES = 400
+"""How often images are drawn anew for scores that are no means over them."""
+FEW_IMAGES = 5
+"""With fewer nobody knows how such a score would vary."""
+
 Interval = tuple[float, float]
 Counts = NDArray[np.floating[Any]]
 NONE: Interval = (math.nan, math.nan)
@@ -172,3 +177,21 @@ def mcnemar(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float:
     if not only_ours + only_theirs:
         return 1.0
     return float(binomtest(only_ours, only_ours + only_theirs).pvalue)
+
+
+def drawn_again(images: int, count: int, seed: int = 0) -> NDArray[np.float64]:
+    """(1 + count, images): how often each image is drawn, with replacement; the first row takes
+    each once (bootstrap; Efron 1979)."""
+    rng = np.random.default_rng((seed, images))
+    drawn = rng.multinomial(images, np.full(images, 1 / images), size=count)
+    return np.concatenate([np.ones((1, images)), drawn])
+
+
+def spread_of(resamples: NDArray[np.float64]) -> Interval:
+    """By how much resamples are below and above the first one, at the ends of 95 % of them; NaN
+    where too few are known."""
+    known, tail = resamples[1:][np.isfinite(resamples[1:])], (1 - LEVEL) / 2
+    if 2 * len(known) < len(resamples) or not len(known):
+        return NONE
+    low, high = (np.quantile(known, (tail, 1 - tail)) - resamples[0]).tolist()
+    return low, high

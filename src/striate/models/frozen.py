@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._pytree import tree_leaves
 
 from striate.models.hooks import evaluating, maps_of
-from striate.models.network import Network
+from striate.models.network import Network, in_float32
 from striate.models.stages import Stage
 
 AT_ONCE = 16
@@ -154,9 +155,8 @@ class Tail(nn.Module):
         super().__init__()
         self.backbone = _without(net.backbone, modules)
 
-    def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.backbone(features)
-        return logits.float()
+    def forward(self, features: Tensor) -> Any:
+        return in_float32(self.backbone(features))
 
 
 def can_be_cut(net: Network, modules: Sequence[str], size: int, channels: int) -> bool:
@@ -168,11 +168,14 @@ def can_be_cut(net: Network, modules: Sequence[str], size: int, channels: int) -
     try:
         tail = Tail(net, modules)
         with evaluating(net), evaluating(tail), torch.no_grad():
-            whole = net(images)
-            cut = tail(Prefix(net, modules, torch.float32)(images))
+            whole = tree_leaves(net(images))
+            cut = tree_leaves(tail(Prefix(net, modules, torch.float32)(images)))
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, StopIteration):
         return False
-    return whole.shape == cut.shape and torch.allclose(whole, cut, rtol=1e-2, atol=1e-3)
+    return len(whole) == len(cut) and all(
+        a.shape == b.shape and torch.allclose(a, b, rtol=1e-2, atol=1e-3)
+        for a, b in zip(whole, cut, strict=True)
+    )
 
 
 def digest_of(net: nn.Module, modules: Sequence[str]) -> str:

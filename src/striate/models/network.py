@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
+def in_float32(outputs: Any) -> Any:
+    """Logits in float32; what a detector gives stays as it is."""
+    return outputs.float() if isinstance(outputs, Tensor) else outputs
+
+
 class Network(nn.Module):
-    """Input stage and backbone: uint8 (N, H, W, C) → logits float32 (N, classes).
+    """Input stage and backbone: uint8 (N, H, W, C) → logits float32 (N, classes), or what a
+    detector gives.
 
     The normalisation of the training images travels with the weights, as buffers, so evaluation,
     prediction and export cannot use another (D1).
@@ -27,9 +34,8 @@ class Network(nn.Module):
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.backbone(self.prepared(images))
-        return logits.float()
+    def forward(self, images: Tensor) -> Any:
+        return in_float32(self.backbone(self.prepared(images)))
 
     def take_shape(self, tensors: Mapping[str, Tensor]) -> None:
         """A blank input stage (scale 0) takes the shape of the one among these tensors."""

@@ -135,11 +135,12 @@ def last_layer(net: nn.Module) -> nn.Module | None:
 
 
 def last_weights(net: nn.Module) -> tuple[str, ...]:
-    """The tensors of the layer whose weights are the last ones: of most networks the classifier."""
+    """The tensors of the layer whose weights are the last ones: of most networks the classifier. A
+    detector names the layer that tells classes apart as `class_layer`."""
     weights = [name for name, p in net.named_parameters() if p.dim() > 1]
     if not weights:
         return ()
-    owner = weights[-1].rpartition(".")[0]
+    owner = str(getattr(net, "class_layer", weights[-1].rpartition(".")[0]))
     return tuple(n for n in net.state_dict() if n.rpartition(".")[0] == owner)
 
 

@@ -188,7 +188,7 @@ def _settle_decoder(decisions: Decisions, dataset: Dataset) -> SplitDecoder:
 
 def _cut_away(recipe: Recipe, sides: Any) -> str:
     """What the central crop leaves out of most images, if that is much. sides: (K, 2)."""
-    if recipe.data.resize != "crop" or not len(sides):
+    if or_else(recipe.data.resize, "crop") != "crop" or not len(sides):
         return ""
     share = float(np.median(1 - sides.min(axis=1) / sides.max(axis=1)))
     if share < _MUCH:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from striate.core import recipe_io
+from striate.core.boxes import sides_of
 from striate.core.errors import DataError, RecipeError
 from striate.core.group import Group
 from striate.core.randomness import permutation
@@ -20,7 +22,9 @@ from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
 from striate.core.runtime import Runtime, keep_pages, usable_cores
 from striate.core.words import clock
+from striate.data.boxes import Boxes
 from striate.data.loader import steps_per_epoch
+from striate.models.detectors.detector import Detector
 from striate.models.fit import bytes_per_image, check_fits, has_norm, weight_layers
 from striate.models.network import Network
 from striate.optim.schedules import Schedule
@@ -44,6 +48,7 @@ from striate.plan.flip_test import flip_test
 from striate.plan.head import fit_head
 from striate.plan.job import make_job, schedule_of
 from striate.plan.network import bare_network, check_freeze, fresh_state
+from striate.plan.placed import settle_placed
 from striate.plan.rate_test import RateTest, Tried, trial_steps
 from striate.plan.rate_test import search as search_rate
 from striate.plan.refuse import check_used
@@ -56,7 +61,7 @@ from striate.plan.timing import (
     seconds_per_epoch,
 )
 from striate.plan.weights import Start, Weights, wanted_weights
-from striate.tasks import entry_of, make_task
+from striate.tasks import entry_of
 from striate.tasks.task import Task
 from striate.training.job import Job
 from striate.training.log import drained
@@ -86,26 +91,38 @@ class Prepared:
 
     @cached_property
     def task(self) -> Task:
-        return make_task(self.data.dataset.kind, self.settled.loss, self.settled.smoothing)
+        return task_of(self.recipe, self.data.dataset.kind)
 
     def fresh(self) -> State:
         """Network and optimiser at step 0, the same each time."""
         dataset = self.data.dataset
         return fresh_state(
             self.settled, self.task, len(dataset.classes), self.data.statistics, self.runtime,
-            len(dataset.splits["train"]), begin=None if self.start is None else self._begin,
+            len(dataset.splits["train"]), begin=self._begin,
         )  # fmt: skip
 
     def _begin(self, net: Network) -> None:
-        """Load the weights that the network starts from, and start its head."""
+        """Load the weights that the network starts from, if any, and start its head."""
         start, settled = self.start, self.settled
-        assert start is not None
+        if isinstance(net.backbone, Detector):
+            net.backbone.fit(self._sides())
+        if start is None:
+            return
         start.load(net, settled.image_size, settled.channels)
         if not settled.probed_head or not start.matching.new_head:
             return
         shape = settled.architecture
         if not start.load_head((shape, settled.loss, self.runtime.precision), net):
             fit_head(net, self.task, self.data, shape, self.runtime)
+
+    def _sides(self) -> NDArray[np.float64]:
+        """Widths and heights (M, 2) of the training's objects in pixels of the network's input."""
+        train, size = self.data.dataset.splits["train"].targets, self.settled.image_size
+        store = self.data.stores["train"]
+        placed = store.matrices(np.arange(len(store), dtype=np.int64))
+        moved = train.moved(placed, self.settled.stored_size)
+        assert isinstance(moved, Boxes)
+        return sides_of(moved.places[moved.sure]) * (size / self.settled.stored_size)
 
     def job(self, save: Callable[[State], str] = lambda _: "", stop: Stop = lambda: False) -> Job:
         """The job of the training; by default one that saves nothing, for trials."""
@@ -160,6 +177,8 @@ def prepare(
     if not begun and weights is None:
         weights = wanted_weights(decisions.recipe)
     card = None if weights is None else weights.card
+    if dataset.splits["train"].targets.placed:
+        settle_placed(decisions, headers, card)
     settle_network(decisions, card)
     settle_shape(decisions, headers, card)
     data = yield from read_data(decisions, dataset, headers)

@@ -73,6 +73,8 @@ class Settled:
     bias: float | None
     whiten: bool
     # loss and update rule
+    detector: str
+    """For boxes: which; "" for other targets."""
     loss: str
     smoothing: float
     rule: str
@@ -125,7 +127,7 @@ def settled_of(recipe: Recipe) -> Settled:
         image_size=known(r.data.image_size, "data.image_size"),
         channels=known(r.data.channels, "data.channels"),
         stored_size=stored_size(r),
-        resize=r.data.resize,
+        resize=or_else(r.data.resize, "crop"),
         max_megapixels=r.data.max_megapixels,
         interpolation=or_else(r.data.interpolation, "bilinear"),
         prepare=or_else(r.data.prepare, "standardise"),
@@ -145,6 +147,7 @@ def settled_of(recipe: Recipe) -> Settled:
         init_std=or_else(r.model.init_std, 0.001),
         bias=or_else(r.model.bias, None),
         whiten=r.model.whiten is True,
+        detector=or_else(r.model.detector, ""),
         loss=loss,
         smoothing=or_else(r.loss.label_smoothing, 0.0),
         rule=rule,
@@ -176,7 +179,8 @@ def settled_of(recipe: Recipe) -> Settled:
 def task_of(recipe: Recipe, kind: str) -> Task:
     """The task of targets of this kind, as far as a recipe is settled."""
     loss = recipe.loss
-    return make_task(kind, known(loss.name, "loss.name"), or_else(loss.label_smoothing, 0.0))
+    name, smoothing = known(loss.name, "loss.name"), or_else(loss.label_smoothing, 0.0)
+    return make_task(kind, name, smoothing, or_else(recipe.model.detector, ""))
 
 
 def architecture_of(recipe: Recipe) -> Architecture:
@@ -201,6 +205,9 @@ def strengths_of(recipe: Recipe) -> dict[str, float]:
     if augment.crop == "resized":
         strengths["resized"] = 1 - float(or_else(augment.crop_scale, 0.35))
     strengths["window"] = float(augment.crop == "window")
+    strengths["zoom"] = (
+        1 - float(or_else(augment.crop_scale, 0.35)) if augment.crop == "zoom" else 0
+    )
     for name in PLAIN_STRENGTHS:
         strengths[name] = float(getattr(augment, name))
     strengths["vertical_flip"] /= 2
@@ -223,7 +230,7 @@ def shape_of(recipe: Recipe) -> Unified:
     data = recipe.data
     channels = known(data.channels, "data.channels")
     return Unified(
-        stored_size(recipe), channels, data.resize, data.max_megapixels,
+        stored_size(recipe), channels, or_else(data.resize, "crop"), data.max_megapixels,
         or_else(data.interpolation, "bilinear"),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from striate.core.errors import ModelError, RunError
 from striate.core.files import sha256
 from striate.core.recipe import Recipe
 from striate.core.run import RunDirectory
+from striate.models.detectors.detector import Detector
 from striate.models.network import Network
 from striate.models.pretrained.card import Card, Normalisation
 from striate.models.pretrained.catalogue import NONE, offer_of
@@ -31,6 +32,8 @@ from striate.training import checkpoints
 PARTIAL = "partial-weights"
 """What `--allow` takes where weights do not fill the whole backbone."""
 _INPUT_STAGE, _BACKBONE = ("shift", "scale"), "backbone."
+_BODY = "body."
+"""The part of a detector that is a network of the zoo, without its head."""
 _SMALL_HEAD = 0.01
 Floats = NDArray[np.float32]
 
@@ -57,12 +60,17 @@ class Weights:
         """The mapping onto a network for these classes; the head is taken over only where it tells
         the same classes apart. Raises ModelError where less than all of the backbone is filled,
         unless `allow` names "partial-weights"."""
-        found = match(
-            backbone,
-            self.tensors,
-            last_weights(backbone),
-            keep_head=self.card.class_names == classes,
-        )
+        if isinstance(backbone, Detector) and not any(
+            name.startswith(_BODY) for name in self.tensors
+        ):
+            found = match(backbone, self.tensors, (), part=_BODY)  # a classifier's, for a detector
+        else:
+            found = match(
+                backbone,
+                self.tensors,
+                last_weights(backbone),
+                keep_head=self.card.class_names == classes,
+            )
         if found.missing and PARTIAL not in allow:
             names = ", ".join(found.missing[:5])
             raise ModelError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from striate.core.errors import RecipeError, perhaps
+from striate.data.boxes import Boxes
 from striate.data.targets import KINDS, kind_in
 from striate.tasks.task import Entry, Task
 
@@ -37,8 +39,8 @@ def usual_loss(kind: str) -> str:
     return entry_of(kind).losses[kind][0]
 
 
-def make_task(kind: str, loss: str, smoothing: float = 0.0) -> Task:
-    """The task that takes this kind of targets, with this loss.
+def make_task(kind: str, loss: str, smoothing: float = 0.0, detector: str = "") -> Task:
+    """The task that takes this kind of targets, with this loss; detector: for boxes.
 
     Raises RecipeError for an unknown loss, or one that does not fit such targets.
     """
@@ -52,7 +54,16 @@ def make_task(kind: str, loss: str, smoothing: float = 0.0) -> Task:
         raise RecipeError(
             f"loss.name: {loss} does not fit images with {described}", f"Use {wanted}."
         )
+    if detector and kind == Boxes.kind:
+        return entry.make(kind, loss, smoothing, detector)
     return entry.make(kind, loss, smoothing)
+
+
+def knows_loss(loss: str) -> bool:
+    """Whether predictions tell this loss, so that validation has one; of an unknown loss: yes."""
+    return all(
+        e.knows_loss for e in entries().values() if loss in itertools.chain(*e.losses.values())
+    )
 
 
 def task_of_loss(loss: str) -> Task | None:

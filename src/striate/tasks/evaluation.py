@@ -15,18 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.data.targets import Targets
+from striate.metrics.curves import Curve, curve
 from striate.metrics.intervals import of_mean
 from striate.metrics.summary import Figures
 from striate.tasks.task import Predictions, Task
 
 
+class Marked(NamedTuple):
+    """A box on an image that a report shows: left, top, right and bottom in pixels of the original,
+    what is written at it, and what it is: "truth", "hit" or "error"."""
+
+    place: tuple[float, float, float, float]
+    text: str
+    kind: str
+
+
 class Shown(NamedTuple):
-    """An image of the evaluated split that a report shows: its position, lines below it, and its
-    name, which may be shortened."""
+    """An image of the evaluated split that a report shows: its position, lines below it, its name,
+    which may be shortened, and boxes that are drawn on it."""
 
     position: int
     lines: tuple[str, ...]
     name: str = ""
+    boxes: tuple[Marked, ...] = ()
 
 
 class Gallery(NamedTuple):
@@ -123,6 +134,15 @@ class Evaluation:
         """(whether each image has the class (N,), the probability that was said (N,)). Raises
         NotImplementedError where a task has no such probabilities."""
         raise NotImplementedError(f"{self.task.name} gives no probabilities of classes")
+
+    def curve_of_class(self, number: int) -> Curve:
+        """Precision and recall of a class by threshold. Raises as `scores_of_class`."""
+        return curve(*self.scores_of_class(number))
+
+    def resampled(self, weights: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """The main score where image i counts weights[b, i] times: (B,). Two runs whose score is no
+        mean over images are compared by it; None where a task has neither."""
+        return None
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """predictions.csv: the names of its columns, and a row for each image."""

@@ -182,10 +182,12 @@ class Entry(NamedTuple):
     """A task as `TASKS` knows it.
 
     losses: for each kind of targets that it takes the names of its losses, the usual one first.
-    make: (kind, loss, smoothing) → Task. per_image: whether its losses are sums over images, as
-    samplers that go by the loss need.
+    make: (kind, loss, smoothing) → Task; for boxes the name of a detector may follow. per_image:
+    whether its losses are sums over images, as samplers that go by the loss need. knows_loss:
+    whether predictions tell the loss (`Task.unsmoothed_losses`).
     """
 
     losses: Mapping[str, Sequence[str]]
-    make: Callable[[str, str, float], Task]
+    make: Callable[..., Task]
     per_image: bool = True
+    knows_loss: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -170,7 +171,8 @@ def _close_epoch(job: Job, state: State) -> Generator[Record, None, None]:
     position, started = state.position, time.perf_counter()
     found = job.validate(state.deployed)
     score = found.scores[job.task.main_score]
-    is_best = position.best_score is None or score > position.best_score
+    best = position.best_score
+    is_best = best is None or score > best or math.isnan(best)  # NaN: nothing was to be found
     seconds = time.perf_counter() - started
     record = Epoch(
         epoch=position.epoch + 1,

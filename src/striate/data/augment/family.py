@@ -44,6 +44,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         place.padded_crop, "place", "pixels of border", lambda pad, *_: (2 * int(pad) + 1) ** 2
     ),
     "resized": Augmentation(place.resized_crop, "place", "1 − the smallest share of the area"),
+    "zoom": Augmentation(place.zoom, "place", "1 − the smallest share of the area"),
     "rotate": Augmentation(place.rotation, "place", "degrees"),
     "affine": Augmentation(place.affine, "place", "share of the side, of the size, shear"),
     "flip": Augmentation(place.flip, "place", "probability", lambda *_: 2),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from striate.core.arrays import Floats, Pixels
 from striate.core.geometry import identity
 from striate.data.augment.common import About, Draw, Moved, about_centre, signed, warp
-from striate.data.decode import resized
+from striate.data.decode import Interpolation, resized
 
 
 def flip(images: Pixels, draw: Draw, probability: float, about: About) -> Moved:
@@ -74,6 +74,34 @@ def resized_crop(images: Pixels, draw: Draw, strength: float, about: About) -> M
     matrices = np.zeros((len(images), 2, 3))
     matrices[:, 0, 0], matrices[:, 1, 1] = scale[:, 1], scale[:, 0]
     matrices[:, :, 2] = (-starts * scale)[:, ::-1]
+    return Moved(result, matrices)
+
+
+def zoom(images: Pixels, draw: Draw, strength: float, about: About) -> Moved:
+    """A random square window of 1 − strength to 1 / (1 − strength) of the area, resized to
+    `about.size`; a smaller one lies in the image, a larger one around it, with black outside.
+    Objects grow and shrink (as in SSD; Liu et al. 2016)."""
+    if strength == 0:
+        return Moved(images, identity(len(images)))
+    side, size = images.shape[1], about.size
+    how: Interpolation = "nearest" if about.masks else "bilinear"
+    result = np.zeros((len(images), size, size, images.shape[3]), dtype=np.uint8)
+    matrices = np.zeros((len(images), 2, 3))
+    share, x, y = draw("zoom", 3).T
+    for i, wanted in enumerate((1 - strength) ** (share - 0.5)):
+        if wanted <= 1:
+            part = max(1, round(side * wanted))
+            left, top = (int(u * (side - part + 1)) for u in (x[i], y[i]))
+            window = images[i, top : top + part, left : left + part]
+            result[i], scale = resized(window, size, size, how), size / part
+            place = (-left * scale, -top * scale)
+        else:
+            part = max(1, round(size / wanted))
+            left, top = (int(u * (size - part + 1)) for u in (x[i], y[i]))
+            result[i, top : top + part, left : left + part] = resized(images[i], part, part, how)
+            scale, place = part / side, (left, top)
+        matrices[i, 0, 0] = matrices[i, 1, 1] = scale
+        matrices[i, :, 2] = place
     return Moved(result, matrices)
 
 

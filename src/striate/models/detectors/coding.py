@@ -29,6 +29,17 @@ def points(size: int, strides: Sequence[int]) -> tuple[Tensor, Tensor]:
     return torch.cat(places), torch.cat(steps)
 
 
+def points_on(maps: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The same for square maps that are there, on their device."""
+    places, steps = [], []
+    for x, stride in zip(maps, strides, strict=True):
+        own, step = points(x.shape[-1] * stride, [stride])
+        places.append(own)
+        steps.append(step)
+    device = maps[0].device
+    return torch.cat(places).to(device), torch.cat(steps).to(device)
+
+
 def from_distances(points: Tensor, strides: Tensor, distances: Tensor) -> Tensor:
     """(…, P, 4) distances from a point to the left, upper, right and lower side, in strides → boxes
     (FCOS; Tian et al. 2019)."""

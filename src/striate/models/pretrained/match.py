@@ -49,14 +49,20 @@ class Matching:
 
 
 def match(
-    net: nn.Module, given: Mapping[str, Tensor], head: tuple[str, ...], *, keep_head: bool = False
+    net: nn.Module,
+    given: Mapping[str, Tensor],
+    head: tuple[str, ...],
+    *,
+    keep_head: bool = False,
+    part: str = "",
 ) -> Matching:
     """Match a file's tensors onto a network. head: names of the network's tensors that belong to
-    its last layer; they start anew unless `keep_head` and their shapes agree.
+    its last layer; they start anew unless `keep_head` and their shapes agree. part: the module
+    that the file is of, where that is not the whole network; the rest is left as it is.
 
     Raises ModelError for the weights of another network: fewer than half of the tensors fit.
     """
-    wanted = {name: tuple(t.shape) for name, t in net.state_dict().items()}
+    wanted = {name: tuple(t.shape) for name, t in net.state_dict().items() if name.startswith(part)}
     shapes = {name: tuple(t.shape) for name, t in given.items()}
     body = {n: s for n, s in wanted.items() if n not in head}
     pairs, how = max(_ways(body, shapes), key=lambda way: len(way[0]))

@@ -1,0 +1,141 @@
+"""What every detector is: a network of the zoo without its head, and what reads its maps."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from striate.core.errors import ModelError, RecipeError, perhaps
+from striate.metrics.detection import Found
+from striate.models.detectors import DETECTORS
+from striate.models.detectors.suppress import suppress
+from striate.models.stages import Stage, stages_of
+
+MOST, ASKED, LEAST, OVERLAP = 100, 400, 0.01, 0.6
+"""Objects that are said of an image; candidates that are compared, the best ones; the least score;
+the overlap above which the worse of two boxes of a class goes."""
+SIDES = 4
+_TRIED = 128
+_OTHER = "Leave --model out, or name a network such as resnet18."
+
+
+class Objects(NamedTuple):
+    """The objects of one image: places float32 (G, 4), numbers int64 (G,); `aside` (A, 4): regions
+    in which a detector is neither rewarded nor punished."""
+
+    places: Tensor
+    numbers: Tensor
+    aside: Tensor
+
+
+class Detector(nn.Module):
+    """Prepared images float (N, C, S, S) → outputs, a tensor or a tuple of them.
+
+    `body` is any network whose stages follow one another; it ends at its last maps. STRIDES: of the
+    maps that a detector reads, in pixels of the image for each step; where the body has no maps so
+    coarse, `coarsest` is smaller than the last of them.
+    """
+
+    STRIDES: ClassVar[tuple[int, ...]] = (8, 16, 32)
+    class_layer: ClassVar[str]
+    """The dotted name of the layer that tells classes apart."""
+    parts: ClassVar[tuple[str, ...]]
+    """The modules that read the maps."""
+
+    def __init__(self, body: nn.Module, classes: int) -> None:
+        super().__init__()
+        channels = next(m.in_channels for m in body.modules() if isinstance(m, nn.Conv2d))
+        *own, head = stages_of(body, channels, _TRIED)
+        for name in head.modules:
+            parent, _, last = name.rpartition(".")
+            setattr(body.get_submodule(parent), last, nn.Identity())
+        _refuse_others(body, own, channels, self.STRIDES[0])
+        self.body, self.classes, self.own = body, classes, tuple(own)
+        self.channels = {s.stride: s.channels for s in own if s.stride in self.STRIDES}
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The maps of the body at those of STRIDES that it has."""
+        x, found = images, []
+        for stage in self.own:
+            for name in stage.modules:
+                x = self.body.get_submodule(name)(x)
+            if stage.stride in self.channels:
+                found.append(x)
+        return found
+
+    def stages(self) -> list[Stage]:
+        """Those of the body, and the rest as the head (`striate.models.stages`)."""
+        body = [
+            Stage(s.name, tuple(f"body.{name}" for name in s.modules), s.stride, s.channels)
+            for s in self.own
+        ]
+        return [*body, Stage("head", self.parts, 0, 0)]
+
+    def losses(self, outputs: Any, objects: Sequence[Objects]) -> dict[str, Tensor]:
+        """Name → loss of each image (N,)."""
+        raise NotImplementedError
+
+    def read(self, outputs: Any) -> list[Found]:
+        """The objects of each image, in pixels of the network's input, best first."""
+        raise NotImplementedError
+
+    def fit(self, sides: NDArray[np.float64]) -> None:
+        """Before a training: widths and heights (M, 2) of its objects in pixels of the input."""
+
+
+def make_detector(name: str, body: nn.Module, classes: int) -> Detector:
+    """The detector of this name. Raises RecipeError for one that is not known."""
+    if name not in DETECTORS:
+        raise RecipeError(f"model.detector: unknown '{name}'", perhaps(name, DETECTORS))
+    module, _, kind = DETECTORS[name].partition(":")
+    made: Detector = getattr(importlib.import_module(module), kind)(body, classes)
+    return made
+
+
+def best_of(boxes: Tensor, scores: Tensor) -> Found:
+    """The best boxes of an image, of each class those without a better one around the same object.
+    boxes: (P, 4); scores: (P, classes), from 0 to 1."""
+    flat = scores.flatten()
+    order = torch.nonzero(flat > LEAST)[:, 0]
+    if len(order) > ASKED:
+        order = order[flat[order].topk(ASKED).indices]
+    point, number = order // scores.shape[1], order % scores.shape[1]
+    kept = suppress(boxes[point], flat[order], number, OVERLAP)[:MOST]
+    places, numbers, sure = boxes[point[kept]], number[kept], flat[order[kept]]
+    return Found(places.double().cpu().numpy(), numbers.cpu().numpy(), sure.double().cpu().numpy())
+
+
+def within(places: Tensor, regions: Tensor) -> Tensor:
+    """Whether points (P, 2) are in any of the regions (A, 4): (P,)."""
+    after = places[None] > regions[:, None, :2]
+    before = places[None] < regions[:, None, 2:]
+    return (after & before).all(dim=2).any(dim=0)
+
+
+def _refuse_others(body: nn.Module, own: Sequence[Stage], channels: int, finest: int) -> None:
+    """Raises ModelError for a network whose stages do not follow one another, or have no maps at
+    the finest stride."""
+    strides = [stage.stride for stage in own]
+    if finest not in strides:
+        raise ModelError(
+            f"a detector needs maps at stride {finest}; the network's have strides "
+            f"{', '.join(map(str, strides)) or '–'}",
+            _OTHER,
+        )
+    x = torch.zeros(1, channels, _TRIED, _TRIED, device="meta")
+    try:
+        shadow = copy.deepcopy(body).to("meta").eval()
+        for stage in own:
+            for name in stage.modules:
+                x = shadow.get_submodule(name)(x)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the network's parts do not follow one another: {str(error).splitlines()[0]}", _OTHER
+        ) from None

@@ -1,0 +1,70 @@
+"""Maps of several strides at one width, each with what the coarser ones have seen (a feature
+pyramid; Lin et al. 2017), and towers that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WIDTH, DEPTH = 64, 2
+"""Channels of the pyramid, layers of a tower."""
+
+
+class Pyramid(nn.Module):
+    """Maps of rising stride, with these channels → maps of one width; `further` of them follow,
+    each with twice the stride of the one before."""
+
+    def __init__(self, channels: Sequence[int], further: int = 1, width: int = WIDTH) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(pointwise(wide, width) for wide in channels)
+        self.smooth = nn.ModuleList(separable(width) for _ in channels)
+        self.further = nn.ModuleList(separable(width, stride=2) for _ in range(further))
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        found = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
+        for fine, coarse in pairwise(reversed(range(len(found)))):
+            larger = F.interpolate(found[fine], size=found[coarse].shape[2:])
+            found[coarse] = found[coarse] + larger
+        found = [smooth(x) for smooth, x in zip(self.smooth, found, strict=True)]
+        for step in self.further:
+            found.append(step(found[-1]))
+        return found
+
+
+class Tower(nn.Module):
+    """The same layers on the maps of every level: maps (N, width, H, W) → (N, outputs, H, W)."""
+
+    def __init__(self, outputs: int, width: int = WIDTH, depth: int = DEPTH) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(separable(width) for _ in range(depth)))
+        self.last = nn.Conv2d(width, outputs, 1)
+        nn.init.normal_(self.last.weight, std=0.01)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(self.layers(x))
+        return found
+
+
+def pointwise(inputs: int, outputs: int) -> nn.Module:
+    """A convolution across channels only, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def separable(wide: int, stride: int = 1) -> nn.Module:
+    """A 3×3 convolution in two parts: each channel by itself, then across channels."""
+    return nn.Sequential(
+        nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False), nn.BatchNorm2d(wide),
+        *pointwise(wide, wide),  # type: ignore[misc]
+    )  # fmt: skip
+
+
+def in_rows(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (N, K, H, W) of several levels → (N, P, K), row by row, one level after the other."""
+    return torch.cat([x.flatten(2) for x in maps], dim=2).transpose(1, 2)
