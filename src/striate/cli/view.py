@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _BARS = "▁▂▃▄▅▆▇█"
 _CLASSES_SHOWN = 20
+_SCORES_ACROSS = 8
 
 
 class Progress:
@@ -218,6 +219,8 @@ def score_table(
     is known by split and score."""
     known = {name: scores for name, scores in splits.items() if scores}
     columns = list(dict.fromkeys(key for scores in known.values() for key in scores))
+    if len(columns) > _SCORES_ACROSS:
+        return _tall_table(known, columns, intervals or {})
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for place, column in enumerate(columns):
@@ -230,6 +233,25 @@ def score_table(
             pair = intervals.get(name, {}).get(columns[0])
             figures.insert(1, f"{pair[0]:.3f}–{pair[1]:.3f}" if pair else "–")
         table.add_row(name, *figures)
+    return table
+
+
+def _tall_table(
+    known: Mapping[str, Mapping[str, float]], columns: list[str], intervals: Mapping[str, Any]
+) -> Table:
+    """The same with a row for each score, where there are many; scores that no split has are left
+    out, and the interval is of the last split."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("", *known):
+        table.add_column(name, justify="right" if name else "left")
+    last = [*known][-1]
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    for column in columns:
+        figures = [_figure(column, scores.get(column)) for scores in known.values()]
+        pair = intervals.get(last, {}).get(column)
+        if any(figure != "–" for figure in figures):
+            told = f"{pair[0]:.3f}–{pair[1]:.3f}" if pair else ""
+            table.add_row("images" if column == "n" else _name(column), *figures, told)
     return table
 
 

@@ -52,6 +52,27 @@ def tile(pixels: NDArray[np.uint8], side: int) -> Picture:
     return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
 
 
+_COLOURS = {"truth": (0, 158, 115), "hit": (58, 111, 216), "error": (213, 60, 30)}
+"""Of boxes, by what they are; apart also for the colour-blind."""
+
+
+def with_boxes(
+    picture: Picture, boxes: Sequence[tuple[tuple[float, float, float, float], str, str]]
+) -> Picture:
+    """A picture with boxes in its pixels, what is written at each, and its kind (of _COLOURS)."""
+    made = picture.copy()
+    draw, font = ImageDraw.Draw(made), _font(10)
+    for (left, top, right, bottom), text, kind in boxes:
+        colour = _COLOURS[kind]
+        sides = [left, top, max(left, right - 1), max(top, bottom - 1)]
+        draw.rectangle(sides, outline=colour, width=2)
+        if text:
+            place = (min(max(left, 0), picture.width - 8), max(0.0, top - 12))
+            draw.rectangle(draw.textbbox(place, text, font), fill=colour)
+            draw.text(place, text, _PAPER, font)
+    return made
+
+
 def heat(values: Floats) -> NDArray[np.uint8]:
     """Numbers (H, W) from dark (the least) to bright (the largest), in colours that the
     colour-blind see and that turn grey well."""
@@ -137,12 +158,12 @@ def _height(title: str, cells: Sequence[Cell]) -> int:
 
 
 @cache
-def _font() -> Any:
+def _font(size: int = 12) -> Any:
     """A font with more than Latin letters, which matplotlib brings."""
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), 12)
+    return ImageFont.truetype(str(path), size)
 
 
 def _fitted(text: str, font: Any, width: int) -> str:

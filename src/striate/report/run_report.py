@@ -33,7 +33,7 @@ def html(facts: Facts) -> str:
     figures = {name: facts.figures.get(name, []) for name in SECTIONS}
     return render(
         "report.html.j2", v=facts.run, figures=figures, charts=_charts(facts.run),
-        confusion=_confusion(facts.run.confusion),
+        confusion=_confusion(facts.run.confusion), errors=facts.run.sections.get("errors"),
     )  # fmt: skip
 
 
@@ -96,6 +96,8 @@ def _class_curves(curves: list[dict[str, Any]]) -> dict[str, Markup]:
         ("roc", "Hits over false alarms (ROC)", "false_alarms", "hits",
          ("share of false alarms", "share of hits (recall)")),
     ):  # fmt: skip
+        if not all(x in c for c in shown):
+            continue
         lines = [Line(c["class"], c[x], c[y], quiet=c["class"] not in loud) for c in shown]
         made[name] = line_chart(
             lines, title if few else f"{title}: {worst}", *labels, x_range=(0, 1), y_range=(0, 1)

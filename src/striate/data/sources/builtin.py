@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from striate.core.errors import DataError, perhaps
+from striate.data.boxes import Boxes
 from striate.data.decode import UndecodableError
 from striate.data.images import ArrayImages, Images, TorchImages, as_uint8
 from striate.data.sources.listing import WHOLE, Listing, Part, number_names, numbered_part, part_of
@@ -68,7 +69,7 @@ def _fetched(factory: Any, folder: Path, *, train: bool) -> Any:
 
 def open_object(data: Any) -> Listing:
     """(images, labels), {"train": (images, labels), …}, or map-style torch data sets likewise.
-    Instead of labels there may be `Targets`, which a task of your own takes.
+    Instead of labels there may be `Targets`: `Boxes`, or those that a task of your own takes.
 
     images: uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or floats from 0 to 1; labels: N integers
     or names, or a 0/1 table (N, classes) for several labels an image.
@@ -131,8 +132,15 @@ def _array_part(images: Any, labels: Any) -> Part:
     except UndecodableError as error:
         raise DataError(f"images: {error}") from None
     if known:
-        return Part(ArrayImages(pixels), tuple(getattr(labels, "names", ())), labels)
+        return Part(ArrayImages(pixels), _names_of(labels), labels)
     return part_of(ArrayImages(pixels), _label_names(table))
+
+
+def _names_of(targets: Targets) -> tuple[str, ...]:
+    """The names of the classes, where the targets have any; the classes of boxes are numbers."""
+    if isinstance(targets, Boxes):
+        return tuple(map(str, range(int(targets.numbers.max(initial=-1)) + 1)))
+    return tuple(getattr(targets, "names", ()))
 
 
 def _label_names(table: Any) -> Any:

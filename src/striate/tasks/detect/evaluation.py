@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.data.boxes import CROWD, Boxes
+from striate.data.loader import spread
 from striate.metrics.curves import Curve
 from striate.metrics.detection import (
     MOST,
@@ -208,8 +209,7 @@ class BoxEvaluation(Evaluation):
                 "Errors by kind: wrong boxes in red, right ones in blue, objects in green. The "
                 "surest first.", rows, _SIDE,
             ))  # fmt: skip
-        places = np.linspace(0, len(self) - 1, 2 * _SHOWN).round().astype(int) if len(self) else []
-        ids = sorted({int(place) for place in places})
+        ids = spread(len(self), 2 * _SHOWN).tolist() if len(self) else []
         plain = [Shown(i, (), self.names[i], self._marked(i, least)) for i in ids]
         if plain:
             cut = [("", plain[i : i + _SHOWN]) for i in range(0, len(plain), _SHOWN)]
