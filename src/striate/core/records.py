@@ -95,7 +95,8 @@ class Measured:
     classes of which no validation image is recognised. `splits_area`: how well a linear classifier
     tells training from validation images, as an area under the ROC curve (0.5: not at all), with
     its standard error. `by_heart`: share of 20 training images that the network learns by heart,
-    tried where the training has learnt nothing.
+    tried where the training has learnt nothing. `boxes`: of a detector, "train" and "val" → what
+    its boxes do (`striate.tasks.detect.signs`).
     """
 
     step: int
@@ -121,6 +122,7 @@ class Measured:
     never_found: tuple[tuple[int, int], ...] = ()
     splits_area: tuple[float, float] | None = None
     by_heart: float | None = None
+    boxes: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ def to_json(record: Record) -> str:
     values = asdict(record)
     if isinstance(record, Step) and not record.terms:
         del values["terms"]
+    if isinstance(record, Measured) and not record.boxes:
+        del values["boxes"]
     return one_line({"kind": type(record).__name__.lower(), **values})
 
 

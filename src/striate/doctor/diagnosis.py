@@ -9,6 +9,7 @@ import numpy as np
 
 from striate.core.findings import Finding
 from striate.core.strict_json import finite
+from striate.doctor.boxes import BOX_EXPLAINED_BY, BOX_RULES
 from striate.doctor.history import History
 from striate.doctor.reading import finite_epochs
 from striate.doctor.rules import RULES
@@ -120,10 +121,11 @@ def diagnose(h: History) -> Diagnosis:
     """Ask all rules. Healthy is only what is long enough to be judged and has no finding."""
     with np.errstate(invalid="ignore", over="ignore"):  # losses that are not finite are data here
         answers = {name: _asked(name, rule, h) for name, rule in RULES.items()}
+        answers |= {name: rule(h) for name, rule in TASK_RULES.get(h.task, {}).items()}
     findings = [_fitting(a, h) for a in answers.values() if isinstance(a, Finding)]
     lacking = {name: f"needs {a.why}" for name, a in answers.items() if isinstance(a, Lacking)}
     serious = [f for f in findings if f.verdict != "note"]
-    if not serious and h.task not in JUDGED:
+    if not serious and h.task not in (*JUDGED, *TASK_RULES):
         text = f"{h.task} is a task that the doctor does not judge yet: most rules are lacking"
         findings.append(
             Finding("not_yet_decidable", "undetermined", text, confidence=0.5, source="T5")
@@ -147,6 +149,8 @@ def diagnose(h: History) -> Diagnosis:
     return Diagnosis(verdict, tuple(findings), lacking, h.faults)
 
 
+TASK_RULES: dict[str, dict[str, Rule]] = {"detect": BOX_RULES}
+"""Rules of one task only."""
 JUDGED = ("", "classify")
 """Tasks that all rules know; "": curves of which nobody said what was trained."""
 _ANY_TASK = {"not_finite", "dead_units", "saturated_units", "frozen_layers", "momentum_too_high"}
@@ -185,16 +189,17 @@ def _too_short(h: History) -> str:
     epochs = finite_epochs(h)
     if epochs < ENOUGH_EPOCHS and not (h.ended and len(h.steps) >= ENOUGH_STEPS):
         return f"{epochs} epochs are too short to be judged"
-    if h.curve is None:
+    if h.curve is None and h.task not in TASK_RULES:
         return "without training and validation losses little can be judged"
     return ""
 
 
 def _explained(findings: list[Finding]) -> list[Finding]:
     """The sure ones first, causes before effects; vague effects of a cause are left out."""
-    order = list(RULES)
+    order = [*RULES, *BOX_RULES]
+    explained = EXPLAINED_BY | BOX_EXPLAINED_BY
     causes = {f.rule for f in findings if f.verdict == "sick"}
-    findings = [f for f in findings if not causes & (EXPLAINED_BY.get(f.rule, set()) - {f.rule})]
+    findings = [f for f in findings if not causes & (explained.get(f.rule, set()) - {f.rule})]
 
     def rank(f: Finding) -> tuple[int, bool, int]:
         place = order.index(f.rule) if f.rule in order else len(order)

@@ -100,6 +100,8 @@ class History:
     knobs: Mapping[str, Any] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     estimated: Estimated | None = None
+    terms: Mapping[str, Column] = field(default_factory=dict)
+    """Of a loss that consists of several: each by step."""
 
     @property
     def classes(self) -> int:
@@ -258,6 +260,10 @@ class Book:
             self.knobs,
             self._faults(epoch),
             self._estimated,
+            {
+                name: np.array([s.terms.get(name, math.nan) for s in steps])
+                for name in (steps[-1].terms if steps else ())
+            },
         )
 
     def _faults(self, epoch: Column) -> tuple[str, ...]:

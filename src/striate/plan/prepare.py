@@ -105,7 +105,7 @@ class Prepared:
         """Load the weights that the network starts from, if any, and start its head."""
         start, settled = self.start, self.settled
         if isinstance(net.backbone, Detector):
-            net.backbone.fit(self._sides())
+            net.backbone.fit(self.sides())
         if start is None:
             return
         start.load(net, settled.image_size, settled.channels)
@@ -115,7 +115,7 @@ class Prepared:
         if not start.load_head((shape, settled.loss, self.runtime.precision), net):
             fit_head(net, self.task, self.data, shape, self.runtime)
 
-    def _sides(self) -> NDArray[np.float64]:
+    def sides(self) -> NDArray[np.float64]:
         """Widths and heights (M, 2) of the training's objects in pixels of the network's input."""
         train, size = self.data.dataset.splits["train"].targets, self.settled.image_size
         store = self.data.stores["train"]

@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from striate.core.arrays import Ids, Pixels
+from striate.core.geometry import after
 from striate.core.recipe import Recipe
 from striate.core.runtime import Runtime
+from striate.data.augment import centring
 from striate.data.loader import spread
 from striate.data.targets import Targets, class_numbers
 from striate.plan.data import PreparedData, pictures
@@ -83,8 +85,16 @@ class Bench:
         targets = self.data.dataset.splits[split].targets
         numbers = class_numbers(targets) if balanced else None
         ids = spread(len(targets), count) if numbers is None else one_of_each(numbers, count)
-        size = self.settled.image_size
-        return pictures(self.data.stores[split], ids, size), targets.take(ids)
+        return self.sample(split, ids)
+
+    def sample(self, split: str, ids: Ids) -> Sample:
+        """These images without augmentation, and their targets where they are on these pixels."""
+        store, size = self.data.stores[split], self.settled.image_size
+        targets = self.data.dataset.splits[split].targets.take(ids)
+        if targets.placed:
+            cut = centring(store.load(ids[:1]), size)
+            targets = targets.moved(after(store.matrices(ids), cut), size)
+        return pictures(store, ids, size), targets
 
     def forward(self, net: nn.Module, images: Pixels) -> Any:
         """What the network gives for images, with gradients."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from striate.core.findings import Finding
 from striate.preflight.bench import Bench
+from striate.preflight.boxes import box_sizes
 from striate.preflight.estimate import estimate
 from striate.preflight.inputs import augmentation, batch_norm, labels, stem, workers
 from striate.preflight.start import (
@@ -23,6 +24,7 @@ CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (
         labels,
+        box_sizes,
         augmentation,
         workers,
         stem,

@@ -27,10 +27,13 @@ def initial_loss(bench: Bench) -> Finding:
     The tolerance follows from the initialisation: what these very outputs would cost with labels
     drawn at random is known exactly, and the images' scatter gives its error.
     """
+    chance = _chance(bench)
+    if chance is None:
+        return lacking("initial_loss", bench)
     images, targets = bench.images("train", 256)
     said = bench.predictions(bench.fresh().net.train(), images)
-    losses, chance = bench.task.unsmoothed_losses(said, targets), _chance(bench)
-    if losses is None or chance is None:
+    losses = bench.task.unsmoothed_losses(said, targets)
+    if losses is None:
         return lacking("initial_loss", bench)
     own = losses.astype(np.float64)
     loss, name = float(own.mean()), f"{chance:.3f}"

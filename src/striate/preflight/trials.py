@@ -9,6 +9,7 @@ import numpy as np
 
 from striate.core.errors import TrainingError
 from striate.core.findings import Finding
+from striate.data.boxes import Boxes
 from striate.data.loader import ArrayStore
 from striate.optim.rules import UPDATE_RULES, default_rate, make_optimiser
 from striate.preflight.bench import (
@@ -20,6 +21,7 @@ from striate.preflight.bench import (
     recipe_steps,
     without_regularisation,
 )
+from striate.preflight.boxes import overfit_boxes
 from striate.preflight.start import lacking
 from striate.training.inference import Pass, predictions
 from striate.training.state import State
@@ -96,6 +98,9 @@ def overfit_few(bench: Bench) -> Finding:
     Tried with the lecture's plain SGD at 0.001 for 200 steps, and then with this recipe's own rule
     and others until one learns them by heart: a network that cannot is broken.
     """
+    everything = bench.data.dataset.splits["train"].targets
+    if isinstance(everything, Boxes):
+        return overfit_boxes(bench, everything)
     if bench.task.chance_score(bench.images("train", FEW)[1]) is None:
         return lacking("overfit_few", bench)
     few = bench.images("train", FEW, balanced=True)

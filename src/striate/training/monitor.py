@@ -127,6 +127,11 @@ class Monitor:
             by_heart=self._by_heart(net, position.step)
             if last and self._knows_nothing(ours)
             else None,
+            boxes={
+                name: signs["boxes"]
+                for name, signs in (("train", train_signs), ("val", val_signs))
+                if "boxes" in signs
+            },
         )
 
     def _watch(self, net: nn.Module, epoch: int) -> Seen:

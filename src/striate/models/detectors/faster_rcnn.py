@@ -62,7 +62,7 @@ class FasterRCNN(Detector):
         super().__init__(body, classes)
         strides = [s for s in (16, 32) if s in self.channels]
         self.used = [s in strides for s in sorted(self.channels)]
-        self.neck = Pyramid([self.channels[s] for s in strides], further=0)
+        self.neck = Pyramid([self.channels[s] for s in strides], further=0, finest=1)
         self.proposing = Tower(EACH * (1 + SIDES), depth=1)
         sides = [
             (side * wide, side / wide) for side in (48.0, 96.0, 192.0) for wide in (0.7, 1, 1.4)

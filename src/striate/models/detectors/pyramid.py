@@ -16,12 +16,18 @@ WIDTH, DEPTH = 64, 2
 
 class Pyramid(nn.Module):
     """Maps of rising stride, with these channels → maps of one width; `further` of them follow,
-    each with twice the stride of the one before."""
+    each with twice the stride of the one before. `finest`: give only this number of them."""
 
-    def __init__(self, channels: Sequence[int], further: int = 1, width: int = WIDTH) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        further: int = 1,
+        width: int = WIDTH,
+        finest: int | None = None,
+    ) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(pointwise(wide, width) for wide in channels)
-        self.smooth = nn.ModuleList(separable(width) for _ in channels)
+        self.smooth = nn.ModuleList(separable(width) for _ in channels[:finest])
         self.further = nn.ModuleList(separable(width, stride=2) for _ in range(further))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -29,7 +35,7 @@ class Pyramid(nn.Module):
         for fine, coarse in pairwise(reversed(range(len(found)))):
             larger = F.interpolate(found[fine], size=found[coarse].shape[2:])
             found[coarse] = found[coarse] + larger
-        found = [smooth(x) for smooth, x in zip(self.smooth, found, strict=True)]
+        found = [smooth(x) for smooth, x in zip(self.smooth, found, strict=False)]
         for step in self.further:
             found.append(step(found[-1]))
         return found

@@ -28,6 +28,7 @@ from striate.tasks.detect.evaluation import (
     rows_of,
     scores_of,
 )
+from striate.tasks.detect.signs import signs_of
 from striate.tasks.scorer import Collector
 from striate.tasks.task import Entry, Losses, Pass, Predictions, Scored
 
@@ -118,7 +119,8 @@ class DetectTask:
     def signs(
         self, predictions: Predictions, targets: Targets, class_images: Ids
     ) -> dict[str, Any]:
-        return {}
+        assert isinstance(targets, Boxes)
+        return {"boxes": signs_of(predictions, targets)}
 
 
 def _detector_of(net: nn.Module) -> Detector:
