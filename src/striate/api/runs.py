@@ -27,8 +27,11 @@ from striate.plan.predictor import Predictor, runtime_of, trained_network
 from striate.plan.recall import settled_recipe
 from striate.plan.reopen import Accepting, Reopening
 from striate.plan.settled import Settled, settled_of, task_of
+from striate.plan.tiles import found_in_tiles
 from striate.report.facts import FORMS, REPORTED, ReportInputs, facts_of
 from striate.tasks.classify.answer import Prediction
+from striate.tasks.detect.answer import SURE, answer_of, answers_of
+from striate.tasks.detect.task import DetectTask
 from striate.tasks.evaluation import Evaluation
 from striate.tasks.task import Scored, Task
 from striate.training.inference import traits_of
@@ -222,18 +225,40 @@ class Run(RunDirectory):
         return "val" if self.finished is None or not self.recipe.data.score_test else None
 
     def predict(
-        self, paths: Any, *, top: int = 1, skip_bad: bool = False, allow: tuple[str, ...] = ()
-    ) -> list[Any]:
+        self, paths: Any, *, top: int = 1, skip_bad: bool = False, allow: tuple[str, ...] = (),
+        least: float | None = None, tiles: int | None = None,
+    ) -> list[Any]:  # fmt: skip
         """What the network says of images: paths of files, folders and archives, or arrays
-        (H, W[, C]) uint8. Of classification a `Prediction` each.
+        (H, W[, C]) uint8. Of classification a `Prediction` each, of detection a `BoxAnswer`.
 
+        least, tiles: of detection, the score from which on objects are named (0.3), and in how many
+        parts each way large pictures are looked at beside the whole (1: only that).
         Raises DataError that names every image that cannot be used; with `skip_bad` they are left
-        out with a warning.
+        out with a warning. Raises RunError where `least` or `tiles` is given and the run finds no
+        boxes.
         """
+        boxes = isinstance(self.task, DetectTask)
+        if not boxes and (least is not None or tiles is not None):
+            raise RunError(
+                f"{self.path} was trained to {self.task.name}: there are no boxes, so no tiles and "
+                "no least score of one",
+                "--top N names more classes.",
+            )
         opened = self._reopening.pictures(paths, Accepting(skip_bad, allow))
         for finding in opened.dataset.findings:
             warnings.warn(finding.text, stacklevel=2)
-        return list(self.predictor.answers(opened.store, opened.scored.names, top))
+        if not boxes:
+            return list(self.predictor.answers(opened.store, opened.scored.names, top))
+        names, score = opened.scored.names, SURE if least is None else least
+        if tiles is None or tiles < 2:
+            scored = Scored("images", self.classes, names)
+            return list(answers_of(self.predictor.predictions(opened.store), scored, score))
+        images = opened.dataset.splits[opened.name].images
+        found = found_in_tiles(self.predictor, images, self.settled.shape, tiles)
+        return [
+            answer_of(name, each, self.classes, score)
+            for name, each in zip(names, found, strict=True)
+        ]
 
     def own_data(self) -> Dataset:
         """The run's own data as it was used, with its splits. Raises RunError and DataError."""

@@ -46,16 +46,41 @@ class BoxAnswer:
         return {"objects": str(len(self.objects)), "found": self.line()}
 
 
+def answer_of(name: str, found: Found, classes: Sequence[str], least: float) -> BoxAnswer:
+    """The objects of an image with a score of at least `least`."""
+    objects = [
+        {"class": classes[number], "score": float(score), "box": place.tolist()}
+        for place, number, score in zip(*found, strict=True)
+        if score >= least
+    ]
+    return BoxAnswer(name, tuple(objects))
+
+
 def answers_of(
     predictions: Predictions, scored: Scored, least: float = SURE
 ) -> Sequence[BoxAnswer]:
     """The objects of each image with a score of at least `least`."""
-    made = []
-    for i, name in enumerate(scored.names):
-        objects = [
-            {"class": scored.classes[number], "score": float(score), "box": place.tolist()}
-            for place, number, score in zip(*found_in(predictions, i), strict=True)
-            if score >= least
-        ]
-        made.append(BoxAnswer(name, tuple(objects)))
-    return made
+    return [
+        answer_of(name, found_in(predictions, i), scored.classes, least)
+        for i, name in enumerate(scored.names)
+    ]
+
+
+def in_coco(answers: Sequence[BoxAnswer], classes: Sequence[str]) -> dict[str, Any]:
+    """Answers as COCO's annotation file has them: images and categories with numbers from 1 on,
+    boxes as left, top, width, height, with a `score` each."""
+    annotations: list[dict[str, Any]] = []
+    for number, answer in enumerate(answers, 1):
+        for one in answer.objects:
+            left, top, right, bottom = one["box"]
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": number,
+                "category_id": classes.index(one["class"]) + 1,
+                "bbox": [left, top, right - left, bottom - top],
+                "area": (right - left) * (bottom - top), "iscrowd": 0, "score": one["score"],
+            })  # fmt: skip
+    return {
+        "images": [{"id": n, "file_name": a.image} for n, a in enumerate(answers, 1)],
+        "categories": [{"id": n, "name": name} for n, name in enumerate(classes, 1)],
+        "annotations": annotations,
+    }
