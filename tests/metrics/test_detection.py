@@ -18,6 +18,9 @@ from striate.metrics.detection import (
     eleven_points,
     matched,
 )
+from striate.metrics.detection_errors import costs, judged
+from striate.metrics.detection_intervals import intervals_of, resampled
+from striate.metrics.intervals import drawn_again
 
 NAMES = [
     "average_precision", "average_precision_50", "average_precision_75",
@@ -182,3 +185,81 @@ def test_overlaps_and_suppression_beside_torchvision():
         wanted = nms(torch.from_numpy(boxes), torch.from_numpy(scores), most)
         np.testing.assert_array_equal(suppressed(boxes, scores, most), wanted)
     assert areas(np.array([5.0, 5, 3, 9])) == 0
+
+
+def test_errors_by_kind_by_hand():
+    """One of each: hit, class, place, both, duplicate, background, missed."""
+    truth = Truth(
+        np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10],
+                  [80, 0, 90, 10.0]]),
+        np.array([0, 0, 0, 0, 0]), np.zeros(5, bool), np.zeros(5, bool),
+    )  # fmt: skip
+    found = Found(
+        np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [43, 3, 53, 13],
+                  [64, 0, 74, 14], [200, 200, 210, 210.0]]),
+        np.array([0, 0, 1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]),
+    )  # fmt: skip
+    one = judged(found, truth)
+    assert one.kinds == ["hit", "duplicate", "class", "place", "both", "background"]
+    np.testing.assert_array_equal(one.met, [True, True, True, False, False])
+    found_costs = {c.kind: c for c in costs([(found, truth)], 2)}
+    assert {k: c.count for k, c in found_costs.items()} == {
+        "class": 1, "place": 1, "both": 1, "duplicate": 1, "background": 1, "missed": 2,
+    }  # fmt: skip
+    assert found_costs["class"].cost > found_costs["background"].cost
+    assert all(c.cost >= 0 for c in found_costs.values())
+
+
+def test_without_errors_nothing_can_be_gained():
+    truth = Truth(np.array([[0, 0, 10, 10.0]]), np.array([0]), np.zeros(1, bool), np.zeros(1, bool))
+    found = Found(truth.places, truth.numbers, np.array([0.9]))
+    assert all(c.count == 0 and c.cost == 0 for c in costs([(found, truth)], 1))
+
+
+def test_resamples_are_the_scores_of_images_drawn_again():
+    """Weights that take images twice or not at all give what a set with copies of them gives."""
+    rng = np.random.default_rng(3)
+    images = [an_image(rng) for _ in range(12)]
+    rows = Rows.joined([matched(i, *image) for i, image in enumerate(images)])
+    weights = drawn_again(12, 6)
+    found = resampled(rows, 3, weights)
+    for b, row in enumerate(weights.astype(int)):
+        chosen = [images[i] for i in np.repeat(np.arange(12), row)]
+        copies = Rows.joined([matched(i, *image) for i, image in enumerate(chosen)])
+        wanted = [area_under(curve_of(copies, c)) for c in range(3)]
+        known = [w for w in wanted if np.isfinite(w)]
+        assert found.scores["average_precision_50"][b] == pytest.approx(np.mean(known), abs=1e-9)
+        recall = coco_scores(coco_table(copies, 3))["average_recall_100"]
+        assert found.scores["average_recall_100"][b] == pytest.approx(recall, abs=1e-9)
+
+
+def test_intervals_hold_the_score_and_shrink_with_images():
+    rng = np.random.default_rng(4)
+    widths = []
+    for count in (10, 80):
+        images = [an_image(rng) for _ in range(count)]
+        rows = Rows.joined([matched(i, *image) for i, image in enumerate(images)])
+        scores = coco_scores(coco_table(rows, 3))
+        named, each = intervals_of(rows, count, scores, [0.5, 0.5, 0.5])
+        low, high = named["average_precision"]
+        assert 0 <= low <= scores["average_precision"] <= high <= 1
+        widths.append(high - low)
+        assert len(each) == 3
+    assert widths[1] < widths[0]
+    none, classes = intervals_of(rows, 3, scores, [0.5])
+    assert none == {}
+    assert np.isnan(classes[0]).all()
+
+
+def an_image(rng):
+    """Objects of three classes, and detections around most of them."""
+    count = rng.integers(1, 6)
+    corner = rng.random((count, 2)) * 80
+    places = np.concatenate([corner, corner + 8 + rng.random((count, 2)) * 40], axis=1)
+    numbers = rng.integers(0, 3, count)
+    near = places + rng.normal(0, 3, places.shape)
+    extra = np.concatenate([near, places + 100])
+    scores = rng.random(2 * count)  # no two are equal
+    blank = np.zeros(count, bool)
+    called = np.concatenate([np.where(rng.random(count) < 0.8, numbers, 0), numbers])
+    return Found(extra, called, scores), Truth(places, numbers, blank, blank)

@@ -80,70 +80,52 @@ class Rows:
 def matched(
     index: int, found: Found, truth: Truth, thresholds: Floats = THRESHOLDS, *, voc: bool = False
 ) -> Rows:
-    """The rows of image `index`, matched as COCO does, or as VOC does."""
+    """The rows of image `index`, matched as COCO does, or as VOC does. Boxes of one class stand
+    together, best first; classes never meet, as boxes of different ones share nothing here."""
     ranges = np.array(list(RANGES.values()))
     size = areas(truth.places)
     aside = truth.ignored | truth.crowd
     out = aside[:, None] | (size[:, None] < ranges[:, 0]) | (size[:, None] > ranges[:, 1])
-    parts = [
-        _of_class(index, int(number), found, truth, out, thresholds, voc=voc)
-        for number in np.unique(found.numbers)
-    ]
-    pairs = len(ranges) * len(thresholds)
-    none = np.zeros(0, dtype=np.int64)
-    objects = (np.full(len(size), index), truth.numbers.astype(np.int64), out)
-    blank = np.zeros((0, pairs), dtype=np.bool_)
-    rows = [(none, none, np.zeros(0), none, blank, blank), *parts]
-    columns: list[Any] = [np.concatenate(column) for column in zip(*rows, strict=True)]
-    return Rows(*[*columns, *objects])
-
-
-def _of_class(
-    index: int,
-    number: int,
-    found: Found,
-    truth: Truth,
-    out: NDArray[np.bool_],
-    thresholds: Floats,
-    *,
-    voc: bool,
-) -> tuple[NDArray[np.generic], ...]:
-    """The columns of one class's detections, best first."""
-    own = np.flatnonzero(found.numbers == number)
-    own = own[np.argsort(-found.scores[own], kind="stable")][:MOST]
-    objects = np.flatnonzero(truth.numbers == number)
-    places, count = found.places[own], len(own)
-    crowd = truth.crowd[objects]
-    overlap = overlaps(places, truth.places[objects], crowd)
-    ranges = np.array(list(RANGES.values()))
+    order = np.lexsort((-found.scores, found.numbers))
+    rank = np.arange(len(order)) - np.searchsorted(found.numbers[order], found.numbers[order])
+    order, rank = order[rank < MOST], rank[rank < MOST]
+    places, numbers = found.places[order], found.numbers[order].astype(np.int64)
+    same = numbers[:, None] == truth.numbers[None]
+    overlap = np.where(same, overlaps(places, truth.places, truth.crowd), 0.0)
     if voc:
-        hit, ignored = _own_best(overlap, out[objects], thresholds)
+        hit, ignored = _own_best(overlap, out, thresholds)
     else:
-        hit, ignored = _taken(overlap, out[objects], crowd, thresholds)
-    size = areas(places)[:, None]
-    beyond = (size < ranges[:, 0]) | (size > ranges[:, 1])  # (D, R): free, yet of another size
+        hit, ignored = _taken(overlap, out, truth.crowd, thresholds)
+    wide = areas(places)[:, None]
+    beyond = (wide < ranges[:, 0]) | (wide > ranges[:, 1])  # (D, R): free, yet of another size
     ignored |= ~hit & beyond[:, :, None]
     hit &= ~ignored
-    return (
-        np.full(count, index), np.full(count, number), found.scores[own], np.arange(count),
-        hit.reshape(count, -1), ignored.reshape(count, -1),
+    count, pairs = len(order), hit.shape[1] * hit.shape[2]
+    return Rows(
+        np.full(count, index), numbers, found.scores[order], rank, hit.reshape(count, pairs),
+        ignored.reshape(count, pairs), np.full(len(size), index), truth.numbers.astype(np.int64), out,
     )  # fmt: skip
 
 
 def _taken(
     overlap: Floats, out: NDArray[np.bool_], crowd: NDArray[np.bool_], thresholds: Floats
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(whether a detection took an object, whether that one is ignored), both (D, R, T): by falling
-    score each takes the object that it overlaps most among the free ones, those that count first;
-    of equal ones the last."""
-    count, ranges = len(overlap), out.shape[1]
-    took = np.zeros((count, ranges, len(thresholds)), dtype=np.bool_)
-    aside = np.zeros_like(took)
+    """(whether a detection took an object, whether that one is ignored), both (D, R, T): in order
+    each takes the object that it overlaps most among the free ones, those that count first; of
+    equal ones the last."""
     least = np.minimum(thresholds, 1 - 1e-10)
-    free = np.ones((ranges, len(thresholds), overlap.shape[1]), dtype=np.bool_)
+    took = np.zeros((len(overlap), out.shape[1], len(least)), dtype=np.bool_)
+    aside = np.zeros_like(took)
+    if not overlap.size:
+        return took, aside
+    near = overlap >= least[0]
+    choice = near.sum(axis=1) > 1
+    contested = near[choice].any(axis=0)
+    plain = near.any(axis=1) & ~choice & ~near[:, contested].any(axis=1)
+    _take_only(np.flatnonzero(plain), overlap, out, crowd, least, (took, aside))
+    free = np.ones((out.shape[1], len(least), overlap.shape[1]), dtype=np.bool_)
     counts = ~out.T[:, None, :]
-    near = np.flatnonzero((overlap >= least[0]).any(axis=1)) if overlap.size else ()
-    for d in near:
+    for d in np.flatnonzero(near.any(axis=1) & ~plain):
         possible = (free | crowd) & (overlap[d] >= least[:, None])
         for group, ignored in ((possible & counts, False), (possible & ~counts, True)):
             value = np.where(group, overlap[d], -1.0)[..., ::-1]
@@ -155,6 +137,28 @@ def _taken(
             r, t = np.nonzero(now)
             free[r, t, best[r, t]] = False
     return took, aside
+
+
+def _take_only(
+    rows: Ids,
+    overlap: Floats,
+    out: NDArray[np.bool_],
+    crowd: NDArray[np.bool_],
+    least: Floats,
+    into: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+) -> None:
+    """The same, at once, for detections that are near one object only, as are all others that are
+    near it: the first of these that overlaps it enough takes it, a crowd all of them."""
+    took, aside = into
+    own = overlap[rows].argmax(axis=1)
+    order = np.argsort(own, kind="stable")
+    rows, own = rows[order], own[order]
+    enough = overlap[rows, own][:, None] >= least
+    before = np.cumsum(enough, axis=0) - enough
+    first = np.searchsorted(own, own)
+    taken = enough & ((before == before[first]) | crowd[own][:, None])
+    took[rows] = taken[:, None, :]
+    aside[rows] = taken[:, None, :] & out[own][:, :, None]
 
 
 def _own_best(

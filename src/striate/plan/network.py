@@ -14,6 +14,7 @@ from striate.core.errors import RecipeError, perhaps
 from striate.core.runtime import Runtime
 from striate.data.loader import BY_LOSS
 from striate.data.prepare import Statistics, patch_covariance, shift_and_scale
+from striate.models.detectors.detector import Detector
 from striate.models.frozen import Tail, frozen_modules
 from striate.models.initialise import initialise, whiten_first
 from striate.models.network import Network
@@ -68,7 +69,9 @@ def fresh_state(
     losses = torch.ones(2, images) if settled.sampler in BY_LOSS else None
     tail = Tail(placed, cut) if settled.kept_views else None  # type: ignore[arg-type]
     if settled.norm_frozen:
-        frozen = (*frozen, *(m for m in placed.modules() if isinstance(m, NORM)))
+        whole = placed.get_submodule("backbone")
+        came = whole.body if isinstance(whole, Detector) else placed  # the rest starts anew
+        frozen = (*frozen, *(m for m in came.modules() if isinstance(m, NORM)))
     state = State(placed, optimiser, average, Position(), losses, frozen=frozen, tail=tail)
     state.set_training()
     return state

@@ -38,8 +38,8 @@ def _stretches(side: int, count: int) -> Iterator[tuple[int, int]]:
     """`count` equal stretches of a side that share SHARED of each with the next."""
     length = side / (count - (count - 1) * SHARED)
     for number in range(count):
-        start = number * length * (1 - SHARED)
-        yield round(start), min(side, max(round(start) + 1, round(start + length)))
+        start = min(side - 1, round(number * length * (1 - SHARED)))
+        yield start, min(side, max(start + 1, round(number * length * (1 - SHARED) + length)))
 
 
 def found_in_tiles(

@@ -51,7 +51,8 @@ class Anchored(Detector):
         super().__init__(body, classes)
         wide = [self.channels[s] for s in STRIDES if s in self.channels]
         self.neck = Pyramid(wide, further=len(STRIDES) - len(wide))
-        self.kinds, self.sides = Tower(EACH * classes), Tower(EACH * SIDES)
+        count = len(STRIDES)
+        self.kinds, self.sides = Tower(EACH * classes, count), Tower(EACH * SIDES, count)
         usual = [(0.7, 1.4), (1.0, 1.0), (1.4, 0.7)]
         sides = torch.tensor(usual)[None] * torch.tensor(STRIDES)[:, None, None] * SPANNED
         self.register_buffer("shapes", sides)
@@ -71,13 +72,13 @@ class Anchored(Detector):
 
     def forward(self, images: Tensor) -> Rows:
         rows, boxes = [], []
-        for x, stride, shapes in zip(
-            self.neck(self.maps(images)), STRIDES, self.shapes, strict=True
-        ):
-            sides = _by_anchor(self.sides(x), SIDES)
-            rows.append(torch.cat([sides, _by_anchor(self.kinds(x), self.classes) + RARE], dim=2))
-            size = x.shape[-1] * stride
-            boxes.append(anchors(size, stride, shapes.cpu()).to(x.device))
+        for level, x in enumerate(self.neck(self.maps(images))):
+            sides = _by_anchor(self.sides(x, level), SIDES)
+            kinds = _by_anchor(self.kinds(x, level), self.classes) + RARE
+            rows.append(torch.cat([sides, kinds], dim=2))
+            stride = STRIDES[level]
+            shapes = self.shapes[level].cpu()
+            boxes.append(anchors(x.shape[-1] * stride, stride, shapes).to(x.device))
         return Rows(torch.cat(rows, dim=1), torch.cat(boxes))
 
     def losses(self, outputs: Rows, objects: Sequence[Objects]) -> dict[str, Tensor]:

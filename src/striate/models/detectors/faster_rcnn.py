@@ -63,7 +63,7 @@ class FasterRCNN(Detector):
         strides = [s for s in (16, 32) if s in self.channels]
         self.used = [s in strides for s in sorted(self.channels)]
         self.neck = Pyramid([self.channels[s] for s in strides], further=0, finest=1)
-        self.proposing = Tower(EACH * (1 + SIDES), depth=1)
+        self.proposing = Tower(EACH * (1 + SIDES), 1, depth=1)
         sides = [
             (side * wide, side / wide) for side in (48.0, 96.0, 192.0) for wide in (0.7, 1, 1.4)
         ]
@@ -86,7 +86,7 @@ class FasterRCNN(Detector):
         chosen = [x for x, used in zip(self.maps(images), self.used, strict=True) if used]
         maps = self.neck(chosen)[0]
         count, _, high, wide = maps.shape
-        rows = self.proposing(maps).float().view(count, EACH, 1 + SIDES, high * wide)
+        rows = self.proposing(maps, 0).float().view(count, EACH, 1 + SIDES, high * wide)
         rows = rows.permute(0, 3, 1, 2).reshape(count, -1, 1 + SIDES)
         placed = anchors(wide * STRIDE, STRIDE, self.shapes.cpu()).to(maps.device)
         return Stage1(maps, rows, placed)

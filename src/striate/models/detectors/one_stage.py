@@ -49,14 +49,14 @@ class OneStage(Detector):
         super().__init__(body, classes)
         wide = [self.channels[s] for s in STRIDES if s in self.channels]
         self.neck = Pyramid(wide, further=len(STRIDES) - len(wide))
-        self.kinds, self.sides = Tower(classes), Tower(SIDES)
+        self.kinds, self.sides = Tower(classes, len(STRIDES)), Tower(SIDES, len(STRIDES))
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in STRIDES)
 
     def forward(self, images: Tensor) -> Rows:
         levels, rows = self.neck(self.maps(images)), []
-        for scale, x in zip(self.scales, levels, strict=True):
-            sides = F.softplus(self.sides(x).float() * scale)
-            rows.append(torch.cat([sides, self.kinds(x).float() + RARE], dim=1))
+        for level, (scale, x) in enumerate(zip(self.scales, levels, strict=True)):
+            sides = F.softplus(self.sides(x, level).float() * scale)
+            rows.append(torch.cat([sides, self.kinds(x, level).float() + RARE], dim=1))
         return Rows(in_rows(rows), *points_on(levels, STRIDES))
 
     def losses(self, outputs: Rows, objects: Sequence[Objects]) -> dict[str, Tensor]:

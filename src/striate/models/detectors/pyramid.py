@@ -42,18 +42,37 @@ class Pyramid(nn.Module):
 
 
 class Tower(nn.Module):
-    """The same layers on the maps of every level: maps (N, width, H, W) → (N, outputs, H, W)."""
+    """The same layers on the maps of every level: maps (N, width, H, W) → (N, outputs, H, W).
 
-    def __init__(self, outputs: int, width: int = WIDTH, depth: int = DEPTH) -> None:
+    Convolutions are shared and norms are not: levels have statistics of their own, which averages
+    over all of them would fit badly.
+    """
+
+    def __init__(self, outputs: int, levels: int, width: int = WIDTH, depth: int = DEPTH) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(separable(width) for _ in range(depth)))
+        self.layers = nn.ModuleList(_Shared(width, levels) for _ in range(depth))
         self.last = nn.Conv2d(width, outputs, 1)
         nn.init.normal_(self.last.weight, std=0.01)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.last(self.layers(x))
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, level)
+        found: Tensor = self.last(x)
         return found
+
+
+class _Shared(nn.Module):
+    """`separable` with a norm for each level."""
+
+    def __init__(self, width: int, levels: int) -> None:
+        super().__init__()
+        self.deep = nn.Conv2d(width, width, 3, 1, 1, groups=width, bias=False)
+        self.across = nn.Conv2d(width, width, 1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(levels))
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        return F.relu(self.norms[level](self.across(self.deep(x))))
 
 
 def pointwise(inputs: int, outputs: int) -> nn.Module:
@@ -66,7 +85,7 @@ def pointwise(inputs: int, outputs: int) -> nn.Module:
 def separable(wide: int, stride: int = 1) -> nn.Module:
     """A 3×3 convolution in two parts: each channel by itself, then across channels."""
     return nn.Sequential(
-        nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False), nn.BatchNorm2d(wide),
+        nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False),
         *pointwise(wide, wide),  # type: ignore[misc]
     )  # fmt: skip
 
