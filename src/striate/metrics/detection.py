@@ -101,9 +101,10 @@ def matched(
     ignored |= ~hit & beyond[:, :, None]
     hit &= ~ignored
     count, pairs = len(order), hit.shape[1] * hit.shape[2]
+    objects = (np.full(len(size), index), truth.numbers.astype(np.int64), out)
     return Rows(
         np.full(count, index), numbers, found.scores[order], rank, hit.reshape(count, pairs),
-        ignored.reshape(count, pairs), np.full(len(size), index), truth.numbers.astype(np.int64), out,
+        ignored.reshape(count, pairs), *objects,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ DETECTORS: dict[str, str] = {
     "one_stage": "striate.models.detectors.one_stage:OneStage",
     "anchors": "striate.models.detectors.anchored:Anchored",
     "grid": "striate.models.detectors.grid:Grid",
+    "fast_rcnn": "striate.models.detectors.fast_rcnn:FastRCNN",
     "faster_rcnn": "striate.models.detectors.faster_rcnn:FasterRCNN",
 }
 """Every detector by name, as "module:class" (`striate.models.detectors.detector.Detector`)."""

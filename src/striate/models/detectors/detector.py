@@ -48,6 +48,8 @@ class Detector(nn.Module):
     """The dotted name of the layer that tells classes apart."""
     parts: ClassVar[tuple[str, ...]]
     """The modules that read the maps."""
+    from_pixels: ClassVar[bool] = False
+    """Whether it looks at the images beside their maps, so that no frozen part can be cut off."""
 
     def __init__(self, body: nn.Module, classes: int) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ stage: the best proposals' features are pooled, classified and moved once more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class FasterRCNN(Detector):
     """Two stages on shared features."""
 
     class_layer = "kinds"
-    parts = ("neck", "proposing", "hidden", "kinds", "moving")
+    parts: ClassVar[tuple[str, ...]] = ("neck", "proposing", "hidden", "kinds", "moving")
     shapes: Tensor
     """(EACH, 2): widths and heights of the anchors."""
 
@@ -82,9 +82,14 @@ class FasterRCNN(Detector):
         if len(sides) >= EACH:
             self.shapes.copy_(torch.from_numpy(anchor_shapes(sides, EACH)))
 
-    def forward(self, images: Tensor) -> Stage1:
+    def shared_maps(self, images: Tensor) -> Tensor:
+        """The maps at STRIDE that both stages read."""
         chosen = [x for x, used in zip(self.maps(images), self.used, strict=True) if used]
-        maps = self.neck(chosen)[0]
+        found: Tensor = self.neck(chosen)[0]
+        return found
+
+    def forward(self, images: Tensor) -> Stage1:
+        maps = self.shared_maps(images)
         count, _, high, wide = maps.shape
         rows = self.proposing(maps, 0).float().view(count, EACH, 1 + SIDES, high * wide)
         rows = rows.permute(0, 3, 1, 2).reshape(count, -1, 1 + SIDES)
@@ -98,19 +103,25 @@ class FasterRCNN(Detector):
             _first_losses(rows, outputs.anchors, own)
             for rows, own in zip(outputs.rows, objects, strict=True)
         ]
-        proposed = self.proposals(outputs)
-        drawn = [
-            _drawn(torch.cat([boxes, own.places]), own)
-            for boxes, own in zip(proposed, objects, strict=True)
+        regions = [
+            drawn(torch.cat([boxes, own.places]), own)
+            for boxes, own in zip(self.proposals(outputs), objects, strict=True)
         ]
-        kinds, moves = self.second(outputs.maps, [boxes for boxes, _ in drawn])
-        second = [
-            self._second_losses(kind, move, boxes, found, own)
-            for kind, move, (boxes, found), own in zip(kinds, moves, drawn, objects, strict=True)
+        something, where = (torch.stack(part) for part in zip(*first, strict=True))
+        second = self.second_losses(outputs.maps, regions, objects)
+        return {"proposals": something, "their_boxes": where, **second}
+
+    def second_losses(
+        self, maps: Tensor, regions: Sequence[tuple[Tensor, Tensor]], objects: Sequence[Objects]
+    ) -> dict[str, Tensor]:
+        """Of the second stage, for regions and the object of each (see `drawn`)."""
+        kinds, moves = self.second(maps, [boxes for boxes, _ in regions])
+        each = [
+            self._of_regions(kind, move, boxes, found, own)
+            for kind, move, (boxes, found), own in zip(kinds, moves, regions, objects, strict=True)
         ]
-        names = ("proposals", "their_boxes", "classes", "boxes")
-        columns = zip(*(a + b for a, b in zip(first, second, strict=True)), strict=True)
-        return {name: torch.stack(each) for name, each in zip(names, columns, strict=True)}
+        classes, boxes = (torch.stack(part) for part in zip(*each, strict=True))
+        return {"classes": classes, "boxes": boxes}
 
     def proposals(self, outputs: Stage1) -> list[Tensor]:
         """The regions (≤ PROPOSED, 4) of each image in which something is, the surest first."""
@@ -137,7 +148,7 @@ class FasterRCNN(Detector):
         kinds, moves = self.kinds(hidden).float(), self.moving(hidden).float()
         return list(kinds.split(counts)), list(moves.split(counts))
 
-    def _second_losses(
+    def _of_regions(
         self, kinds: Tensor, moves: Tensor, boxes: Tensor, found: Tensor, own: Objects
     ) -> tuple[Tensor, Tensor]:
         taken = found >= 0
@@ -179,7 +190,7 @@ def _first_losses(rows: Tensor, placed: Tensor, own: Objects) -> tuple[Tensor, T
     return of_class, smooth_l1(rows[there, 1:], offsets, beta=1 / 9).sum() / DRAWN
 
 
-def _drawn(boxes: Tensor, own: Objects) -> tuple[Tensor, Tensor]:
+def drawn(boxes: Tensor, own: Objects) -> tuple[Tensor, Tensor]:
     """(regions, the object of each or BACKGROUND): a sample of proposals, a quarter on objects as
     far as there are any."""
     if not len(own.places):
