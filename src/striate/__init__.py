@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from striate.api.explaining import explain_run as explain_run
     from striate.api.folds import Folds as Folds
     from striate.api.folds import cross_validate as cross_validate
+    from striate.api.ladder import climb_ladder as climb_ladder
     from striate.api.mapping import make_map as make_map
     from striate.api.preflight import run_preflight as run_preflight
     from striate.api.rate import find_rate as find_rate
@@ -60,6 +61,7 @@ _FRONT_DOOR = {
     "Tally": "striate.metrics.tally:Tally",
     "add_weights": "striate.api.zoo:add_weights",
     "advise_transfer": "striate.api.transfer:advise_transfer",
+    "climb_ladder": "striate.api.ladder:climb_ladder",
     "explain_run": "striate.api.explaining:explain_run",
     "find_rate": "striate.api.rate:find_rate",
     "load_recipe": "striate.core.recipe_io:load_recipe",

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from striate.core.errors import RecipeError
+from striate.core.recipe import Recipe
 from striate.models.detectors import USUAL
 from striate.models.pretrained.card import Card
 from striate.plan.auto import Headers
@@ -17,8 +19,28 @@ LARGEST, STEP = 320, 32
 stride of the coarsest maps of most networks."""
 
 
+def refuse_unplaced(recipe: Recipe) -> None:
+    """Raises RecipeError for knobs of detectors where targets have no places."""
+    if recipe.model.detector != "auto":
+        raise RecipeError(
+            "model.detector: these images have labels, and no boxes",
+            "Leave it out, or give images with boxes (docs/data.md).",
+        )
+
+
+def refuse_mixing(recipe: Recipe) -> None:
+    """Raises RecipeError for changes that blend two images' labels."""
+    for name in ("mixup", "cutmix"):
+        if getattr(recipe.augment, name):
+            raise RecipeError(
+                f"augment.{name}: it blends the labels of two images, and boxes have places",
+                "Leave it out; --augment.crop zoom varies boxes.",
+            )
+
+
 def settle_placed(decisions: Decisions, headers: Headers, card: Card | None) -> None:
     """The knobs of a detector that the ways of classification would settle otherwise."""
+    refuse_mixing(decisions.recipe)
     decisions.default("model.detector", USUAL, "the best for few images on a CPU")
     decisions.default("data.resize", "pad", "objects at the border stay in the image")
     if len(headers["train"][0]):
@@ -26,11 +48,14 @@ def settle_placed(decisions: Decisions, headers: Headers, card: Card | None) -> 
     if card is None:
         decisions.default("model.name", "resnet18", "its maps have the strides of a detector")
     else:
+        decisions.default("model.freeze", 3, "what is seen up to stride 8 serves all objects")
+        decisions.default("optim.lr", 0.002, "the head starts anew")
         decisions.default("model.freeze_norm", True, "small batches would blur the averages")
         decisions.default("optim.backbone_rate", 0.3, "the head starts anew, the rest does not")
     decisions.default("augment.crop", "zoom", "objects of all sizes are met at other sizes")
     decisions.default("augment.flip", True, "boxes are mirrored with their objects")
     decisions.default("augment.cutout", 0, "it would hide objects that are asked for")
+    decisions.default("schedule.warmup", 0.1, "the usual value for detectors")
     decisions.default("augment.test_views", "single", "boxes of several views are not averaged")
 
 

@@ -48,7 +48,7 @@ from striate.plan.flip_test import flip_test
 from striate.plan.head import fit_head
 from striate.plan.job import make_job, schedule_of
 from striate.plan.network import bare_network, check_freeze, fresh_state
-from striate.plan.placed import settle_placed
+from striate.plan.placed import refuse_unplaced, settle_placed
 from striate.plan.rate_test import RateTest, Tried, trial_steps
 from striate.plan.rate_test import search as search_rate
 from striate.plan.refuse import check_used
@@ -179,6 +179,8 @@ def prepare(
     card = None if weights is None else weights.card
     if dataset.splits["train"].targets.placed:
         settle_placed(decisions, headers, card)
+    else:
+        refuse_unplaced(decisions.recipe)
     settle_network(decisions, card)
     settle_shape(decisions, headers, card)
     data = yield from read_data(decisions, dataset, headers)

@@ -32,7 +32,7 @@ def check_used(recipe: Recipe) -> None:
     started, unweighted = recipe.model.weights != NONE, "there are no model.weights to start from"
     conditions = {
         "augment.crop_padding": (crop in ("auto", "pad"), "crop is " + crop),
-        "augment.crop_scale": (crop == "resized", "crop is " + crop),
+        "augment.crop_scale": (crop in ("resized", "zoom"), "crop is " + crop),
         "augment.policy_strength": (
             recipe.augment.policy != "none", f"policy is {recipe.augment.policy}",
         ),

@@ -6,11 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from striate.metrics.detection import Found
+import numpy as np
+from numpy.typing import NDArray
+
+from striate.metrics.detection import MOST, Found
 from striate.tasks.task import Predictions, Scored
 
 SURE = 0.3
 """The score from which on an object is named, where nobody says otherwise."""
+
+
+NONE = -1
+"""The class of a row of predictions that holds no object."""
+
+
+def as_arrays(each: Sequence[Found]) -> dict[str, NDArray[Any]]:
+    """What was found in each image as predictions: `boxes` (N, MOST, 4), `box_scores` and
+    `box_classes` (N, MOST); NONE: no further one."""
+    boxes, scores = np.zeros((len(each), MOST, 4)), np.zeros((len(each), MOST))
+    numbers = np.full((len(each), MOST), NONE, dtype=np.int64)
+    for i, found in enumerate(each):
+        count = len(found.scores)
+        boxes[i, :count], numbers[i, :count], scores[i, :count] = found
+    return {"boxes": boxes, "box_scores": scores, "box_classes": numbers}
 
 
 def found_in(predictions: Predictions, index: int) -> Found:

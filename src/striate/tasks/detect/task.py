@@ -19,8 +19,8 @@ from striate.data.batch import Batch
 from striate.data.boxes import Boxes
 from striate.data.targets import Targets
 from striate.models.detectors import USUAL
-from striate.models.detectors.detector import MOST, Detector, Objects, make_detector
-from striate.tasks.detect.answer import answers_of
+from striate.models.detectors.detector import Detector, Objects, make_detector
+from striate.tasks.detect.answer import answers_of, as_arrays
 from striate.tasks.detect.evaluation import (
     BoxEvaluation,
     classes_in,
@@ -31,9 +31,6 @@ from striate.tasks.detect.evaluation import (
 from striate.tasks.detect.signs import signs_of
 from striate.tasks.scorer import Collector
 from striate.tasks.task import Entry, Losses, Pass, Predictions, Scored
-
-NONE = -1
-"""The class of a row of predictions that holds no object."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class DetectTask:
             kept = not isinstance(images, np.ndarray)  # features of a single view
             view = images if kept else np.ascontiguousarray(centre(images, how.size))
             outputs = net(how.runtime.on_device(view))
-            found = _as_arrays(_detector_of(net), outputs)
+            found = as_arrays(_detector_of(net).read(outputs))
         moves = matrices if kept else after(matrices, centring(images, how.size))
         corner = np.tile([[[0.0, 0.0, 1.0]]], (len(moves), 1, 1))
         back = np.linalg.inv(np.concatenate([moves, corner], axis=1))[:, :2]
@@ -135,18 +132,6 @@ def _on_device(own: Boxes, runtime: Runtime) -> Objects:
     aside = own.places[~own.sure].astype(np.float32)
     places = runtime.on_device(sure.places.astype(np.float32))
     return Objects(places, runtime.on_device(sure.numbers), runtime.on_device(aside))
-
-
-def _as_arrays(detector: Detector, outputs: Any) -> dict[str, NDArray[Any]]:
-    """Predictions with boxes in pixels of the network's input."""
-    each = detector.read(outputs)
-    boxes = np.zeros((len(each), MOST, 4))
-    scores = np.zeros((len(each), MOST))
-    numbers = np.full((len(each), MOST), NONE, dtype=np.int64)
-    for i, found in enumerate(each):
-        count = len(found.scores)
-        boxes[i, :count], numbers[i, :count], scores[i, :count] = found
-    return {"boxes": boxes, "box_scores": scores, "box_classes": numbers}
 
 
 def _make(_kind: str, _loss: str, _smoothing: float, detector: str = USUAL) -> DetectTask:

@@ -1,0 +1,1 @@
+"""Deck E's ladder of detectors on one backbone: what each rung costs and gains."""
