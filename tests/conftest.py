@@ -19,6 +19,16 @@ QUICK = {
 STAGED = ("conv 3x3 8 pad 1, batchnorm, relu, pool 2, conv 3x3 8 pad 1, batchnorm, relu, pool 2, "
           "conv 3x3 12 pad 1, batchnorm, relu, gap, fc classes")  # fmt: skip
 """A small network with three stages before its head, and batch norm."""
+OF_STRIDES = (
+    ", ".join(f"conv 3x3 {wide} stride 2 pad 1, batchnorm, relu" for wide in (16, 24, 32, 48, 64))
+    + ", fc classes"
+)
+"""A small network with maps at strides 2 to 32, as detectors need."""
+DETECTING = {
+    "model": OF_STRIDES, "epochs": 2, "lr": 3e-3, "optim.rule": "adam",
+    "device.precision": "float32", "device.threads": 1, "data.workers": 1, "report.write": False,
+}  # fmt: skip
+"""Knobs of a short training of a detector."""
 _SLOW_FIRST = ("test_docs.py", "test_verbs.py", "test_search.py", "test_runs.py", "test_loop.py")
 
 
@@ -34,6 +44,30 @@ def pytest_collection_modifyitems(items):
     """The slowest files first, so that no process is left with one of them at the end."""
     rank = {name: i for i, name in enumerate(_SLOW_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def rectangles(count, seed, side=128):
+    """Images of one to three bright rectangles apart from each other, of two colours, with boxes."""
+    from striate.data.boxes import boxes_of
+
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 60, (count, side, side, 3), dtype=np.uint8)
+    rows = []
+    for image in images:
+        places, numbers = [], []
+        for _ in range(rng.integers(1, 4)):
+            wide, high = rng.integers(16, 60, 2)
+            left, top = rng.integers(0, side - wide), rng.integers(0, side - high)
+            new = (left, top, left + wide, top + high)
+            if any(new[0] <= p[2] and p[0] <= new[2] and new[1] <= p[3] and p[1] <= new[3]
+                   for p in places):  # fmt: skip
+                continue
+            places.append(new)
+            numbers.append(int(rng.integers(0, 2)))
+            image[top : top + high, left : left + wide, numbers[-1]] = 220
+        flags = np.zeros(len(places), dtype=np.uint8)
+        rows.append((np.array(places, dtype=float), np.array(numbers), flags))
+    return images, boxes_of(rows)
 
 
 def picture(colour, size=(16, 16), seed=0, noise=30):

@@ -475,14 +475,9 @@ def test_convert_on_the_command_line(tmp_path, striate_cli):
     assert "not empty" in err
 
 
-def test_a_training_on_boxes_is_refused_in_words(tmp_path, striate_cli):
+def test_shards_of_boxes_are_refused_in_words(tmp_path, striate_cli):
     root = voc(tmp_path / "set", {f"i{n}": [("cat", 0, 5, 5, 30, 30)] for n in range(12)})
     noisy(root)
-    code, _, err = striate_cli("train", root, "--run", tmp_path / "run")
-    assert code == 2
-    assert "there is no training on boxes around objects yet" in err
-    assert "data check" in err
-    assert not (tmp_path / "run").exists()
     code, _, err = striate_cli("data", "shard", root, tmp_path / "shards")
     assert code == 2
     assert "shards keep labels, not boxes" in err

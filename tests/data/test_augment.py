@@ -25,7 +25,7 @@ from striate.data.augment.policies import OPERATIONS
 from striate.data.prepare import measure
 
 STRENGTH = {
-    "window": 1, "pad": 3, "resized": 0.6, "rotate": 30, "affine": 0.2, "flip": 0.5,
+    "window": 1, "pad": 3, "resized": 0.6, "zoom": 0.6, "rotate": 30, "affine": 0.2, "flip": 0.5,
     "vertical_flip": 0.5, "trivial": 1, "rand": 0.5, "brightness": 0.4, "contrast": 0.4,
     "saturation": 0.6, "hue": 0.3, "principal_colours": 0.3, "greyscale": 0.6, "blur": 2,
     "cutout": 6, "random_erasing": 0.8, "mixup": 1.0, "cutmix": 1.0,
@@ -125,8 +125,8 @@ def centres(images):
 def test_points_and_boxes_move_with_pixels(name):
     side, n = 64, 40
     images, points = blobs(n, side)
-    strength = {"pad": 6, "rotate": 40, "affine": 0.15, "resized": 0.5, "trivial": 0.3}
-    size = 56 if name in ("window", "resized") else side
+    strength = {"pad": 6, "rotate": 40, "affine": 0.15, "resized": 0.5, "zoom": 0.5, "trivial": 0.3}
+    size = 56 if name in ("window", "resized", "zoom") else side
     dark = About(size, np.zeros(3), np.zeros((3, 3)))
     pipe = Pipeline(1, {name: strength.get(name, STRENGTH[name])}, dark)
     moved, matrices = pipe.moved(images, np.arange(n), 0)

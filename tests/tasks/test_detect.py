@@ -24,39 +24,13 @@ from striate.tasks.detect.signs import signs_of
 from striate.tasks.task import Pass, Scored
 from striate.testing import check_resume, check_targets
 from striate.training.inference import batch_of
+from tests.conftest import DETECTING as KNOBS
+from tests.conftest import OF_STRIDES as SPEC
+from tests.conftest import rectangles as drawn
 
 SIDE = 128
-SPEC = (
-    ", ".join(f"conv 3x3 {wide} stride 2 pad 1, batchnorm, relu" for wide in (16, 24, 32, 48, 64))
-    + ", fc classes"
-)
-KNOBS = {
-    "model": SPEC, "epochs": 2, "lr": 3e-3, "optim.rule": "adam", "device.precision": "float32",
-    "device.threads": 1, "data.workers": 1, "report.write": False,
-}  # fmt: skip
+
 CPU = Runtime(torch.device("cpu"), "float32")
-
-
-def drawn(count, seed, side=SIDE):
-    """Images of one to three bright rectangles apart from each other, of two colours."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 60, (count, side, side, 3), dtype=np.uint8)
-    rows = []
-    for image in images:
-        places, numbers = [], []
-        for _ in range(rng.integers(1, 4)):
-            wide, high = rng.integers(16, 60, 2)
-            left, top = rng.integers(0, side - wide), rng.integers(0, side - high)
-            new = (left, top, left + wide, top + high)
-            if any(new[0] <= p[2] and p[0] <= new[2] and new[1] <= p[3] and p[1] <= new[3]
-                   for p in places):  # fmt: skip
-                continue
-            places.append(new)
-            numbers.append(int(rng.integers(0, 2)))
-            image[top : top + high, left : left + wide, numbers[-1]] = 220
-        flags = np.zeros(len(places), dtype=np.uint8)
-        rows.append((np.array(places, dtype=float), np.array(numbers), flags))
-    return images, boxes_of(rows)
 
 
 def networked(name, classes=2):

@@ -69,21 +69,21 @@ def ladder(argv: Sequence[str]) -> int:
 
 
 def _table(found: Sequence[Rung]) -> None:
-    """A row for each rung: AP50 with its interval, AP, seconds an image and of what they are."""
-    table = plain_table("rung", "AP50", "95 %", "AP", "s an image", "of it")
+    """A row for each rung: AP50 with its interval, AP, seconds an image; then what they are of, and
+    what the lecture says."""
+    table = plain_table("rung", "AP50", "95 %", "AP", "s an image")
     for rung in found:
         figures = rung.evaluation.figures
-        low, high = figures.intervals.get("average_precision_50", (float("nan"), float("nan")))
-        parts = ", ".join(f"{name} {took:.2g}" for name, took in rung.seconds.items())
+        pair = figures.intervals.get("average_precision_50")
         table.add_row(
             Text(rung.name), f"{figures.scores['average_precision_50']:.3f}",
-            f"{low:.2f}–{high:.2f}" if low == low else "–",  # noqa: PLR0124 - not a number
-            f"{figures.scores['average_precision']:.3f}", f"{rung.total:.3f}", parts,
+            f"{pair[0]:.2f}–{pair[1]:.2f}" if pair else "–",
+            f"{figures.scores['average_precision']:.3f}", f"{rung.total:.3f}",
         )  # fmt: skip
-    console = Console(highlight=False)
-    console.print(table)
+    Console(highlight=False).print(table)
+    for rung in found:
+        parts = ", ".join(f"{name} {took:.2g}" for name, took in rung.seconds.items())
+        print(f"{rung.name}: {parts} s; in the lecture: {rung.lecture}")
     first, last = found[0], found[-1]
     if len(found) > 1:
         print(f"{last.name} takes {last.total / first.total:.2g} of {first.name}'s time")
-    for rung in found:
-        print(f"{rung.name}: in the lecture {rung.lecture}")

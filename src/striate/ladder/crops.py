@@ -59,6 +59,7 @@ def by_window(prepared: Prepared) -> Answered:
     detector = net.backbone
     assert isinstance(detector, Detector)
 
+    @torch.inference_mode()
     def features(image: Pixels, regions: Floats) -> NDArray[np.float32]:
         coarse = detector.maps(net.prepared(torch.from_numpy(image[None])))[-1]
         which = torch.zeros(len(regions), dtype=torch.long)
@@ -78,6 +79,7 @@ def by_region(prepared: Prepared) -> Answered:
     """R-CNN: selective search, and a crop through the network for each of its regions."""
     net = _network(prepared)
 
+    @torch.inference_mode()
     def features(image: Pixels, regions: Floats) -> NDArray[np.float32]:
         rows = []
         for part in np.array_split(regions, -(-len(regions) // _AT_ONCE)):
@@ -95,18 +97,18 @@ def _answered(
 ) -> Answered:
     """Fit the classifier, and find the objects of the test images."""
     classes, began = len(prepared.data.dataset.classes), time.perf_counter()
-    with torch.inference_mode():
-        judge = fitted(*_examples(prepared, features, regions), classes + 1, strength=_STRENGTH)
-        training, seconds, found = time.perf_counter() - began, np.zeros(3), []
-        for image, _ in _images(prepared, "test"):
-            moments = [time.perf_counter()]
-            places = regions(image)
-            moments.append(time.perf_counter())
-            seen = features(image, places) if len(places) else None
-            moments.append(time.perf_counter())
-            found.append(_best(places, seen, judge, classes))
-            moments.append(time.perf_counter())
-            seconds += np.diff(moments)
+    examples = _examples(prepared, features, regions)
+    judge = fitted(*examples, classes + 1, strength=_STRENGTH)
+    training, seconds, found = time.perf_counter() - began, np.zeros(3), []
+    for image, _ in _images(prepared, "test"):
+        moments = [time.perf_counter()]
+        places = regions(image)
+        moments.append(time.perf_counter())
+        seen = features(image, places) if len(places) else None
+        moments.append(time.perf_counter())
+        found.append(_best(places, seen, judge, classes))
+        moments.append(time.perf_counter())
+        seconds += np.diff(moments)
     each = dict(zip(("regions", "features", "boxes"), seconds / max(1, len(found)), strict=True))
     evaluation = evaluated(prepared, found)
     return Answered(evaluation, {k: float(v) for k, v in each.items()}, training, ())

@@ -80,8 +80,7 @@ def stage_times(predictor: Predictor, images: Pixels) -> dict[str, float]:
             times = {"regions": _searching(detector, outputs), **times}
         elif isinstance(detector, FasterRCNN):
             proposing = _best(lambda: detector.proposals(outputs))
-            times["regions"] = proposing
-            times["boxes"] = max(0.0, reading - proposing)
+            times |= {"regions": proposing, "boxes": max(0.0, reading - proposing)}
     return {name: took / len(few) for name, took in times.items()}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from striate.core.errors import RecipeError
 from striate.core.recipe import Recipe
 from striate.models.detectors import USUAL
+from striate.models.detectors.detector import detector_class
 from striate.models.pretrained.card import Card
 from striate.plan.auto import Headers
 from striate.plan.decisions import Decisions
@@ -52,10 +53,12 @@ def settle_placed(decisions: Decisions, headers: Headers, card: Card | None) -> 
         decisions.default("optim.lr", 0.002, "the head starts anew")
         decisions.default("model.freeze_norm", True, "small batches would blur the averages")
         decisions.default("optim.backbone_rate", 0.3, "the head starts anew, the rest does not")
+    if detector_class(decisions.recipe.model.detector).from_pixels:
+        decisions.default("augment.crop", "none", "regions are searched for once in each image")
     decisions.default("augment.crop", "zoom", "objects of all sizes are met at other sizes")
     decisions.default("augment.flip", True, "boxes are mirrored with their objects")
     decisions.default("augment.cutout", 0, "it would hide objects that are asked for")
-    decisions.default("schedule.warmup", 0.1, "the usual value for detectors")
+    decisions.default("schedule.warmup", 0.04, "the usual value for detectors")
     decisions.default("augment.test_views", "single", "boxes of several views are not averaged")
 
 

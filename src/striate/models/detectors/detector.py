@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -55,6 +56,9 @@ class Detector(nn.Module):
         super().__init__()
         channels = next(m.in_channels for m in body.modules() if isinstance(m, nn.Conv2d))
         *own, head = stages_of(body, channels, _TRIED)
+        if own:
+            own[-1], top = _without_top(body, own[-1])
+            head = replace(head, modules=(*top, *head.modules))
         for name in head.modules:
             parent, _, last = name.rpartition(".")
             setattr(body.get_submodule(parent), last, nn.Identity())
@@ -92,13 +96,18 @@ class Detector(nn.Module):
         """Before a training: widths and heights (M, 2) of its objects in pixels of the input."""
 
 
-def make_detector(name: str, body: nn.Module, classes: int) -> Detector:
-    """The detector of this name. Raises RecipeError for one that is not known."""
+def detector_class(name: str) -> type[Detector]:
+    """The class of this name. Raises RecipeError for one that is not known."""
     if name not in DETECTORS:
         raise RecipeError(f"model.detector: unknown '{name}'", perhaps(name, DETECTORS))
     module, _, kind = DETECTORS[name].partition(":")
-    made: Detector = getattr(importlib.import_module(module), kind)(body, classes)
-    return made
+    found: type[Detector] = getattr(importlib.import_module(module), kind)
+    return found
+
+
+def make_detector(name: str, body: nn.Module, classes: int) -> Detector:
+    """The detector of this name around a body. Raises as `detector_class`."""
+    return detector_class(name)(body, classes)
 
 
 def best_of(boxes: Tensor, scores: Tensor) -> Found:
@@ -119,6 +128,19 @@ def within(places: Tensor, regions: Tensor) -> Tensor:
     after = places[None] > regions[:, None, :2]
     before = places[None] < regions[:, None, 2:]
     return (after & before).all(dim=2).any(dim=0)
+
+
+def _without_top(body: nn.Module, last: Stage) -> tuple[Stage, tuple[str, ...]]:
+    """The last stage without what only widens its maps for a classifier (a pointwise convolution
+    to twice the channels or more), and the names of that."""
+    for number, name in enumerate(last.modules[1:], 1):
+        layers = [m for m in body.get_submodule(name).modules() if isinstance(m, nn.Conv2d)]
+        if len(layers) == 1 and layers[0].kernel_size == (1, 1):
+            wide = layers[0]
+            if wide.out_channels >= 2 * wide.in_channels:
+                kept = replace(last, modules=last.modules[:number], channels=wide.in_channels)
+                return kept, last.modules[number:]
+    return last, ()
 
 
 def _refuse_others(body: nn.Module, own: Sequence[Stage], channels: int, finest: int) -> None:

@@ -26,6 +26,8 @@ STRIDES = (8, 16, 32, 64)
 RARE = -4.6
 """The logit of a hundredth: at first nearly all places are background, so the classifier starts
 there (Lin et al. 2017)."""
+WIDE = 1.5
+"""softplus(1.5) = 1.7: at first a cell's box is 3.4 strides wide."""
 OF_BOXES = 2.0
 """The weight of the boxes' loss beside that of the classes."""
 
@@ -50,6 +52,7 @@ class OneStage(Detector):
         wide = [self.channels[s] for s in STRIDES if s in self.channels]
         self.neck = Pyramid(wide, further=len(STRIDES) - len(wide))
         self.kinds, self.sides = Tower(classes, len(STRIDES)), Tower(SIDES, len(STRIDES))
+        nn.init.constant_(self.sides.last.bias, WIDE)  # type: ignore[arg-type]
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in STRIDES)
 
     def forward(self, images: Tensor) -> Rows:

@@ -1,0 +1,69 @@
+"""The ladder: every rung is trained or fitted, scored and timed on the same pictures."""
+
+import json
+
+import numpy as np
+import pytest
+
+import striate
+from striate.ladder.rungs import RUNGS, TRAINED
+from striate.models.detectors.proposals import selective_search, windows
+from tests.conftest import DETECTING as KNOBS
+from tests.conftest import rectangles as drawn
+
+pytest.importorskip("cv2")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return {"train": drawn(24, 0), "val": drawn(6, 1), "test": drawn(8, 2)}
+
+
+@pytest.fixture(scope="module")
+def climbed(data):
+    return striate.climb_ladder(data, **{**KNOBS, "epochs": 2})
+
+
+def test_every_rung_is_scored_and_timed(climbed):
+    assert [rung.name for rung in climbed] == list(RUNGS)
+    for rung in climbed:
+        assert rung.total > 0
+        assert rung.evaluation.scores["n"] == 8
+        told = rung.to_json()
+        assert told["lecture"]
+        assert told["seconds_an_image"]["total"] == pytest.approx(rung.total)
+        json.dumps(told)
+    by_name = {rung.name: rung for rung in climbed}
+    assert "regions" in by_name["fast_rcnn"].seconds
+    assert "windows an image" in by_name["window"].notes[0]
+    # bright rectangles are segments of their own, so the second rung finds them without learning
+    assert by_name["rcnn"].evaluation["average_precision_50"] > 0.3
+    assert set(TRAINED) < set(RUNGS)
+
+
+def test_windows_are_inside_the_picture_and_cover_it():
+    found = windows(128)
+    assert (found[:, :2] >= 0).all()
+    assert (found[:, 2:] <= 128 + 1e-9).all()
+    seen = np.zeros((128, 128), dtype=bool)
+    for left, top, right, bottom in found.round().astype(int):
+        seen[top:bottom, left:right] = True
+    assert seen.all()
+    assert len({tuple(row) for row in found.tolist()}) == len(found)
+
+
+def test_selective_search_finds_what_stands_out():
+    image = np.full((100, 140, 3), 30, dtype=np.uint8)
+    image[20:60, 50:110] = (200, 40, 40)
+    found = selective_search(image, 100)
+    apart = np.abs(found - [50, 20, 110, 60]).max(axis=1).min()
+    assert apart <= 3
+    assert len(selective_search(image, 2)) == 2
+
+
+def test_an_unknown_rung_and_data_without_boxes_are_refused(data, striate_cli):
+    with pytest.raises(striate.StriateError, match="no rung 'fast'"):
+        striate.climb_ladder(data, rungs=("fast",))
+    code, _, err = striate_cli("ladder", "digits", "--rungs", "window")
+    assert code == 2
+    assert "no boxes" in err or "boxes around objects" in err
