@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items):
 
 
 def rectangles(count, seed, side=128):
-    """Images of one to three bright rectangles apart from each other, of two colours, with boxes."""
+    """Images of one to three bright rectangles of two colours, apart from each other, and boxes."""
     from striate.data.boxes import boxes_of
 
     rng = np.random.default_rng(seed)

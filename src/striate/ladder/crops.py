@@ -100,7 +100,7 @@ def _answered(
     examples = _examples(prepared, features, regions)
     judge = fitted(*examples, classes + 1, strength=_STRENGTH)
     training, seconds, found = time.perf_counter() - began, np.zeros(3), []
-    for image, _ in _images(prepared, "test"):
+    for image, _ in images_of(prepared, "test"):
         moments = [time.perf_counter()]
         places = regions(image)
         moments.append(time.perf_counter())
@@ -136,7 +136,7 @@ def _examples(
     none. Objects themselves are regions too."""
     nothing = len(prepared.data.dataset.classes)
     rows, truth = [], []
-    for number, (image, own) in enumerate(_images(prepared, "train")):
+    for number, (image, own) in enumerate(images_of(prepared, "train")):
         places = np.concatenate([regions(image), own.places])
         overlap = overlaps(places, own.places)
         most = overlap.max(axis=1, initial=0.0)
@@ -149,7 +149,7 @@ def _examples(
     return np.concatenate(rows), np.concatenate(truth)
 
 
-def _images(prepared: Prepared, split: str) -> Iterator[tuple[Pixels, Boxes]]:
+def images_of(prepared: Prepared, split: str) -> Iterator[tuple[Pixels, Boxes]]:
     """Each image as the network sees it, with its objects there."""
     store, size = prepared.data.stores[split], prepared.settled.image_size
     targets = prepared.data.dataset.splits[split].targets
