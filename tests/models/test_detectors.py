@@ -21,7 +21,7 @@ from striate.models.detectors.coding import (
 )
 from striate.models.detectors.losses import focal, giou_loss, smooth_l1, varifocal
 from striate.models.detectors.pooling import pool_regions
-from striate.models.detectors.suppress import soften, suppress
+from striate.models.detectors.suppress import soften, suppress, voted
 
 
 def boxes(count, seed=0, side=60.0):
@@ -188,3 +188,16 @@ def test_shapes_of_anchors():
     assert not unfit(sides, found).any()
     assert unfit(np.array([[4.0, 300]]), found).all()
     assert shape_overlaps(sides[:4], sides[:4]).diagonal() == pytest.approx(1)
+
+
+def test_boxes_that_remain_move_to_the_mean_of_those_around_them():
+    places = torch.tensor([[0.0, 0, 10, 10], [0, 0, 12, 10], [50, 50, 60, 60], [0, 0, 10, 10]])
+    scores, numbers = torch.tensor([0.9, 0.6, 0.5, 0.8]), torch.tensor([0, 0, 0, 1])
+    kept = suppress(places, scores, numbers, 0.6)
+    assert kept.tolist() == [0, 3, 2]
+    found = voted(places, scores, numbers, kept)
+    shared = 10 / 12
+    weight = 0.6 * np.exp(-((1 - shared) ** 2) / 0.05)
+    assert found[0, 2].item() == pytest.approx((0.9 * 10 + weight * 12) / (0.9 + weight))
+    torch.testing.assert_close(found[1:], places[[3, 2]])  # another class, and nobody near
+    assert voted(places[:0], scores[:0], numbers[:0], kept[:0]).shape == (0, 4)

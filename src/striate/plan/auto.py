@@ -243,11 +243,11 @@ KEPT_VIEWS, LEAST_VIEWS = 8, 4
 themselves too soon."""
 
 
-def settle_views(decisions: Decisions, images: int, each: int) -> None:
-    """How many views' features are kept. images: training and validation; each: bytes of an image's
-    features, 0 where nothing is frozen or the network cannot be cut there."""
+def settle_views(decisions: Decisions, images: int, each: int, most: int = KEPT_VIEWS) -> None:
+    """How many views' features are kept, at most `most`. images: training and validation; each:
+    bytes of an image's features, 0 where nothing is frozen or the network cannot be cut there."""
     recipe = decisions.recipe
-    wanted = min(or_else(recipe.budget.epochs, KEPT_VIEWS), KEPT_VIEWS)
+    wanted = min(or_else(recipe.budget.epochs, most), most)
     fit = free_memory() // 4 // max(1, each * images)
 
     def choose() -> tuple[int, str]:

@@ -20,6 +20,14 @@ LARGEST, STEP = 320, 32
 stride of the coarsest maps of most networks."""
 
 
+VIEWS = 16
+"""Views of an image of which a frozen part's outputs are kept: boxes are learnt by heart sooner
+than labels."""
+SHOWN, EPOCHS = 7_400, (6, 80)
+"""About how many images a training from weights shows in all, and the bounds of its epochs; from
+scratch twice as many."""
+
+
 def refuse_unplaced(recipe: Recipe) -> None:
     """Raises RecipeError for knobs of detectors where targets have no places."""
     if recipe.model.detector != "auto":
@@ -39,8 +47,9 @@ def refuse_mixing(recipe: Recipe) -> None:
             )
 
 
-def settle_placed(decisions: Decisions, headers: Headers, card: Card | None) -> None:
-    """The knobs of a detector that the ways of classification would settle otherwise."""
+def settle_placed(decisions: Decisions, headers: Headers, card: Card | None, images: int) -> None:
+    """The knobs of a detector that the ways of classification would settle otherwise. images: for
+    training."""
     refuse_mixing(decisions.recipe)
     decisions.default("model.detector", USUAL, "the best for few images on a CPU")
     decisions.default("data.resize", "pad", "objects at the border stay in the image")
@@ -58,6 +67,10 @@ def settle_placed(decisions: Decisions, headers: Headers, card: Card | None) -> 
     decisions.default("augment.crop", "zoom", "objects of all sizes are met at other sizes")
     decisions.default("augment.flip", True, "boxes are mirrored with their objects")
     decisions.default("augment.cutout", 0, "it would hide objects that are asked for")
+    if decisions.recipe.budget.minutes is None:
+        shown = SHOWN if card else 2 * SHOWN
+        epochs = min(EPOCHS[1], max(EPOCHS[0], round(shown / max(images, 1))))
+        decisions.default("budget.epochs", epochs, f"about {shown:,} images in all")
     decisions.default("schedule.warmup", 0.04, "the usual value for detectors")
     decisions.default("augment.test_views", "single", "boxes of several views are not averaged")
 

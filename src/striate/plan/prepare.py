@@ -30,6 +30,7 @@ from striate.models.network import Network
 from striate.optim.schedules import Schedule
 from striate.plan import start_test
 from striate.plan.auto import (
+    KEPT_VIEWS,
     settle_augmentation,
     settle_loss,
     settle_micro_batch,
@@ -48,7 +49,7 @@ from striate.plan.flip_test import flip_test
 from striate.plan.head import fit_head
 from striate.plan.job import make_job, schedule_of
 from striate.plan.network import bare_network, check_freeze, fresh_state
-from striate.plan.placed import refuse_unplaced, settle_placed
+from striate.plan.placed import VIEWS, refuse_unplaced, settle_placed
 from striate.plan.rate_test import RateTest, Tried, trial_steps
 from striate.plan.rate_test import search as search_rate
 from striate.plan.refuse import check_used
@@ -178,7 +179,7 @@ def prepare(
         weights = wanted_weights(decisions.recipe)
     card = None if weights is None else weights.card
     if dataset.splits["train"].targets.placed:
-        settle_placed(decisions, headers, card)
+        settle_placed(decisions, headers, card, len(dataset.splits["train"]))
     else:
         refuse_unplaced(decisions.recipe)
     settle_network(decisions, card)
@@ -339,7 +340,8 @@ def _settle_rest(
     settle_augmentation(decisions, lambda: _may_flip(decisions, data, task), scored)
     if start is not None:
         images = sum(len(dataset.splits[name]) for name in ("train", "val"))
-        settle_views(decisions, images, kept_bytes(decisions, backbone))
+        most = VIEWS if train.targets.placed else KEPT_VIEWS
+        settle_views(decisions, images, kept_bytes(decisions, backbone), most)
     return start
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from striate.core.errors import ModelError, RecipeError, perhaps
 from striate.metrics.detection import Found
 from striate.models.detectors import DETECTORS
-from striate.models.detectors.suppress import suppress
+from striate.models.detectors.suppress import suppress, voted
 from striate.models.stages import Stage, stages_of
 
 MOST, ASKED, LEAST, OVERLAP = 100, 400, 0.01, 0.6
@@ -111,15 +111,18 @@ def make_detector(name: str, body: nn.Module, classes: int) -> Detector:
 
 
 def best_of(boxes: Tensor, scores: Tensor) -> Found:
-    """The best boxes of an image, of each class those without a better one around the same object.
-    boxes: (P, 4); scores: (P, classes), from 0 to 1."""
+    """The best boxes of an image, of each class those without a better one around the same object,
+    each at the mean place of those around it (`voted`). boxes: (P, 4); scores: (P, classes), from 0
+    to 1."""
     flat = scores.flatten()
     order = torch.nonzero(flat > LEAST)[:, 0]
     if len(order) > ASKED:
         order = order[flat[order].topk(ASKED).indices]
     point, number = order // scores.shape[1], order % scores.shape[1]
-    kept = suppress(boxes[point], flat[order], number, OVERLAP)[:MOST]
-    places, numbers, sure = boxes[point[kept]], number[kept], flat[order[kept]]
+    all_places = boxes[point]
+    kept = suppress(all_places, flat[order], number, OVERLAP)[:MOST]
+    places = voted(all_places, flat[order], number, kept)
+    numbers, sure = number[kept], flat[order[kept]]
     return Found(places.double().cpu().numpy(), numbers.cpu().numpy(), sure.double().cpu().numpy())
 
 
