@@ -124,8 +124,8 @@ def scorer(_: list[str]) -> int:
 
     from faster_coco_eval import COCO, COCOeval_faster
 
+    from striate.core.boxes import Found
     from striate.metrics.detection import (
-        Found,
         Rows,
         Truth,
         coco_scores,

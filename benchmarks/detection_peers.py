@@ -19,9 +19,9 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from striate.core.boxes import Found
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import with_overrides
-from striate.metrics.detection import Found
 from striate.plan.prepare import Prepared, prepare
 from striate.training.log import drained
 

@@ -6,9 +6,8 @@ import io
 import numpy as np
 import pytest
 
-from striate.core.boxes import areas, overlaps, suppressed
+from striate.core.boxes import Found, areas, overlaps, suppressed
 from striate.metrics.detection import (
-    Found,
     Rows,
     Truth,
     area_under,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from striate.metrics.detection import Found
+from striate.core.boxes import Found
 from striate.plan.tiles import merged, tiles_of
 
 

@@ -6,6 +6,8 @@ pixel is 1 wide. `striate.data.sources.annotations` says how each format of anno
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,15 @@ from striate.core.arrays import Floats, Ids
 def areas(boxes: Floats) -> Floats:
     """Square pixels of boxes (…, 4); 0 for those without width or height."""
     return np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0), axis=-1)
+
+
+class Found(NamedTuple):
+    """Boxes that were found in one image: places float64 (K, 4), their classes int64 (K,), scores
+    float64 (K,)."""
+
+    places: Floats
+    numbers: Ids
+    scores: Floats
 
 
 def shared_areas(one: Floats, other: Floats) -> Floats:

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from striate.core.arrays import Floats, Ids, Pixels
-from striate.core.boxes import overlaps
+from striate.core.boxes import Found, overlaps
 from striate.core.geometry import after, hulls
 from striate.core.randomness import permutation
 from striate.data.augment import centre, centring
 from striate.data.boxes import Boxes
 from striate.data.decode import resized
-from striate.metrics.detection import Found
 from striate.models.detectors.detector import Detector, best_of
 from striate.models.detectors.pooling import pool_regions
 from striate.models.detectors.proposals import selective_search, windows

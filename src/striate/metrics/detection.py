@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.arrays import Floats, Ids
-from striate.core.boxes import areas, overlaps
+from striate.core.boxes import Found, areas, overlaps
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Overlaps from which on COCO counts a hit; its AP is the mean over these."""
@@ -30,14 +30,6 @@ MOST = 100
 """Detections of a class in an image that count."""
 RECALLS = np.linspace(0, 1, 101)
 _FEWER = (1, 10)
-
-
-class Found(NamedTuple):
-    """Detections of one image: places float64 (K, 4), numbers int64 (K,), scores float64 (K,)."""
-
-    places: Floats
-    numbers: Ids
-    scores: Floats
 
 
 class Truth(NamedTuple):

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.arrays import Floats, Ids
-from striate.core.boxes import overlaps
-from striate.metrics.detection import Curve, Found, Truth, area_under
+from striate.core.boxes import Found, overlaps
+from striate.metrics.detection import Curve, Truth, area_under
 
 NEAR, HIT_FROM = 0.1, 0.5
 """Below the first overlap there is nothing; from the second on an object is found."""

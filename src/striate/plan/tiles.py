@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.arrays import Floats, Ids
-from striate.core.boxes import areas, overlaps, shared_areas
+from striate.core.boxes import Found, areas, overlaps, shared_areas
 from striate.core.geometry import after, identity
 from striate.data.decode import Unified
 from striate.data.images import Images
-from striate.metrics.detection import MOST, Found
+from striate.metrics.detection import MOST
 from striate.plan.predictor import Predictor
 from striate.tasks.detect.answer import found_in
 from striate.training.inference import Pass

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from striate.core.anchors import anchor_shapes
-from striate.metrics.detection import Found
+from striate.core.boxes import Found
 from striate.models.detectors.assign import BACKGROUND, IGNORED, by_overlap
 from striate.models.detectors.coding import anchors, from_offsets, to_offsets
 from striate.models.detectors.detector import SIDES, Detector, Objects, best_of, within

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from striate.core.boxes import Found
 from striate.core.errors import ModelError, RecipeError, perhaps
-from striate.metrics.detection import Found
 from striate.models.detectors import DETECTORS
 from striate.models.detectors.suppress import suppress, voted
 from striate.models.stages import Stage, stages_of

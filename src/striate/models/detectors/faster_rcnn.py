@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from striate.core.anchors import anchor_shapes
-from striate.metrics.detection import Found
+from striate.core.boxes import Found
 from striate.models.detectors.assign import BACKGROUND, by_overlap
 from striate.models.detectors.coding import (
     anchors,

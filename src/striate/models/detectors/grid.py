@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.metrics.detection import Found
+from striate.core.boxes import Found
 from striate.models.detectors.coding import areas
 from striate.models.detectors.detector import SIDES, Detector, Objects, best_of
 from striate.models.detectors.pyramid import WIDTH, pointwise, separable

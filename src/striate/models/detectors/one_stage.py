@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.metrics.detection import Found
+from striate.core.boxes import Found
 from striate.models.detectors.assign import task_aligned
 from striate.models.detectors.coding import from_distances, points_on
 from striate.models.detectors.detector import SIDES, Detector, Objects, best_of, within

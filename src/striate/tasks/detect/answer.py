@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.metrics.detection import MOST, Found
+from striate.core.boxes import Found
+from striate.metrics.detection import MOST
 from striate.tasks.task import Predictions, Scored
 
 SURE = 0.3

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.boxes import Found
 from striate.data.boxes import CROWD, Boxes
 from striate.data.loader import spread
 from striate.metrics.curves import Curve
 from striate.metrics.detection import (
     MOST,
-    Found,
     Rows,
     Truth,
     area_under,
