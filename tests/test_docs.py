@@ -12,10 +12,13 @@ import pytest
 from striate.core import recipe as recipe_module
 from striate.data.augment import AUGMENTATIONS
 from striate.data.sources import SOURCES
+from striate.ladder.rungs import RUNGS
+from striate.models.detectors import DETECTORS
 from striate.models.initialise import INITIALISERS
 from striate.models.zoo import ARCHITECTURES
 from striate.optim.rules import UPDATE_RULES
 from striate.optim.schedules import SCHEDULES
+from striate.tasks import TASKS
 from striate.tasks.classify.losses import LOSSES
 
 ROOT = Path(__file__).parents[1]
@@ -79,10 +82,13 @@ def test_the_page_of_maps_is_complete():
     page = page.replace("vgg11…19[_bn]", " ".join(n for n in ARCHITECTURES if "vgg" in n))
     page = page.replace("resnet18…152", " ".join(n for n in ARCHITECTURES if "resnet" in n))
     recipe = Path(recipe_module.__file__).read_text(encoding="utf-8")
-    maps = [ARCHITECTURES, INITIALISERS, LOSSES, UPDATE_RULES, SCHEDULES, AUGMENTATIONS, SOURCES]
+    maps = [
+        ARCHITECTURES, INITIALISERS, LOSSES, UPDATE_RULES, SCHEDULES, AUGMENTATIONS, SOURCES,
+        DETECTORS, RUNGS, TASKS,
+    ]  # fmt: skip
     for names in maps:
         assert [n for n in names if not re.search(rf"\b{n}\b", page)] == []
-    for names in (INITIALISERS, LOSSES, UPDATE_RULES, SCHEDULES):
+    for names in (INITIALISERS, LOSSES, UPDATE_RULES, SCHEDULES, DETECTORS):
         assert [n for n in names if not re.search(rf"\b{n}\b", recipe)] == []
 
 

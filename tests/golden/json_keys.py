@@ -25,6 +25,11 @@ QUICK = ("--epochs", 2, "--batch-size", 8, "--image-size", 8, "--augment.flip", 
          "--device.threads", 1, "--report.no-write")  # fmt: skip
 SMALL = ("--model", SPEC, "--lr", 0.05, *QUICK)
 LISTED = ("--model", SPEC, "--optim.rule", "adam", *QUICK)
+FINDING = ("--model", ", ".join(
+    "conv 3x3 8 stride 2 pad 1, batchnorm, relu" for _ in range(5)) + ", fc classes",
+           "--epochs", 2, "--lr", 0.01, "--optim.rule", "adam", "--device.precision", "float32",
+           "--device.device", "cpu", "--data.workers", 1, "--device.threads", 1,
+           "--report.no-write")  # fmt: skip
 EXPLAINED = ("--units", 1, "--images", 6, "--only", "maps", "--only", "trust", "--only", "probes",
              "--only", "equivariance")  # fmt: skip
 
@@ -62,6 +67,10 @@ COMMANDS = {
     "transfer": ("transfer", "colours", "--weights", "run", "--advise-only", "--minutes", 0.1,
                  *QUICK),
     "zoo": ("zoo",),
+    "train, boxes": ("train", "boxes", "--run", "found", *FINDING),
+    "evaluate, boxes": ("evaluate", "found"),
+    "predict, boxes": ("predict", "found", "boxes/test0.png", "--least", 0.0),
+    "ladder": ("ladder", "boxes", "--rungs", "window", *FINDING),
     "layers": ("layers", SPEC, "--input", "3x16x16", "--classes", 3),
     "gradcheck": ("gradcheck", "torch.nn:Linear(3, 2)", "--input", "4x3"),
     "textbook train": ("textbook", "train", "--epochs", 1),
@@ -85,6 +94,15 @@ def write_data(place):
                 Image.fromarray(pixels).save(folder / f"{i}.png")
                 extra = ";odd" if i % 2 else ""
                 lines.append(f"colours/{split}/{colour}/{i}.png,{colour}{extra},{split}")
+    (place / "boxes").mkdir()
+    rows = ["path,left,top,right,bottom,class,split"]
+    for split, count in (("train", 12), ("val", 6), ("test", 6)):
+        for i in range(count):
+            pixels, left = rng.integers(0, 60, (64, 64, 3), dtype=np.uint8), int(rng.integers(30))
+            pixels[10:40, left : left + 25, i % 2] = 220
+            Image.fromarray(pixels).save(place / "boxes" / f"{split}{i}.png")
+            rows.append(f"{split}{i}.png,{left},10,{left + 25},40,{CLASSES[i % 2]},{split}")
+    (place / "boxes" / "boxes.csv").write_text("\n".join(rows) + "\n")
     (place / "several.csv").write_text("\n".join(lines) + "\n")
     curves = ["epoch,train_loss,val_loss,train_acc,val_acc"]
     curves += [

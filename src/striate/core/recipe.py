@@ -175,8 +175,8 @@ class Model:
     timm:NAME.TAG, a run, a file (.safetensors, .pth), none; auto: imagenet for up to 20,000
     photographs (64 pixels or more) where these weights are on this machine."""
     detector: str = "auto"
-    """For boxes: one_stage (no anchors), anchors, faster_rcnn, grid (3×3 cells, as in the
-    lecture); auto: one_stage."""
+    """For boxes: one_stage (no anchors), anchors, faster_rcnn, fast_rcnn (selective search), grid
+    (3×3 cells, as in the lecture); auto: one_stage."""
     freeze: Whole | Literal["auto", "backbone"] = "auto"
     """With weights: the number of stages, from the input on, that keep theirs (`striate layers`
     shows stages); backbone: all but the head; 0: none; auto: 2."""

@@ -90,9 +90,8 @@ def stages_of(net: nn.Module, channels: int, image_size: int) -> list[Stage]:
     has both weights and maps. A network without maps (a transformer), or one that cannot be run on
     shapes, is cut into up to four stages with equally many parts, and its last layer is the head.
     """
-    own = getattr(net, "stages", None)
-    if callable(own):  # a detector knows those of its body
-        found: list[Stage] = own()
+    if callable(getattr(type(net), "stages", None)):  # a detector knows those of its body
+        found: list[Stage] = net.stages()  # type: ignore[operator]
         return found
     parts = _parts(net)
     seen = _shapes(net, parts, channels, image_size)
