@@ -99,3 +99,9 @@ def test_labels_have_no_rules_of_boxes():
     records = [Planned(2, 2, 10, "net", 10, "accuracy", loss="cross_entropy", class_images=(5, 5))]
     found = diagnose(of_records(records))
     assert not set(found.not_judged) & set(BOX_RULES)
+
+
+def test_what_was_measured_at_the_start_says_nothing_of_the_middle():
+    early = [r for r in SICK["all_background"][:-1]
+             if not isinstance(r, Measured) or r.epoch == 1]  # fmt: skip
+    assert "all_background" not in rules_of(early)

@@ -19,23 +19,25 @@ _LEAST_OBJECTS = 10
 
 
 def _seen(h: History, split: str) -> dict[str, float] | None:
-    """The last look at boxes; None without one, or with too few objects."""
-    found = h.measured[-1].boxes.get(split) if h.measured else None
+    """The last look at boxes; None without one in the second half of the training, when boxes are
+    learnt, or with too few objects."""
+    late = bool(h.measured) and 2 * h.measured[-1].epoch >= h.planned
+    found = h.measured[-1].boxes.get(split) if late else None
     return found if found and found.get("objects", 0) >= _LEAST_OBJECTS else None
 
 
-_WANTS = Lacking(f"a measurement with {_LEAST_OBJECTS} objects or more")
+_WANTS = Lacking(f"a late measurement with {_LEAST_OBJECTS} objects or more")
 
 
 def all_background(h: History) -> Answer:
     """No box is said at all: at every place the network calls background likelier.
 
-    Confounders: a training that has only begun; so it is told after half of its epochs.
+    Confounders: a training that has only begun; so only its second half is looked at.
     """
     seen = _seen(h, "train")
     if seen is None:
         return _WANTS
-    if 2 * len(h.epochs) < h.planned or seen["said"] >= 0.5:
+    if seen["said"] >= 0.5:
         return None
     return found(
         "all_background",
