@@ -23,7 +23,9 @@ MOST, ASKED, LEAST, OVERLAP = 100, 400, 0.01, 0.6
 """Objects that are said of an image; candidates that are compared, the best ones; the least score;
 the overlap above which the worse of two boxes of a class goes."""
 SIDES = 4
-_TRIED = 128
+_TRIED = (128, *range(32, 1025, 32))
+"""Sides of images with which a body is tried, in this order: a network that ends in a linear layer
+on its maps runs with one side only."""
 _OTHER = "Leave --model out, or name a network such as resnet18."
 
 
@@ -55,7 +57,7 @@ class Detector(nn.Module):
     def __init__(self, body: nn.Module, classes: int) -> None:
         super().__init__()
         channels = next(m.in_channels for m in body.modules() if isinstance(m, nn.Conv2d))
-        *own, head = stages_of(body, channels, _TRIED)
+        *own, head = _stages(body, channels)
         if own:
             own[-1], top = _without_top(body, own[-1])
             head = replace(head, modules=(*top, *head.modules))
@@ -133,6 +135,15 @@ def within(places: Tensor, regions: Tensor) -> Tensor:
     return (after & before).all(dim=2).any(dim=0)
 
 
+def _stages(body: nn.Module, channels: int) -> list[Stage]:
+    """The stages of a body, at the first side of an image with which it has maps."""
+    for side in _TRIED:
+        found = stages_of(body, channels, side)
+        if any(stage.stride for stage in found):
+            return found
+    return found
+
+
 def _without_top(body: nn.Module, last: Stage) -> tuple[Stage, tuple[str, ...]]:
     """The last stage without what only widens its maps for a classifier (a pointwise convolution
     to twice the channels or more), and the names of that."""
@@ -156,7 +167,7 @@ def _refuse_others(body: nn.Module, own: Sequence[Stage], channels: int, finest:
             f"{', '.join(map(str, strides)) or '–'}",
             _OTHER,
         )
-    x = torch.zeros(1, channels, _TRIED, _TRIED, device="meta")
+    x = torch.zeros(1, channels, _TRIED[0], _TRIED[0], device="meta")
     try:
         shadow = copy.deepcopy(body).to("meta").eval()
         for stage in own:
