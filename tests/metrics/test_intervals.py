@@ -73,5 +73,7 @@ def test_mcnemar_by_its_sum():
 def test_without_images():
     assert np.isnan(wilson(0, 0)).all()
     assert np.isnan(of_mean(np.zeros(1))).all()
+    assert of_mean(np.ones(40)) == wilson(40, 40)  # all right is no certainty
+    assert of_mean(np.arange(40) % 4 == 0) == wilson(10, 40)
     assert np.isnan(of_table(np.zeros((3, 3), dtype=int), {"f1": macro_f1})["f1"]).all()
     assert np.isnan(difference(np.zeros(0), np.zeros(0))[0])

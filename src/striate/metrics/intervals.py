@@ -53,10 +53,13 @@ def exact(right: float, n: float) -> Interval:
 
 
 def of_mean(values: NDArray[Any], worst: float | None = None) -> Interval:
-    """Of a mean, by its standard error; NaN below two values. worst: what a value may be that was
-    not seen; the upper end then allows for one of it, as few mistakes hide how bad they can be."""
+    """Of a mean, by its standard error, or of a share by Wilson's where every value is 0 or 1 (the
+    standard error of all right is 0); NaN below two values. worst: what a value may be that was not
+    seen; the upper end then allows for one of it, as few mistakes hide how bad they can be."""
     if len(values) < 2:
         return NONE
+    if worst is None and bool(np.isin(values, (0, 1)).all()):
+        return wilson(float(values.sum()), len(values))
     wide = values.astype(np.float64)
     mean, more = float(wide.mean()), wide if worst is None else np.append(wide, worst)
     return mean - _half(wide), max(mean, float(more.mean())) + _half(more)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.metrics.intervals import of_mean, wilson
+from striate.metrics.intervals import of_mean
 
 _PARTS, _LEAST, _MOST_VALUES = 4, 10, 50
 """Numbers are cut into four equal parts; parts of fewer than ten images are left out, and columns
@@ -51,8 +51,7 @@ def by_slice(right: NDArray[np.float64], columns: Mapping[str, NDArray[Any]]) ->
     slices = []
     for (name, value, here, _), p in zip(found, corrected, strict=True):
         n, score = int(here.sum()), float(right[here].mean())
-        shares = np.isin(right, (0.0, 1.0)).all()
-        low, high = wilson(right[here].sum(), n) if shares else of_mean(right[here])
+        low, high = of_mean(right[here])
         others = float(right[~here].mean())
         slices.append(Slice(name, value, n, score, low, high, others, float(p)))
     return sorted(slices, key=lambda s: (not s.worse, s.score - s.others))
