@@ -1,5 +1,6 @@
 """The ladder: every rung is trained or fitted, scored and timed on the same pictures."""
 
+import html
 import json
 
 import numpy as np
@@ -25,20 +26,32 @@ def climbed(data):
 
 
 def test_every_rung_is_scored_and_timed(climbed):
-    assert [rung.name for rung in climbed] == list(RUNGS)
-    for rung in climbed:
+    assert [rung.name for rung in climbed.rungs] == list(RUNGS)
+    for rung in climbed.rungs:
         assert rung.total > 0
         assert rung.evaluation.scores["n"] == 8
         told = rung.to_json()
         assert told["lecture"]
         assert told["seconds_an_image"]["total"] == pytest.approx(rung.total)
         json.dumps(told)
-    by_name = {rung.name: rung for rung in climbed}
+    by_name = {rung.name: rung for rung in climbed.rungs}
     assert "regions" in by_name["fast_rcnn"].seconds
     assert "windows an image" in by_name["window"].notes[0]
     # bright rectangles are segments of their own, so the second rung finds them without learning
     assert by_name["rcnn"].evaluation["average_precision_50"] > 0.3
     assert set(TRAINED) < set(RUNGS)
+
+
+def test_the_page_shows_every_rung(climbed, tmp_path):
+    page = climbed.write(tmp_path / "new" / "folder")
+    text = page.read_text("utf-8")
+    for name, lecture in RUNGS.items():
+        assert f"<code>{name}</code>" in text
+        assert html.escape(lecture, quote=False) in text
+    assert "data:image/webp" in text
+    assert 'src="http' not in text
+    told = json.loads((page.parent / "ladder.json").read_text("utf-8"))
+    assert [rung["rung"] for rung in told["rungs"]] == list(RUNGS)
 
 
 def test_windows_are_inside_the_picture_and_cover_it():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,42 @@ from striate.api.runs import Run
 from striate.api.stream import stream
 from striate.core import recipe_io
 from striate.core.errors import RecipeError, perhaps
+from striate.core.files import disk_faults_explained, write_atomically, write_json
 from striate.core.recipe import Recipe
 from striate.core.records import Note, Record
+from striate.core.strict_json import finite
 from striate.data.boxes import Boxes
+from striate.explain.sample import Sample, sample_of
 from striate.ladder.crops import Answered, by_region, by_window
 from striate.ladder.rungs import RUNGS, TRAINED, Rung, stage_times
 from striate.plan.prepare import Prepared, prepare, requested, source_of
+from striate.report.ladder_page import ladder_html
 from striate.training.log import drained
 
 MINUTES = 3.0
 """For the training of each rung that is a network of its own."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs that were climbed, the slowest first, and the test images that they were scored
+    on."""
+
+    rungs: tuple[Rung, ...]
+    sample: Sample
+    source: str
+
+    def write(self, folder: Path) -> Path:
+        """Write the page `ladder.html` and the figures `ladder.json`; returns the page's path."""
+        with disk_faults_explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "ladder.json", finite(self.to_json()))
+        page = ladder_html(self.rungs, self.sample, self.source)
+        write_atomically(folder / "ladder.html", page)
+        return folder / "ladder.html"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"source": self.source, "rungs": [rung.to_json() for rung in self.rungs]}
 
 
 def climb_ladder(
@@ -31,7 +58,7 @@ def climb_ladder(
     rungs: tuple[str, ...] = (),
     minutes: float = MINUTES,
     **knobs: Any,
-) -> list[Rung]:
+) -> Ladder:
     """Train and time the rungs, the slowest first; all where none is named. Takes what `train`
     takes. minutes: for the training of each. Raises RecipeError for an unknown rung and DataError
     for data without boxes."""
@@ -45,13 +72,13 @@ def stream_ladder(
     rungs: tuple[str, ...] = (),
     minutes: float = MINUTES,
     **knobs: Any,
-) -> Generator[Record | Rung, None, list[Rung]]:
-    """`climb_ladder` as it goes: notes, then each rung; returns all."""
+) -> Generator[Record | Rung, None, Ladder]:
+    """`climb_ladder` as it goes: notes, then each rung; returns the ladder."""
     for name in rungs:
         if name not in RUNGS:
             raise RecipeError(f"no rung '{name}'", perhaps(name, RUNGS))
     wanted = requested(data, recipe, knobs)
-    source, found = source_of(data, wanted), []
+    source, found = source_of(data, wanted), list[Rung]()
     prepared = yield from _prepared(wanted, source)
     for name in (n for n in RUNGS if not rungs or n in rungs):
         yield Note("info", f"{name.replace('_', ' ')}: {RUNGS[name]}")
@@ -61,7 +88,9 @@ def stream_ladder(
             rung = _of_crops(name, by_window(prepared) if name == "window" else by_region(prepared))
         found.append(rung)
         yield rung
-    return found
+    test, size = prepared.data.dataset.splits["test"], prepared.settled.image_size
+    sample = sample_of("test", test, prepared.data.stores["test"], size, None)
+    return Ladder(tuple(found), sample, prepared.data.dataset.source)
 
 
 def _prepared(wanted: Recipe, source: Any) -> Generator[Record, None, Prepared]:

@@ -46,7 +46,8 @@ def _explain(
         layer: a layer as `striate layers` names it, once or several times (default: the last of
             each resolution)
         only: filters, maps, patches, maximised, attributions, trust, errors, probes or
-            equivariance, once or several times (default: all)
+            equivariance; of a detector filters, maps, boxes or answering; once or several times
+            (default: all)
         units: how many units of a layer are shown
         images: how many images are looked at, at most
         split: train, val or test

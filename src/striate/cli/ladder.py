@@ -37,6 +37,8 @@ class LadderFlags:
     """named recipe to start from: quick, standard"""
     rungs: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """only these: window, rcnn, fast_rcnn, faster_rcnn, anchors, one_stage; repeat the flag"""
+    out: Path = Path("ladder")
+    """the folder for the page and its figures"""
     json: bool = False
     """print one JSON object as the last line"""
     knobs: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()  # noqa: RUF009 - frozen
@@ -61,10 +63,12 @@ def ladder(argv: Sequence[str]) -> int:
                 print(f"  {note}", flush=True)
 
     found = drained(seen_by(show, stream_ladder(recipe=wanted, rungs=flags.rungs, minutes=minutes)))
+    page = found.write(flags.out)
     if flags.json:
-        print(one_line({"rungs": [rung.to_json() for rung in found]}))
+        print(one_line({**found.to_json(), "page": str(page)}))
     else:
-        _table(found)
+        _table(found.rungs)
+        print(f"the page: {page}")
     return 0
 
 

@@ -51,6 +51,29 @@ class Neighbour:
     likeness: float
 
 
+@dataclass(frozen=True)
+class MadeBox:
+    """A box (left, top, right, bottom) that was found, its class and score in words, and what
+    speaks for it: maps (S, S) by the name of where they come from."""
+
+    picture: Picture
+    box: tuple[float, float, float, float]
+    text: str
+    speaking: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Answering:
+    """The objects of an image (G, 4) with their classes, and which boxes (K, 4) – cells, anchors or
+    regions – answer for which of them (K,)."""
+
+    picture: Picture
+    objects: Floats
+    classes: tuple[str, ...]
+    boxes: Floats
+    which: NDArray[np.int64]
+
+
 @dataclass
 class Explanation:
     """What was found, by topic; `rows`: of each layer, its probe and whether it moves along;
@@ -66,6 +89,8 @@ class Explanation:
     maximised: list[tuple[str, Pixels]] = field(default_factory=list)
     attributions: list[tuple[Picture, dict[str, Floats]]] = field(default_factory=list)
     errors: list[tuple[Picture, list[Neighbour]]] = field(default_factory=list)
+    boxes: list[MadeBox] = field(default_factory=list)
+    answering: list[Answering] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     trust: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

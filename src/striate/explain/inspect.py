@@ -12,16 +12,27 @@ from numpy.typing import NDArray
 
 from striate.core.errors import ModelError, perhaps
 from striate.core.words import clock
+from striate.explain import boxes
 from striate.explain.backwards import rectifiers_met
 from striate.explain.explanation import Explanation
 from striate.explain.inspection import Choice, Inspection
 from striate.explain.sample import Sample
-from striate.explain.topics import NEEDS_ANSWERS, NEEDS_CLASSES, TOPICS
+from striate.explain.topics import TOPICS, filters
 from striate.plan.predictor import Predictor
 
 Floats = NDArray[np.floating[Any]]
-JUDGED = ("classify",)
-"""Tasks whose outputs are looked at; of others only filters are shown."""
+Topics = dict[str, Callable[[Inspection, Explanation], None]]
+TOPICS_OF: dict[str, Topics] = {
+    "classify": TOPICS,
+    "detect": {
+        "filters": filters, "maps": boxes.maps, "boxes": boxes.made, "answering": boxes.answering,
+    },
+}  # fmt: skip
+"""What is looked at, by task; of other tasks only filters."""
+NEEDS_TRUTH = {
+    "maximised", "patches", "errors", "probes", "trust", "equivariance", "answering"
+}  # fmt: skip
+"""Topics that need images of which something is known."""
 
 
 def inspect(
@@ -41,12 +52,15 @@ def inspect(
         )
     if not inspection.layers:
         found.notes.append("the network has no layer with maps: no patches, no Grad-CAM")
-    known = [t for t in TOPICS if sample.targets is not None or t not in NEEDS_CLASSES]
-    if predictor.task.name not in JUDGED:
-        known = [t for t in known if t not in NEEDS_ANSWERS]
-        found.notes.append(f"lacking: answers of {predictor.task.name} are not explained yet")
+    task = predictor.task.name
+    own = TOPICS_OF.get(task, {"filters": filters})
+    if task not in TOPICS_OF:
+        found.notes.append(f"lacking: answers of {task} are not explained yet")
+    known = [t for t in own if sample.targets is not None or t not in NEEDS_TRUTH]
     for topic in choice.topics:
-        if topic not in known:
+        if topic not in own:
+            found.notes.append(f"{topic}: this network has another task; it has {', '.join(own)}")
+        elif topic not in known:
             found.notes.append(f"{topic}: needs data with classes, not single images")
     topics = [t for t in known if t in (choice.topics or known)]
     began = time.monotonic()
@@ -54,7 +68,7 @@ def inspect(
         so_far = f", {clock(time.monotonic() - began)} so far" if number else ""
         say(f"{topic} ({number + 1} of {len(topics)}{so_far})")
         try:
-            TOPICS[topic](inspection, found)
+            own[topic](inspection, found)
         except KeyboardInterrupt:
             if not number:
                 raise
@@ -66,6 +80,7 @@ def inspect(
 
 def check_topics(topics: Collection[str]) -> None:
     """Raise ModelError for a topic that does not exist."""
+    every = list(dict.fromkeys(topic for own in TOPICS_OF.values() for topic in own))
     for topic in topics:
-        if topic not in TOPICS:
-            raise ModelError(f"no topic '{topic}'", perhaps(topic, TOPICS))
+        if topic not in every:
+            raise ModelError(f"no topic '{topic}'", perhaps(topic, every))

@@ -54,7 +54,7 @@ def _pictures(
         yield Picture(sample.names[i], pixels, true, classes[best], float(likely[best]))
 
 
-def _filters(inspection: Inspection, found: Explanation) -> None:
+def filters(inspection: Inspection, found: Explanation) -> None:
     channels = inspection.shape[2]
     for module in inspection.net.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels in (1, 3):
@@ -296,11 +296,7 @@ def _row(found: Explanation, layer: Layer) -> dict[str, Any]:
 
 
 TOPICS: dict[str, Callable[[Inspection, Explanation], None]] = {
-    "filters": _filters, "maps": _maps, "patches": _patches, "maximised": _maximised,
+    "filters": filters, "maps": _maps, "patches": _patches, "maximised": _maximised,
     "attributions": _attributions, "trust": _trust, "errors": _errors, "probes": _probes,
     "equivariance": _equivariance,
 }  # fmt: skip
-NEEDS_ANSWERS = {
-    "maps", "maximised", "patches", "attributions", "trust", "errors", "probes", "equivariance",
-}  # fmt: skip
-NEEDS_CLASSES = {"maximised", "patches", "errors", "probes", "trust", "equivariance"}

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from striate.explain.explanation import Explanation, Picture, Unit
-from striate.report.pictures import Cell, Figure, block, heat, overlaid, sheet, signed, tile
+from striate.report.pictures import (
+    Cell,
+    Figure,
+    block,
+    heat,
+    overlaid,
+    sheet,
+    signed,
+    tile,
+    with_boxes,
+)
 
-_FILTERS, _SIDE = 96, 128
+_FILTERS, _SIDE, _WIDE, _LARGE = 96, 128, 180, 256
 _HEADS = {
     "integrated_gradients": "integrated gradients", "guided_backpropagation": "guided backprop.",
     "grad_cam": "Grad-CAM",
@@ -18,7 +28,7 @@ def figures(found: Explanation) -> list[Figure]:
     """All that can be drawn, in the order of reading."""
     return [
         *_filters(found), *_maps(found), *_patches(found), *_maximised(found),
-        *_attributions(found), *_errors(found),
+        *_attributions(found), *_errors(found), *_made(found), *_answering(found),
     ]  # fmt: skip
 
 
@@ -39,7 +49,8 @@ def _filters(found: Explanation) -> Iterator[Figure]:
 
 def _maps(found: Explanation) -> Iterator[Figure]:
     for number, (picture, layers) in enumerate(found.maps, start=1):
-        rows = [("", [Cell(tile(picture.pixels, 96), _said(picture)[:1])])]
+        lines = _said(picture)[:1] if picture.predicted else ()
+        rows = [("", [Cell(tile(picture.pixels, 96), lines)])]
         for maps in layers:
             tiles = [Cell(block([tile(heat(v), 46) for v in maps.values], 16))]
             shape = " × ".join(map(str, maps.values.shape[1:]))
@@ -129,6 +140,56 @@ def _errors(found: Explanation) -> Iterator[Figure]:
         "nearest to each in the features of the last layer (their cosine). Neighbours of the class "
         "that was named: the image looks like it, or its label is wrong.",
     )
+
+
+def _made(found: Explanation) -> Iterator[Figure]:
+    if not found.boxes:
+        return
+    names = list(dict.fromkeys(name for one in found.boxes for name in one.speaking))
+    rows = []
+    for one in found.boxes:
+        pixels, scale = one.picture.pixels, _WIDE / one.picture.pixels.shape[1]
+        box = _scaled(one.box, scale)
+        cells = [Cell(with_boxes(tile(pixels, _WIDE), [(box, "", "hit")]))]
+        for name in names:
+            lit = tile(overlaid(pixels, one.speaking[name]), _WIDE)
+            cells.append(Cell(with_boxes(lit, [(box, "", "hit")])))
+        rows.append((f"{one.text} · {brief(one.picture.name)}", cells))
+    yield Figure(
+        "boxes",
+        sheet(rows, ("box", *names)),
+        f"what speaks for {len(rows)} boxes",
+        "Bright: places that speak for the box, in the maps of each stride (Grad-CAM, place by "
+        "place) and in the pixels themselves (the gradient of its score).",
+    )
+
+
+def _answering(found: Explanation) -> Iterator[Figure]:
+    if not found.answering:
+        return
+    cells = []
+    for one in found.answering:
+        scale = _LARGE / one.picture.pixels.shape[1]
+        counts = [int((one.which == i).sum()) for i in range(len(one.classes))]
+        boxes = [(_scaled(box, scale), "", "hit") for box in one.boxes]
+        boxes += [
+            (_scaled(box, scale), f"{name}: {count}", "truth")
+            for box, name, count in zip(one.objects, one.classes, counts, strict=True)
+        ]
+        drawn = with_boxes(tile(one.picture.pixels, _LARGE), boxes)
+        cells.append(Cell(drawn, (brief(one.picture.name),)))
+    yield Figure(
+        "answering",
+        sheet([("", cells[i : i + 3]) for i in range(0, len(cells), 3)]),
+        f"what answers for the objects of {len(cells)} images",
+        "Green: objects, with the number of cells, anchors or regions (blue) that answer for each "
+        "as training assigns them. An object without any cannot be learnt.",
+    )
+
+
+def _scaled(box: Sequence[float], scale: float) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (float(side) * scale for side in box)
+    return left, top, right, bottom
 
 
 def _said(picture: Picture) -> tuple[str, ...]:

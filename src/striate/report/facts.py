@@ -13,13 +13,12 @@ import numpy as np
 
 import striate
 from striate.core.errors import counted
-from striate.core.geometry import after, hulls
 from striate.core.recipe import Recipe
 from striate.core.records import Epoch, Finished, Planned, Record, Step
 from striate.core.run import PREFLIGHT, RunDirectory
 from striate.core.strict_json import page
 from striate.core.words import clock
-from striate.data.augment import Pipeline, centring
+from striate.data.augment import Pipeline
 from striate.data.prepare import measure
 from striate.data.targets import facts_kept
 from striate.explain.inspect import inspect
@@ -29,10 +28,10 @@ from striate.plan.job import about_of
 from striate.plan.keep import ADVICE, CALIBRATION, COST, WEIGHTS
 from striate.plan.predictor import Predictor
 from striate.plan.settled import strengths_of
-from striate.report.explained import brief
 from striate.report.explained import figures as explained
+from striate.report.galleries import drawn
 from striate.report.in_words import advice_in_words, in_words, origin_in_words
-from striate.report.pictures import Cell, Figure, sheet, tile, with_boxes
+from striate.report.pictures import Cell, Figure, sheet, tile
 from striate.report.run_facts import (
     DataFacts,
     Headline,
@@ -43,11 +42,11 @@ from striate.report.run_facts import (
     UseFacts,
 )
 from striate.report.run_report import Facts, html, markdown
-from striate.tasks.evaluation import Evaluation, Gallery, Shown
+from striate.tasks.evaluation import Evaluation
 from striate.tasks.plain import class_rows, figures_json
 
 _CLASSES, _EACH, _VARIANTS = 12, 8, 8
-_SIDE, _LINE = 72, 17
+_SIDE = 72
 _NO_SCORES = ("class", "n", "intervals")
 _RATES = 200
 REPORTED = 1000
@@ -242,7 +241,7 @@ def _figures(inputs: ReportInputs, recipe: Recipe) -> dict[str, list[Figure]]:
     found, train = inputs.evaluation, inputs.train
     made = {"samples": [_samples(train, found.classes)], "augmented": _augmented(train, recipe)}
     for gallery in found.galleries():
-        made[gallery.name] = [_drawn(gallery, inputs.sample)]
+        made[gallery.name] = [drawn(gallery, inputs.sample)]
     choice = Choice(topics=("filters", "maps", "attributions"), methods=("saliency", "grad_cam"))
     inside = explained(inspect(inputs.predictor, inputs.sample, lambda _: train, choice))
     made["inside"] = [f for f in inside if f.name not in ("maps-2", "maps-3")]
@@ -266,40 +265,6 @@ def _samples(train: Sample, classes: tuple[str, ...]) -> Figure:
         "samples", sheet(rows), f"training images{of_classes}",
         f"Training images as the network sees them, before they are varied{said}.",
     )  # fmt: skip
-
-
-def _drawn(gallery: Gallery, sample: Sample) -> Figure:
-    """A task's images, as one picture."""
-    rows = []
-    for title, shown in gallery.rows:
-        ids = np.array([one.position for one in shown], dtype=np.int64)
-        places = [_placed(one, sample, gallery.side) for one in shown]
-        cells = [
-            Cell(with_boxes(tile(pixels, gallery.side), boxes), (*one.lines, *_short(one.name)))
-            for pixels, one, boxes in zip(sample.images(ids), shown, places, strict=True)
-        ]
-        rows.append((title, cells))
-    return Figure(gallery.name, sheet(rows), gallery.alt, gallery.text)
-
-
-def _placed(
-    one: Shown, sample: Sample, side: int
-) -> list[tuple[tuple[float, float, float, float], str, str]]:
-    """The boxes of an image that is shown, in pixels of its tile."""
-    if not one.boxes:
-        return []
-    stored = sample.store.load(np.array([one.position]))
-    moves = after(sample.store.matrices(np.array([one.position])), centring(stored, sample.size))
-    places = np.array([box.place for box in one.boxes])
-    moved = hulls(places[None], moves)[0] * (side / sample.size)
-    return [
-        ((left, top, right, bottom), box.text, box.kind)
-        for (left, top, right, bottom), box in zip(moved.tolist(), one.boxes, strict=True)
-    ]
-
-
-def _short(name: str) -> tuple[str, ...]:
-    return (brief(name, _LINE),) if name else ()
 
 
 def _augmented(train: Sample, recipe: Recipe) -> list[Figure]:

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from striate.core.anchors import anchor_shapes
-from striate.core.boxes import Found
 from striate.models.detectors.assign import BACKGROUND, IGNORED, by_overlap
 from striate.models.detectors.coding import anchors, from_offsets, to_offsets
-from striate.models.detectors.detector import SIDES, Detector, Objects, best_of, within
+from striate.models.detectors.detector import SIDES, Detector, Objects, within
 from striate.models.detectors.losses import focal, smooth_l1
 from striate.models.detectors.one_stage import RARE, STRIDES
 from striate.models.detectors.pyramid import Pyramid, Tower
@@ -106,11 +105,16 @@ class Anchored(Detector):
         offsets = to_offsets(own.places[found[taken]], placed[taken])
         return of_class, smooth_l1(rows[taken, :SIDES], offsets, beta=0.1).sum() / count
 
-    def read(self, outputs: Rows) -> list[Found]:
+    def candidates(self, outputs: Rows) -> list[tuple[Tensor, Tensor]]:
         return [
-            best_of(from_offsets(rows[:, :SIDES], outputs.anchors), rows[:, SIDES:].sigmoid())
+            (from_offsets(rows[:, :SIDES], outputs.anchors), rows[:, SIDES:].sigmoid())
             for rows in outputs.rows.float()
         ]
+
+    def answering(self, outputs: Rows, index: int, own: Objects) -> tuple[Tensor, Tensor]:
+        """Anchors."""
+        found = by_overlap(outputs.anchors, own.places, HIGH, LOW).objects
+        return outputs.anchors[found >= 0], found[found >= 0]
 
 
 def _by_anchor(maps: Tensor, numbers: int) -> Tensor:

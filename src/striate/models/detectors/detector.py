@@ -90,9 +90,19 @@ class Detector(nn.Module):
         """Name → loss of each image (N,)."""
         raise NotImplementedError
 
+    def candidates(self, outputs: Any) -> list[tuple[Tensor, Tensor]]:
+        """All that is said of each image: boxes (P, 4) in pixels of the network's input, and the
+        score of each class (P, classes), from 0 to 1; gradients pass."""
+        raise NotImplementedError
+
+    def answering(self, outputs: Any, index: int, own: Objects) -> tuple[Tensor, Tensor]:
+        """What is asked for the objects of an image: boxes (K, 4), anchors, cells or regions, and
+        which object each of them answers for (K,)."""
+        raise NotImplementedError
+
     def read(self, outputs: Any) -> list[Found]:
         """The objects of each image, in pixels of the network's input, best first."""
-        raise NotImplementedError
+        return [best_of(boxes, scores) for boxes, scores in self.candidates(outputs)]
 
     def fit(self, sides: NDArray[np.float64]) -> None:
         """Before a training: widths and heights (M, 2) of its objects in pixels of the input."""

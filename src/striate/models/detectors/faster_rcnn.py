@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from striate.core.anchors import anchor_shapes
-from striate.core.boxes import Found
 from striate.models.detectors.assign import BACKGROUND, by_overlap
 from striate.models.detectors.coding import (
     anchors,
@@ -23,7 +22,7 @@ from striate.models.detectors.coding import (
     overlaps,
     to_offsets,
 )
-from striate.models.detectors.detector import SIDES, Detector, Objects, best_of, within
+from striate.models.detectors.detector import SIDES, Detector, Objects, within
 from striate.models.detectors.losses import smooth_l1
 from striate.models.detectors.pooling import pool_regions
 from striate.models.detectors.pyramid import WIDTH, Pyramid, Tower
@@ -160,13 +159,21 @@ class FasterRCNN(Detector):
         offsets = to_offsets(own.places[found[taken]], boxes[taken]) / _scale(moves)
         return of_class, smooth_l1(moves[taken], offsets).sum() / DRAWN
 
-    def read(self, outputs: Stage1) -> list[Found]:
+    def candidates(self, outputs: Stage1) -> list[tuple[Tensor, Tensor]]:
         regions = self.proposals(outputs)
         kinds, moves = self.second(outputs.maps, regions)
         return [
-            best_of(from_offsets(move * _scale(move), boxes), kind.softmax(dim=1)[:, :-1])
+            (from_offsets(move * _scale(move), boxes), kind.softmax(dim=1)[:, :-1])
             for kind, move, boxes in zip(kinds, moves, regions, strict=True)
         ]
+
+    def answering(self, outputs: Stage1, index: int, own: Objects) -> tuple[Tensor, Tensor]:
+        """Regions that were proposed."""
+        regions = self.proposals(outputs)[index]
+        if not len(own.places):
+            return regions[:0], torch.zeros(0, dtype=torch.long, device=regions.device)
+        most, which = overlaps(regions, own.places).max(dim=1)
+        return regions[most >= FROM], which[most >= FROM]
 
 
 def _scale(like: Tensor) -> Tensor:

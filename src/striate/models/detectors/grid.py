@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.core.boxes import Found
 from striate.models.detectors.coding import areas
-from striate.models.detectors.detector import SIDES, Detector, Objects, best_of
+from striate.models.detectors.detector import SIDES, Detector, Objects
 from striate.models.detectors.pyramid import WIDTH, pointwise, separable
 
 CELLS = 3
@@ -67,7 +66,7 @@ class Grid(Detector):
             )  # fmt: skip
         return {name: torch.stack(each) for name, each in found.items()}
 
-    def read(self, outputs: tuple[Tensor, Tensor]) -> list[Found]:
+    def candidates(self, outputs: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
         rows, size = outputs
         number = torch.arange(CELLS**2, device=rows.device)
         corner = torch.stack([number % CELLS, number // CELLS], dim=1)
@@ -77,8 +76,16 @@ class Grid(Detector):
             centre = (corner + said[:, :2]) * (size / CELLS)
             half = said[:, 2:].square() * size / 2
             scores = row[:, :1].sigmoid() * row[:, 1 + SIDES :].softmax(dim=1)
-            found.append(best_of(torch.cat([centre - half, centre + half], dim=1), scores))
+            found.append((torch.cat([centre - half, centre + half], dim=1), scores))
         return found
+
+    def answering(
+        self, outputs: tuple[Tensor, Tensor], index: int, own: Objects
+    ) -> tuple[Tensor, Tensor]:
+        """Cells."""
+        cells, chosen = cell_of(own.places, float(outputs[1]))
+        corner = torch.stack([cells % CELLS, cells // CELLS], dim=1)
+        return torch.cat([corner, corner + 1], dim=1) * (outputs[1] / CELLS), chosen
 
 
 def cell_of(places: Tensor, size: float) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from striate.core.boxes import Found
 from striate.models.detectors.assign import task_aligned
 from striate.models.detectors.coding import from_distances, points_on
-from striate.models.detectors.detector import SIDES, Detector, Objects, best_of, within
+from striate.models.detectors.detector import SIDES, Detector, Objects, within
 from striate.models.detectors.losses import giou_loss, varifocal
 from striate.models.detectors.pyramid import Pyramid, Tower, in_rows
 
@@ -87,9 +86,16 @@ class OneStage(Detector):
         apart = giou_loss(boxes[taken], own.places[found[taken]])
         return of_class, (quality[taken] * apart).sum() / total
 
-    def read(self, outputs: Rows) -> list[Found]:
-        found = []
-        for rows in outputs.rows.float():
-            placed = from_distances(outputs.points, outputs.strides, rows[:, :SIDES])
-            found.append(best_of(placed, rows[:, SIDES:].sigmoid()))
-        return found
+    def candidates(self, outputs: Rows) -> list[tuple[Tensor, Tensor]]:
+        return [
+            (from_distances(outputs.points, outputs.strides, rows[:, :SIDES]),
+             rows[:, SIDES:].sigmoid())
+            for rows in outputs.rows.float()
+        ]  # fmt: skip
+
+    def answering(self, outputs: Rows, index: int, own: Objects) -> tuple[Tensor, Tensor]:
+        """Cells."""
+        boxes, scores = self.candidates(outputs)[index]
+        found = task_aligned(outputs.points, scores, boxes, own.places, own.numbers).objects
+        taken, half = found >= 0, outputs.strides[:, None] / 2
+        return torch.cat([outputs.points - half, outputs.points + half], 1)[taken], found[taken]

@@ -199,7 +199,7 @@ class BoxEvaluation(Evaluation):
         least = self.threshold()
         rows = []
         for kind, ids in self._worst(least).items():
-            shown = [Shown(i, (), self.names[i], self._marked(i, least, kind)) for i in ids]
+            shown = [Shown(i, (), self.names[i], self.marked(i, least, kind)) for i in ids]
             if shown:
                 rows.append((f"{kind}: {_IN_WORDS[kind]}", shown))
         made = []
@@ -210,7 +210,7 @@ class BoxEvaluation(Evaluation):
                 "surest first.", rows, _SIDE,
             ))  # fmt: skip
         ids = spread(len(self), 2 * _SHOWN).tolist() if len(self) else []
-        plain = [Shown(i, (), self.names[i], self._marked(i, least)) for i in ids]
+        plain = [Shown(i, (), self.names[i], self.marked(i, least)) for i in ids]
         if plain:
             cut = [("", plain[i : i + _SHOWN]) for i in range(0, len(plain), _SHOWN)]
             said = "Images from all over the split: objects in green, right boxes in blue, wrong "
@@ -231,7 +231,7 @@ class BoxEvaluation(Evaluation):
             kind: sorted(images, key=lambda i: -images[i])[:_SHOWN] for kind, images in by.items()
         }
 
-    def _marked(self, index: int, least: float, only: str = "") -> tuple[Marked, ...]:
+    def marked(self, index: int, least: float, only: str = "") -> tuple[Marked, ...]:
         """The objects of an image, and the boxes that are named; of errors one kind only."""
         found, truth = found_in(self.predictions, index), truth_of(self.boxes, index)
         kinds = judged(found, truth).kinds
