@@ -7,10 +7,11 @@ import pytest
 from scipy import ndimage, stats
 from torchvision.transforms import v2
 
-from striate.core.geometry import move_boxes, move_points
+from striate.core.geometry import identity, move_boxes, move_points
 from striate.core.randomness import uniform
 from striate.data.augment import (
     AUGMENTATIONS,
+    PARTNERS,
     VIEWS,
     About,
     Pipeline,
@@ -22,13 +23,15 @@ from striate.data.augment import (
     views_of,
 )
 from striate.data.augment.policies import OPERATIONS
+from striate.data.boxes import boxes_of
+from striate.data.loader import joined
 from striate.data.prepare import measure
 
 STRENGTH = {
     "window": 1, "pad": 3, "resized": 0.6, "zoom": 0.6, "rotate": 30, "affine": 0.2, "flip": 0.5,
     "vertical_flip": 0.5, "trivial": 1, "rand": 0.5, "brightness": 0.4, "contrast": 0.4,
     "saturation": 0.6, "hue": 0.3, "principal_colours": 0.3, "greyscale": 0.6, "blur": 2,
-    "cutout": 6, "random_erasing": 0.8, "mixup": 1.0, "cutmix": 1.0,
+    "cutout": 6, "random_erasing": 0.8, "mixup": 1.0, "cutmix": 1.0, "mosaic": 0.7,
 }  # fmt: skip
 FILL = np.array([10.0, 20.0, 30.0])
 RNG = np.random.default_rng(0)
@@ -55,6 +58,10 @@ def apply(name, images, strength, *, ids=None, size=None, masks=False, **positio
     if member.kind == "mix":
         partners = IMAGES[::-1] if ids is None else IMAGES[::-1][ids]
         return member.apply(images, partners[..., : images.shape[3]], draw, strength, facts)[0]
+    if member.kind == "join":
+        others = np.stack([np.roll(IMAGES, k, axis=0) for k in range(1, PARTNERS + 1)], axis=1)
+        others = others if ids is None else others[ids]
+        return member.apply(images, others[..., : images.shape[3]], draw, strength, facts).images
     result = member.apply(images, draw, strength, facts)
     return result.images if member.kind == "place" else result
 
@@ -106,6 +113,56 @@ class TestLaws:
         labels = (np.arange(256).reshape(1, 16, 16, 1) // 64 * 50 + 7).astype(np.uint8)
         moved = apply_one.moved(np.repeat(labels, 40, 0), ids, 2, masks=True).images
         assert set(np.unique(moved)) <= {0, 7, 57, 107, 157}
+
+
+def joined_blobs(strengths, n=60, side=64):
+    """Blobs put together with the blobs before them, and where the points of all parts went."""
+    images, points = blobs(n, side)
+    dark = About(side, np.zeros(3), np.zeros((3, 3)))
+    rows = (np.arange(n)[:, None] - np.arange(PARTNERS + 1)) % n
+    pipe = Pipeline(1, strengths, dark)
+    moved = pipe.moved(images, np.arange(n), 0)
+    made, parts = joined(pipe, moved, rows, np.arange(n), 0)
+    places = move_points(points[rows.ravel()], parts.matrices.reshape(-1, 2, 3))
+    return made, parts, places.reshape(n, PARTNERS + 1, 2)
+
+
+def test_points_of_a_mosaic_move_with_pixels():
+    made, parts, places = joined_blobs({"mosaic": 1.0, "flip": 0.5, "zoom": 0.3})
+    areas = (parts.windows[..., 2] - parts.windows[..., 0]) * (
+        parts.windows[..., 3] - parts.windows[..., 1]
+    )
+    np.testing.assert_array_equal(areas.sum(axis=1), 64 * 64)  # the four fill the image
+    apart = []
+    for image, windows, points in zip(made, parts.windows.astype(int), places, strict=True):
+        for (left, top, right, bottom), (x, y) in zip(windows, points, strict=True):
+            if left + 5 < x < right - 5 and top + 5 < y < bottom - 5:
+                seen = image[None, top:bottom, left:right]
+                apart.append(np.abs(centres(seen)[0] + (left, top) - (x, y)).max())
+    assert len(apart) > 100
+    assert max(apart) < 1
+
+
+def test_blended_images_keep_the_objects_of_both():
+    made, parts, places = joined_blobs({"mixup": 8.0})
+    assert (parts.windows[:, :2] == [0, 0, 64, 64]).all()
+    assert (parts.windows[:, 2:] == 0).all()
+    for image, points in zip(made, places, strict=True):
+        for x, y in points[:2].astype(int):
+            assert image[y, x, 0] > 20
+
+
+def test_boxes_of_a_mosaic_are_those_of_its_parts():
+    """Objects of shown parts only, cut at their windows; those of no window vanish."""
+    boxes = boxes_of([
+        (np.array([[10.0, 10, 30, 30]]), np.array([i]), np.zeros(1, np.uint8)) for i in range(4)
+    ])  # fmt: skip
+    matrices = np.tile(identity(1), (4, 1, 1))
+    windows = np.array([[0, 0, 20, 64], [0, 0, 64, 64], [40, 40, 64, 64], [0, 0, 0, 0.0]])
+    found = boxes.moved(matrices, 64, windows).together(4)
+    assert len(found) == 1
+    np.testing.assert_array_equal(found.places, [[10, 10, 20, 30], [10, 10, 30, 30]])
+    np.testing.assert_array_equal(found.numbers, [0, 1])
 
 
 def blobs(n, side):

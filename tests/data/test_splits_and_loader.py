@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from striate.core.errors import DataError
 from striate.data.augment import About, Pipeline
+from striate.data.boxes import boxes_of
 from striate.data.cache import Cache
 from striate.data.dataset import open_dataset
 from striate.data.decode import Unified
@@ -141,6 +142,27 @@ def test_batches_do_not_depend_on_threads_batch_size_or_start():
             partners = np.concatenate([b.mixing.partners.array for b in reference])
             order = np.concatenate(whole(30, 7))
             np.testing.assert_array_equal(partners, np.roll(order, 1))
+
+
+def test_joined_batches_do_not_depend_on_threads_batch_size_or_start():
+    """Mosaics too: the partners are the three images before in the epoch's order."""
+    store = ArrayStore(np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8))
+    targets = boxes_of([
+        (np.array([[0.0, 0, 16, 16]]), np.array([i]), np.zeros(1, np.uint8)) for i in range(30)
+    ])  # fmt: skip
+    pipe = Pipeline(0, {"mosaic": 1.0}, About(16, np.zeros(3)))
+    reference = list(batches(store, targets, whole(30, 7), pipe, 3, start=0, threads=0))
+    threaded = list(batches(store, targets, whole(30, 7), pipe, 3, start=2, threads=2))
+    single = list(batches(store, targets, whole(30, 1), pipe, 3, start=0, threads=1))
+    together = np.concatenate([b.images for b in reference])
+    np.testing.assert_array_equal(np.concatenate([b.images for b in single]), together)
+    np.testing.assert_array_equal(threaded[0].images, reference[2].images)
+    order = np.concatenate(whole(30, 7))
+    for position, batch in enumerate(single):
+        wanted = {int(order[(position - k) % 30]) for k in range(4)}
+        assert set(batch.targets.numbers.tolist()) == wanted
+    few = list(batches(store, targets, [np.array([3, 8])], pipe, 0, start=0, threads=0))
+    assert set(few[0].targets.numbers.tolist()) == {3, 8}  # fewer images than partners
 
 
 def test_a_generator_closed_early_leaves_no_thread():

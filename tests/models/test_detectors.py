@@ -19,6 +19,7 @@ from striate.models.detectors.coding import (
     to_distances,
     to_offsets,
 )
+from striate.models.detectors.detector import Objects, padded
 from striate.models.detectors.losses import focal, giou_loss, smooth_l1, varifocal
 from striate.models.detectors.pooling import pool_regions
 from striate.models.detectors.suppress import soften, suppress, voted
@@ -159,6 +160,23 @@ def test_task_aligned_by_hand():
     assert float(found.quality[of_first].max()) == pytest.approx(best, abs=1e-6)
     assert float(found.quality[15]) == pytest.approx(float(shared[1, 15]), abs=1e-6)
     assert (found.quality[found.objects < 0] == 0).all()
+
+
+def test_task_aligned_of_many_images_is_that_of_each():
+    """Images with different numbers of objects, one with none, are padded and assigned together."""
+    places, _ = points(64, [8, 16])
+    g = torch.Generator().manual_seed(3)
+    scores = torch.rand(4, len(places), 2, generator=g)
+    predicted = torch.stack([boxes(len(places), seed=i).float() for i in range(4)])
+    own = [boxes(count, seed=9 + count).float() for count in (3, 0, 1, 7)]
+    numbers = [torch.arange(len(each)) % 2 for each in own]
+    aside = torch.zeros(0, 4)
+    together = padded([Objects(p, n, aside) for p, n in zip(own, numbers, strict=True)])
+    found = task_aligned(places, scores, predicted, together.places, together.numbers)
+    for i in range(4):
+        alone = task_aligned(places, scores[i], predicted[i], own[i], numbers[i])
+        torch.testing.assert_close(found.objects[i], alone.objects)
+        torch.testing.assert_close(found.quality[i], alone.quality)
 
 
 @pytest.mark.parametrize("samples", [1, 2])

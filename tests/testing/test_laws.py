@@ -27,7 +27,7 @@ STRENGTH = {
     "window": 1, "pad": 3, "resized": 0.6, "zoom": 0.6, "rotate": 30, "affine": 0.2, "flip": 0.5,
     "vertical_flip": 0.5, "trivial": 1, "rand": 0.5, "brightness": 0.4, "contrast": 0.4,
     "saturation": 0.6, "hue": 0.3, "principal_colours": 0.3, "greyscale": 0.6, "blur": 2,
-    "cutout": 6, "random_erasing": 0.8, "mixup": 1.0, "cutmix": 1.0,
+    "cutout": 6, "random_erasing": 0.8, "mixup": 1.0, "cutmix": 1.0, "mosaic": 0.7,
 }  # fmt: skip
 NETWORKS = {
     "fastnet": {}, "lenet": {"channels": 1, "image_size": 28},

@@ -18,6 +18,7 @@ from striate.core.records import Epoch, Step
 from striate.core.run import RunDirectory
 from striate.core.runtime import Runtime
 from striate.data.augment import About, Pipeline
+from striate.data.boxes import boxes_of
 from striate.data.loader import ArrayStore, batches, epoch_plan
 from striate.data.targets import Labels
 from striate.training import checkpoints
@@ -135,12 +136,21 @@ def test_wrong_input_is_said_once(tree_for_module, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("strengths", [{"pad": 2.0, "flip": 0.5}, {"mixup": 0.3, "cutmix": 1.0}])
+def _numbered(count):
+    """A box an image, whose class is the image's number."""
+    one = [np.array([[1.0, 1, 7, 7]]), None, np.zeros(1, np.uint8)]
+    return boxes_of([(one[0], np.array([i]), one[2]) for i in range(count)])
+
+
+@pytest.mark.parametrize(("strengths", "targets"), [
+    ({"pad": 2.0, "flip": 0.5}, Labels(np.arange(37))),
+    ({"mixup": 0.3, "cutmix": 1.0}, Labels(np.arange(37))),
+    ({"mosaic": 0.7, "flip": 0.5}, _numbered(37)), ({"mixup": 4.0}, _numbered(37)),
+], ids=["alone", "mixed", "mosaic", "blended"])  # fmt: skip
 @pytest.mark.parametrize("world", [2, 3])
-def test_shares_of_batches_are_the_batches(strengths, world):
+def test_shares_of_batches_are_the_batches(strengths, targets, world):
     images = np.random.default_rng(0).integers(0, 256, (37, 8, 8, 3), dtype=np.uint8)
     pipe, plan = Pipeline(0, strengths, About(8, np.full(3, 9.0))), epoch_plan(37, 9, 0, 1)
-    targets = Labels(np.arange(37))  # each image's target is its number
 
     def made(rank, size):
         shared = {"start": 0, "threads": 0, "runtime": _as(rank, size)}
@@ -152,6 +162,12 @@ def test_shares_of_batches_are_the_batches(strengths, world):
         for rank in range(world):
             together[rank::world] = parts[rank][number].images
             np.testing.assert_array_equal(parts[rank][number].everyone, whole.ids)
+            if targets.placed:
+                own = whole.targets.take(np.arange(rank, len(whole), world))
+                theirs = parts[rank][number].targets
+                np.testing.assert_array_equal(own.numbers, theirs.numbers)
+                np.testing.assert_array_equal(own.places, theirs.places)
+                assert len(own.numbers) > len(own)  # objects of partners too
             if whole.mixing is not None:
                 np.testing.assert_array_equal(
                     parts[rank][number].mixing.partners.array,

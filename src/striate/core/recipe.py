@@ -153,9 +153,12 @@ class Augment:
     random_erasing: Probability = 0.0
     """Share of the images with a rectangle of noise."""
     mixup: NonNegative = 0.0
-    """Blend each image with another, by λ from Beta(α, α) with this α; 0: never."""
+    """Blend each image with another, by λ from Beta(α, α) with this α; 0: never. With boxes the
+    objects of both count."""
     cutmix: NonNegative = 0.0
     """Put a box of another image into each, of the area 1 − λ; with mixup too a coin chooses."""
+    mosaic: Probability = 0.0
+    """Share of the images that become mosaics of four, with the objects of all; only for boxes."""
     test_views: Literal["auto", "single", "flip", "shift", "flip_shift", "ten_crop"] = "auto"
     """Views of an image averaged by evaluate and predict; auto: shifts, and flips if trained so."""
 

@@ -70,15 +70,21 @@ class Boxes:
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return Boxes(starts, self.places[keep], self.numbers[keep], self.flags[keep])
 
-    def moved(self, matrices: Floats, size: int) -> Boxes:
-        """The upright box around each moved box, cut at the border. See SEEN and SMALLEST."""
+    def moved(self, matrices: Floats, size: int, windows: Floats | None = None) -> Boxes:
+        """The upright box around each moved box, cut at the border. See SEEN and SMALLEST. windows:
+        the region (N, 4) that shows each image, where it is not all of `size`×`size`."""
         whole = hulls(self.places[:, None], matrices[self.images])[:, 0]
-        inside = np.clip(whole, 0, size)
+        shown = np.array([[0, 0, size, size]]) if windows is None else windows[self.images]
+        inside = np.clip(whole, shown[:, [0, 1, 0, 1]], shown[:, [2, 3, 2, 3]])
         seen = areas(inside) / np.maximum(areas(whole), 1e-9)
         gone = (sides_of(inside) <= 0).any(axis=1)
         cut = (seen < SEEN) | (sides_of(inside) < SMALLEST).any(axis=1)
         flags = np.where(cut, self.flags | CUT, self.flags).astype(np.uint8)
         return Boxes(self.starts, inside, self.numbers, flags).where(np.logical_not(gone))
+
+    def together(self, count: int) -> Boxes:
+        """The objects of each `count` images in a row as those of one."""
+        return Boxes(self.starts[::count], self.places, self.numbers, self.flags)
 
     def with_more(self, others: Sequence[Boxes]) -> Boxes:
         every = [self, *others]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,9 @@ from striate.core.geometry import after, identity
 from striate.core.group import ALONE
 from striate.core.randomness import permutation, uniform
 from striate.core.runtime import Runtime
-from striate.data.augment import Pipeline
+from striate.data.augment import PARTNERS, Moved, Pipeline
 from striate.data.batch import Batch, Mixing
+from striate.data.boxes import Boxes
 from striate.data.decode import UndecodableError, Unified
 from striate.data.images import Images, TorchImages
 from striate.data.targets import Targets
@@ -189,8 +190,8 @@ def batches(
     """The augmented batches of an epoch's plan from number `start` on, `threads` working ahead;
     the images' targets move with their pixels.
 
-    Where images are mixed, each one's partner is the image before it in the epoch's order, so
-    batch size and resume do not change the pairs. A plan that takes an image again adds the
+    Where images are mixed or joined, each one's partners are the images before it in the epoch's
+    order, so batch size and resume do not change them. A plan that takes an image again adds the
     store's length to its number, so that it is augmented differently. Of several
     processes each gets every `group.size`-th image of a batch, from its rank on: each is seen once
     an epoch by any number of processes, and a run may go on with another number of them. The
@@ -203,18 +204,26 @@ def batches(
     def make(number: int) -> Batch:
         turns, whole = group.shard(plan[number]), plan[number] % count
         ids = turns % count
-        if not augment.mixes:
+        joins = targets.placed and augment.joins
+        if not (joins or augment.mixes):
             moved = augment.moved(store.load(ids), turns, epoch)
             followed, matrices = following(store, targets, ids, moved.matrices, size)
             return Batch(staged(moved.images), ids, followed, matrices, None, whole)
-        chain = np.concatenate([plan[number - 1][-1:], plan[number]])  # before the first the last
-        places = group.shard(np.arange(1, len(chain)))
-        needed = np.union1d(places, places - 1)
+        back = PARTNERS if joins else 1
+        chain = np.concatenate([_before(plan, number, back), plan[number]])
+        places = back + group.shard(np.arange(len(plan[number])))
+        rows = places[:, None] - np.arange(back + 1)
+        needed = np.unique(rows)
         moved = augment.moved(store.load(chain[needed] % count), chain[needed], epoch)
-        own, other = np.searchsorted(needed, places), np.searchsorted(needed, places - 1)
+        taken = np.searchsorted(needed, rows)
+        if joins:
+            made, parts = joined(augment, moved, taken, turns, epoch)
+            found, matrices = parts.following(store, targets, chain[rows] % count, size)
+            return Batch(staged(made), ids, found, matrices, None, whole)
+        own, other = taken.T
         images, lam = augment.mixed(moved.images[own], turns, moved.images[other], epoch)
         followed, matrices = following(store, targets, ids, moved.matrices[own], size)
-        others = chain[places - 1] % count
+        others = chain[rows[:, 1]] % count
         partners, _ = following(store, targets, others, moved.matrices[other], size)
         return Batch(staged(images), ids, followed, matrices, Mixing(partners, lam), whole)
 
@@ -229,6 +238,45 @@ def following(
     if targets.placed:
         moved = after(store.matrices(ids), moved)
     return targets.take(ids).moved(moved, size), moved
+
+
+class Parts(NamedTuple):
+    """What images are made of: where the points of each part went, from its stored pixels on (N, K,
+    2, 3), and the region that shows it (N, K, 4); the image itself is the first part."""
+
+    matrices: Floats
+    windows: Floats
+
+    def following(
+        self, store: Store, targets: Targets, ids: Ids, size: int
+    ) -> tuple[Targets, Floats]:
+        """`following` of all parts; ids (N, K): which images they are."""
+        assert isinstance(targets, Boxes)  # no other targets are joined
+        count, kinds = ids.shape
+        moved = after(store.matrices(ids.ravel()), self.matrices.reshape(-1, 2, 3))
+        found = targets.take(ids.ravel()).moved(moved, size, self.windows.reshape(-1, 4))
+        return found.together(kinds), moved.reshape(count, kinds, 2, 3)[:, 0]
+
+
+def joined(
+    augment: Pipeline, moved: Moved, rows: Ids, turns: Ids, epoch: int
+) -> tuple[Pixels, Parts]:
+    """Moved images put together: rows (N, 1 + PARTNERS) of them, each one and its partners."""
+    images = moved.images
+    made = augment.joined(images[rows[:, 0]], turns, images[rows[:, 1:]], epoch)
+    first = moved.matrices[rows].reshape(-1, 2, 3)
+    matrices = after(first, made.matrices.reshape(-1, 2, 3)).reshape(made.matrices.shape)
+    return made.images, Parts(matrices, made.windows)
+
+
+def _before(plan: Sequence[Ids], number: int, count: int) -> Ids:
+    """The `count` images before a batch in the epoch's order; before the first are the last."""
+    found = plan[number - 1]
+    step = 1
+    while len(found) < count:
+        step += 1
+        found = np.concatenate([plan[(number - step) % len(plan)], found])
+    return found[-count:]
 
 
 def loaded(store: Store, plan: Iterable[Ids], threads: int) -> Iterator[Pixels]:

@@ -30,21 +30,24 @@ scratch twice as many."""
 
 def refuse_unplaced(recipe: Recipe) -> None:
     """Raises RecipeError for knobs of detectors where targets have no places."""
-    if recipe.model.detector != "auto":
-        raise RecipeError(
-            "model.detector: these images have labels, and no boxes",
-            "Leave it out, or give images with boxes (docs/data.md).",
-        )
+    for knob, asked in (
+        ("model.detector", recipe.model.detector != "auto"),
+        ("augment.mosaic", recipe.augment.mosaic > 0),
+    ):
+        if asked:
+            raise RecipeError(
+                f"{knob}: these images have labels, and no boxes",
+                "Leave it out, or give images with boxes (docs/data.md).",
+            )
 
 
 def refuse_mixing(recipe: Recipe) -> None:
-    """Raises RecipeError for changes that blend two images' labels."""
-    for name in ("mixup", "cutmix"):
-        if getattr(recipe.augment, name):
-            raise RecipeError(
-                f"augment.{name}: it blends the labels of two images, and boxes have places",
-                "Leave it out; --augment.crop zoom varies boxes.",
-            )
+    """Raises RecipeError for a change that blends two images' labels."""
+    if recipe.augment.cutmix:
+        raise RecipeError(
+            "augment.cutmix: it blends the labels of two images, and boxes have places",
+            "Leave it out; --augment.mosaic puts images together with their boxes.",
+        )
 
 
 def settle_placed(decisions: Decisions, headers: Headers, card: Card | None, images: int) -> None:

@@ -14,7 +14,7 @@ from striate.core.errors import DataError
 from striate.core.randomness import permutation
 from striate.core.recipe import Recipe
 from striate.core.recipe_io import set_knob
-from striate.data.augment import AUGMENTATIONS, Pipeline, variants
+from striate.data.augment import AUGMENTATIONS, PARTNERS, Pipeline, variants
 from striate.data.dataset import Split
 from striate.data.loader import FileStore
 from striate.data.prepare import measure
@@ -32,7 +32,7 @@ TYPICAL = {
     "window": 1, "pad": 4, "resized": 0.65, "rotate": 15, "affine": 0.1, "flip": 0.5,
     "vertical_flip": 0.5, "trivial": 1, "rand": 0.3, "brightness": 0.4, "contrast": 0.4,
     "saturation": 0.4, "hue": 0.1, "principal_colours": 0.1, "greyscale": 0.2, "blur": 2,
-    "random_erasing": 0.5, "mixup": 0.4, "cutmix": 1.0,
+    "random_erasing": 0.5, "mixup": 0.4, "cutmix": 1.0, "mosaic": 1,
 }  # fmt: skip
 """Strengths to show each member by; cutout's is a quarter of the side."""
 
@@ -104,6 +104,10 @@ def _by_member(
 def _once(store: FileStore, pipe: Pipeline, i: int, partner: int, epoch: int) -> Pixels:
     pair = np.array([partner, i])
     images = pipe(store.load(pair), pair, epoch)
+    if pipe.strengths.get("mosaic", 0) > 0:
+        others = np.repeat(images[None, :1], PARTNERS, axis=1)
+        together: Pixels = pipe.joined(images[1:], pair[1:], others, epoch).images[0]
+        return together
     if pipe.mixes:
         mixed: Pixels = pipe.mixed(images[1:], pair[1:], images[:1], epoch)[0][0]
         return mixed

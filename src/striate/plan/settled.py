@@ -19,6 +19,7 @@ STORE_MARGIN = 0.875
 PLAIN_STRENGTHS = (
     "rotate", "affine", "vertical_flip", "brightness", "contrast", "saturation", "hue",
     "principal_colours", "greyscale", "blur", "random_erasing", "mixup", "cutmix",
+    "mosaic",
 )  # fmt: skip
 """Knobs of augmentation whose value is the strength."""
 

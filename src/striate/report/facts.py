@@ -18,7 +18,7 @@ from striate.core.records import Epoch, Finished, Planned, Record, Step
 from striate.core.run import PREFLIGHT, RunDirectory
 from striate.core.strict_json import page
 from striate.core.words import clock
-from striate.data.augment import Pipeline
+from striate.data.augment import PARTNERS, Pipeline
 from striate.data.prepare import measure
 from striate.data.targets import facts_kept
 from striate.explain.inspect import inspect
@@ -277,7 +277,10 @@ def _augmented(train: Sample, recipe: Recipe) -> list[Figure]:
     about = about_of(train.size, measure([train.store.load(np.arange(min(200, len(train))))]))
     pipe = Pipeline(recipe.seed, strengths, about)
     variants = [pipe(stored, ids, epoch) for epoch in range(_VARIANTS)]
-    if pipe.mixes:
+    if strengths.get("mosaic"):
+        chain = (np.arange(len(ids))[:, None] - np.arange(1, PARTNERS + 1)) % len(ids)
+        variants = [pipe.joined(v, ids, v[chain], e).images for e, v in enumerate(variants)]
+    elif pipe.mixes:
         turned = np.roll(np.arange(len(ids)), 1)
         variants = [pipe.mixed(v, ids, v[turned], epoch)[0] for epoch, v in enumerate(variants)]
     originals = train.images(ids)

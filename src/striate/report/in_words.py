@@ -15,7 +15,9 @@ _CHANGES = {
     "window": "cropped from larger ones",
     "resized": "cropped and resized, by up to {:g} of the area",
     "rotate": "turned by up to {:g}°", "cutout": "a square of {:g} pixels covered",
+    "zoom": "cut or surrounded, by up to {:g} of the area",
     "mixup": "mixed in pairs (MixUp, α = {:g})", "cutmix": "patched in pairs (CutMix, α = {:g})",
+    "mosaic": "put together in fours with probability {:g} (mosaics)",
 }  # fmt: skip
 _VIEWS = {
     "single": "one view", "flip": "the mean of an image and its mirror image",

@@ -9,7 +9,7 @@ import numpy as np
 from striate.core.arrays import Floats, Pixels
 from striate.core.geometry import move_points
 from striate.core.randomness import uniform
-from striate.data.augment import AUGMENTATIONS, About, Augmentation
+from striate.data.augment import AUGMENTATIONS, PARTNERS, About, Augmentation
 from striate.data.augment.common import Draw
 from striate.testing.laws import Laws, difference
 
@@ -79,6 +79,11 @@ def _applied(
         partners = partners if of is None else partners[of]
         mixed: Pixels = one.apply(images, partners, draw, strength, about)[0]
         return mixed
+    if one.kind == "join":
+        others = np.stack([np.roll(_noise(), k, axis=0) for k in range(1, PARTNERS + 1)], axis=1)
+        others = others if of is None else others[of]
+        joined: Pixels = one.apply(images, others, draw, strength, about).images
+        return joined
     result = one.apply(images, draw, strength, about)
     changed: Pixels = result.images if one.kind == "place" else result
     return changed

@@ -2,7 +2,8 @@
 
 An image has a number of views: augmented forms of it, those of the first epochs, which later epochs
 see again in turn. What is kept equals what would be computed live, bit by bit, so a resumed
-training, and one over several processes, are what they would be without.
+training, and one over several processes, are what they would be without. Only the partners of
+images that are joined are others: a view has its own order.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from striate.core.arrays import Floats, Ids, Pixels
+from striate.core.randomness import permutation
 from striate.core.runtime import Runtime
-from striate.data.augment import Pipeline, centre
+from striate.data.augment import PARTNERS, Pipeline, centre
 from striate.data.batch import Batch
-from striate.data.loader import Store, ahead, even, following
+from striate.data.loader import Parts, Store, ahead, even, following, joined
 from striate.data.targets import Targets
 from striate.models.frozen import AT_ONCE, Prefix, digest_of
 from striate.models.network import Network
@@ -50,12 +52,13 @@ class Kept:
     """The features of one set of frozen weights: a view is computed when it is first asked for.
 
     views: number → features (N, …) of all images; matrices: number → (N, 2, 3) from the stored
-    pixels to those of the view.
+    pixels to those of the view; parts: the same where images are joined with others.
     """
 
     prefix: Prefix
     views: dict[int, Tensor] = field(default_factory=dict)
     matrices: dict[int, Floats] = field(default_factory=dict)
+    parts: dict[int, Parts] = field(default_factory=dict)
     validation: Tensor | None = None
 
 
@@ -90,10 +93,7 @@ class Features:
             for view in np.unique(views).tolist():
                 self._fill(found, view)
             rows = _rows([found.views[v] for v in np.unique(views)], views, ids)
-            moved = np.stack(
-                [found.matrices[v][i] for v, i in zip(views.tolist(), ids.tolist(), strict=True)]
-            )
-            followed, matrices = following(self.train, targets, ids, moved, self.size)
+            followed, matrices = self._following(found, targets, views, ids)
             yield Batch(rows, ids, followed, matrices, None, whole % count)  # type: ignore[arg-type]
 
     def validation(self, net: nn.Module) -> FeatureStore:
@@ -110,22 +110,68 @@ class Features:
             self.kept[key] = Kept(Prefix(net, self.frozen, self.runtime.product_type))
         return self.kept[key]
 
+    def _following(
+        self, found: Kept, targets: Targets, views: Ids, ids: Ids
+    ) -> tuple[Targets, Floats]:
+        """The targets of these images, each as its own view shows it."""
+        pairs = list(zip(views.tolist(), ids.tolist(), strict=True))
+        if not self._joins:
+            moved = np.stack([found.matrices[view][i] for view, i in pairs])
+            return following(self.train, targets, ids, moved, self.size)
+        parts = [found.parts[view] for view in views.tolist()]
+        own = Parts(*(np.stack([each[i] for each, i in zip(part, ids, strict=True)])
+                      for part in zip(*parts, strict=True)))  # fmt: skip
+        orders = {view: self._chain(view) for view in set(views.tolist())}
+        rows = np.stack([orders[view][i] for view, i in pairs])
+        return own.following(self.train, targets, rows, self.size)
+
+    @property
+    def _joins(self) -> bool:
+        return self.augment.joins
+
+    def _order(self, view: int) -> Ids:
+        return permutation(self.augment.seed, view, "partners", len(self.train))
+
+    def _chain(self, view: int) -> Ids:
+        """Each image and its partners in a view (N, 1 + PARTNERS): those before it in an order that
+        is drawn for the view."""
+        order = self._order(view)
+        places = np.argsort(order)[:, None] - np.arange(1 + PARTNERS)
+        chain: Ids = order[places % len(order)]
+        return chain
+
     def _fill(self, found: Kept, view: int) -> None:
-        if view not in found.views:
-            rows, matrices = self._computed(found.prefix, self.train, view)
-            found.views[view], found.matrices[view] = rows, matrices
+        if view in found.views:
+            return
+        rows, placed = self._computed(found.prefix, self.train, view)
+        found.views[view] = rows
+        if self._joins:
+            found.parts[view] = _split(placed)
+        else:
+            found.matrices[view] = placed
 
     def _computed(self, prefix: Prefix, store: Store, view: int | None) -> tuple[Tensor, Floats]:
         """(features, matrices) of all images, in a view or plain; processes share the work."""
         group = self.runtime.group
-        own = group.shard(np.arange(len(store), dtype=np.int64))
+        joins = view is not None and self._joins
+        order = np.arange(len(store), dtype=np.int64)
+        if view is not None and joins:
+            order = self._order(view)
+        own = group.shard(order)
 
         def load(ids: Ids) -> tuple[Tensor, Floats]:
             images = store.load(ids)
             if view is None:
                 return _tensor(centre(images, self.size)), np.zeros((len(ids), 2, 3))
-            moved = self.augment.moved(images, ids, view)
-            return _tensor(moved.images), moved.matrices
+            if not joins:
+                moved = self.augment.moved(images, ids, view)
+                return _tensor(moved.images), moved.matrices
+            rows = self._chain(view)[ids]
+            needed = np.unique(rows)
+            moved = self.augment.moved(store.load(needed), needed, view)
+            taken = np.searchsorted(needed, rows)
+            made, parts = joined(self.augment, moved, taken, ids, view)
+            return _tensor(made), _packed(parts)
 
         threads = self.threads if store.threads is None else min(store.threads, self.threads)
         parts, matrices = [], []
@@ -135,7 +181,21 @@ class Features:
         rows = _plain(torch.cat(parts)).contiguous()
         whole = group.all_gather(rows.view(torch.uint8), len(store)).view(rows.dtype)
         placed = group.all_gather(torch.from_numpy(np.concatenate(matrices)), len(store))
+        if joins:  # computed in another order, so that partners are loaded together
+            back = np.argsort(order)
+            whole, placed = whole[torch.from_numpy(back)], placed[torch.from_numpy(back)]
         return _as_maps(whole), placed.numpy()
+
+
+def _packed(parts: Parts) -> Floats:
+    """Parts as one array (N, K, 10)."""
+    flat = parts.matrices.reshape(*parts.matrices.shape[:2], 6)
+    return np.concatenate([flat, parts.windows], axis=2)
+
+
+def _split(packed: Floats) -> Parts:
+    """The other way."""
+    return Parts(packed[..., :6].reshape(*packed.shape[:2], 2, 3), packed[..., 6:])
 
 
 def _tensor(pixels: Pixels) -> Tensor:

@@ -9,13 +9,16 @@ from striate.data.augment.family import (
     centring,
     variants,
 )
+from striate.data.augment.join import PARTNERS, Joined
 from striate.data.augment.views import VIEWS, views_of
 
 __all__ = [
     "AUGMENTATIONS",
+    "PARTNERS",
     "VIEWS",
     "About",
     "Augmentation",
+    "Joined",
     "Moved",
     "Pipeline",
     "centre",

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from striate.core.arrays import Floats, Ids, Pixels
 from striate.core.geometry import after, identity
 from striate.core.randomness import uniform
-from striate.data.augment import colour, erase, place, policies
+from striate.data.augment import colour, erase, join, place, policies
 from striate.data.augment.common import About, Draw, Moved
+from striate.data.augment.join import Joined
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,13 @@ class Augmentation:
     """One member.
 
     `apply(images, draw, strength, about)` returns images, for the kind "place" a `Moved`, for the
-    kind "mix" (with the partners as second argument) images and the share of each first image.
+    kind "mix" (with the partners as second argument) images and the share of each first image, for
+    the kind "join" (with PARTNERS partners of each) a `Joined`.
     `variants(strength, stored side, size)` counts the different results that one image can have.
     """
 
     apply: Callable[..., Any]
-    kind: Literal["place", "colour", "erase", "mix"]
+    kind: Literal["place", "colour", "erase", "mix", "join"]
     strength: str
     variants: Callable[[float, int, int], float] = lambda *_: math.inf
 
@@ -64,6 +66,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "random_erasing": Augmentation(erase.random_erasing, "erase", "probability"),
     "mixup": Augmentation(erase.mixup, "mix", "α of Beta(α, α)"),
     "cutmix": Augmentation(erase.cutmix, "mix", "α of Beta(α, α)"),
+    "mosaic": Augmentation(join.mosaic, "join", "probability"),
 }
 """In the order in which they are applied."""
 
@@ -100,7 +103,7 @@ class Pipeline:
             if member.kind == "place":
                 images, then = member.apply(images, draw, self.strengths[name], about)
                 matrices = after(matrices, then)
-            elif member.kind != "mix" and not masks:
+            elif member.kind in ("colour", "erase") and not masks:
                 images = member.apply(images, draw, self.strengths[name], about)
         return Moved(centre(images, about.size), after(matrices, centring(images, about.size)))
 
@@ -120,6 +123,22 @@ class Pipeline:
             here = chosen == number
             result[here], lam[here] = mixed[here], own[here]
         return result, lam
+
+    @property
+    def joins(self) -> bool:
+        """Whether images whose targets have places are put together with others."""
+        return {"mosaic", "mixup"} & set(self._active) != set()
+
+    def joined(self, images: Pixels, ids: Ids, partners: Pixels, epoch: int) -> Joined:
+        """Augmented images put together with augmented partners (N, PARTNERS, S, S, C): a share of
+        them as mosaics, the others blended where `mixup` is on."""
+        draw, about = self._draw(ids, epoch), self.about
+        made = join.mosaic(images, partners, draw, self.strengths.get("mosaic", 0.0), about)
+        if self.strengths.get("mixup", 0.0) > 0:
+            plain = made.windows[:, 1, 2] == 0
+            blend = join.blended(images, partners, draw, self.strengths["mixup"], about)
+            made.images[plain], made.windows[plain] = blend.images[plain], blend.windows[plain]
+        return made
 
     @property
     def _active(self) -> list[str]:

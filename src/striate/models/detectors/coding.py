@@ -89,8 +89,8 @@ def areas(boxes: Tensor) -> Tensor:
 
 
 def overlaps(one: Tensor, other: Tensor) -> Tensor:
-    """Intersection over union of each of (M, 4) with each of (N, 4): (M, N)."""
-    return _shared(one[:, None], other[None])[0]
+    """Intersection over union of each of (…, M, 4) with each of (…, N, 4): (…, M, N)."""
+    return _shared(one[..., :, None, :], other[..., None, :, :])[0]
 
 
 def generalised(one: Tensor, other: Tensor) -> Tensor:

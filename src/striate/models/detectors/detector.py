@@ -138,6 +138,16 @@ def best_of(boxes: Tensor, scores: Tensor) -> Found:
     return Found(places.double().cpu().numpy(), numbers.cpu().numpy(), sure.double().cpu().numpy())
 
 
+def padded(objects: Sequence[Objects]) -> Objects:
+    """The objects of several images with as many places for each: places (N, G, 4), numbers (N, G),
+    −1 where there is no object; nothing is aside."""
+    places = nn.utils.rnn.pad_sequence([own.places for own in objects], batch_first=True)
+    numbers = nn.utils.rnn.pad_sequence(
+        [own.numbers for own in objects], batch_first=True, padding_value=-1
+    )
+    return Objects(places, numbers, places.new_zeros((0, 4)))
+
+
 def within(places: Tensor, regions: Tensor) -> Tensor:
     """Whether points (P, 2) are in any of the regions (A, 4): (P,)."""
     after = places[None] > regions[:, None, :2]

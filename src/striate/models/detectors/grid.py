@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from striate.models.detectors.coding import areas
 from striate.models.detectors.detector import SIDES, Detector, Objects
-from striate.models.detectors.pyramid import WIDTH, pointwise, separable
+from striate.models.detectors.pyramid import WIDTH, pointwise, three_by_three
 
 CELLS = 3
 OF_BOXES, OF_EMPTY = 5.0, 0.5
@@ -33,7 +33,7 @@ class Grid(Detector):
     def __init__(self, body: nn.Module, classes: int) -> None:
         super().__init__(body, classes)
         self.neck = nn.Sequential(
-            pointwise(self.channels[max(self.channels)], WIDTH), separable(WIDTH),
+            pointwise(self.channels[max(self.channels)], WIDTH), three_by_three(WIDTH),
             nn.AdaptiveAvgPool2d(2 * CELLS),
             nn.Conv2d(WIDTH, WIDTH, 2, 2), nn.ReLU(inplace=True),
         )  # fmt: skip

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from striate.models.detectors.assign import task_aligned
 from striate.models.detectors.coding import from_distances, points_on
-from striate.models.detectors.detector import SIDES, Detector, Objects, within
+from striate.models.detectors.detector import SIDES, Detector, Objects, padded, within
 from striate.models.detectors.losses import giou_loss, varifocal
 from striate.models.detectors.pyramid import Pyramid, Tower, in_rows
 
@@ -64,27 +64,26 @@ class OneStage(Detector):
     def losses(self, outputs: Rows, objects: Sequence[Objects]) -> dict[str, Tensor]:
         """Σ varifocal + OF_BOXES · Σ q (1 − GIoU), over Σ q: q is how good a point is for its
         object."""
-        each = [self._of_image(outputs, i, own) for i, own in enumerate(objects)]
-        classes, boxes = (torch.stack(part) for part in zip(*each, strict=True))
-        return {"classes": classes, "boxes": OF_BOXES * boxes}
-
-    def _of_image(self, outputs: Rows, index: int, own: Objects) -> tuple[Tensor, Tensor]:
-        rows, places = outputs.rows[index].float(), outputs.points
-        logits = rows[:, SIDES:]
-        boxes = from_distances(places, outputs.strides, rows[:, :SIDES])
+        rows, points = outputs.rows.float(), outputs.points
+        logits, own = rows[..., SIDES:], padded(objects)
+        boxes = from_distances(points, outputs.strides, rows[..., :SIDES])
         with torch.no_grad():
-            found, quality = task_aligned(places, logits.sigmoid(), boxes, own.places, own.numbers)
-        taken = found >= 0
+            found, quality = task_aligned(points, logits.sigmoid(), boxes, own.places, own.numbers)
+        taken, which = found >= 0, found.clamp(min=0)
         wanted = torch.zeros_like(logits)
-        wanted[taken, own.numbers[found[taken]]] = quality[taken]
-        counted = torch.ones_like(logits[:, :1])
-        counted[within(places, own.aside) & ~taken] = 0.0
-        total = quality.sum().clamp(min=1.0)
-        of_class = (counted * varifocal(logits, wanted)).sum() / total
-        if not len(own.places):
-            return of_class, rows.sum() * 0
-        apart = giou_loss(boxes[taken], own.places[found[taken]])
-        return of_class, (quality[taken] * apart).sum() / total
+        total = quality.sum(dim=1).clamp(min=1.0)
+        apart = torch.zeros_like(quality)
+        if own.numbers.shape[1]:
+            number = own.numbers.gather(1, which).clamp(min=0)
+            wanted.scatter_(2, number[..., None], quality[..., None])
+            truth = own.places.gather(1, which[..., None].expand(boxes.shape))
+            apart = quality * giou_loss(boxes, truth)
+        counted = torch.ones_like(quality)
+        for i, one in enumerate(objects):
+            if len(one.aside):
+                counted[i, within(points, one.aside) & ~taken[i]] = 0.0
+        of_class = (counted[..., None] * varifocal(logits, wanted)).sum(dim=(1, 2)) / total
+        return {"classes": of_class, "boxes": OF_BOXES * apart.sum(dim=1) / total}
 
     def candidates(self, outputs: Rows) -> list[tuple[Tensor, Tensor]]:
         return [

@@ -27,8 +27,8 @@ class Pyramid(nn.Module):
     ) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(pointwise(wide, width) for wide in channels)
-        self.smooth = nn.ModuleList(separable(width) for _ in channels[:finest])
-        self.further = nn.ModuleList(separable(width, stride=2) for _ in range(further))
+        self.smooth = nn.ModuleList(three_by_three(width) for _ in channels[:finest])
+        self.further = nn.ModuleList(three_by_three(width, stride=2) for _ in range(further))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         found = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
@@ -63,16 +63,15 @@ class Tower(nn.Module):
 
 
 class _Shared(nn.Module):
-    """`separable` with a norm for each level."""
+    """A 3×3 convolution, a norm for each level, ReLU."""
 
     def __init__(self, width: int, levels: int) -> None:
         super().__init__()
-        self.deep = nn.Conv2d(width, width, 3, 1, 1, groups=width, bias=False)
-        self.across = nn.Conv2d(width, width, 1, bias=False)
+        self.weights = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(levels))
 
     def forward(self, x: Tensor, level: int) -> Tensor:
-        return F.relu(self.norms[level](self.across(self.deep(x))))
+        return F.relu(self.norms[level](self.weights(x)))
 
 
 def pointwise(inputs: int, outputs: int) -> nn.Module:
@@ -82,12 +81,11 @@ def pointwise(inputs: int, outputs: int) -> nn.Module:
     )
 
 
-def separable(wide: int, stride: int = 1) -> nn.Module:
-    """A 3×3 convolution in two parts: each channel by itself, then across channels."""
+def three_by_three(wide: int, stride: int = 1) -> nn.Module:
+    """A 3×3 convolution of as many channels, batch norm, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False),
-        *pointwise(wide, wide),  # type: ignore[misc]
-    )  # fmt: skip
+        nn.Conv2d(wide, wide, 3, stride, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)
+    )
 
 
 def in_rows(maps: Sequence[Tensor]) -> Tensor:
