@@ -157,8 +157,9 @@ class Augment:
     objects of both count."""
     cutmix: NonNegative = 0.0
     """Put a box of another image into each, of the area 1 − λ; with mixup too a coin chooses."""
-    mosaic: Probability = 0.0
-    """Share of the images that become mosaics of four, with the objects of all; only for boxes."""
+    mosaic: Probability | Auto = "auto"
+    """Share of the images that become mosaics of four, with the objects of all; only for boxes;
+    auto: a half of them."""
     test_views: Literal["auto", "single", "flip", "shift", "flip_shift", "ten_crop"] = "auto"
     """Views of an image averaged by evaluate and predict; auto: shifts, and flips if trained so."""
 

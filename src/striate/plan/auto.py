@@ -204,6 +204,7 @@ def settle_augmentation(
     if policy != "none":
         usual = {"trivial": (1.0, "all magnitudes"), "rand": (0.3, "M = 9 of 30")}[policy]
         decisions.settle("augment.policy_strength", lambda: usual)
+    decisions.default("augment.mosaic", 0, "labels are of whole images")
     mirrored = decisions.settle("augment.flip", flip)
     if decisions.recipe.budget.epochs != "auto":  # with --minutes they are not known yet
         decisions.settle("augment.cutout", lambda: _cutout(decisions.recipe))

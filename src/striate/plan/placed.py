@@ -23,6 +23,8 @@ stride of the coarsest maps of most networks."""
 VIEWS = 16
 """Views of an image of which a frozen part's outputs are kept: boxes are learnt by heart sooner
 than labels."""
+MOSAIC = 0.5
+"""Share of mosaics."""
 SHOWN, EPOCHS = 7_400, (6, 80)
 """About how many images a training from weights shows in all, and the bounds of its epochs; from
 scratch twice as many."""
@@ -32,7 +34,7 @@ def refuse_unplaced(recipe: Recipe) -> None:
     """Raises RecipeError for knobs of detectors where targets have no places."""
     for knob, asked in (
         ("model.detector", recipe.model.detector != "auto"),
-        ("augment.mosaic", recipe.augment.mosaic > 0),
+        ("augment.mosaic", recipe.augment.mosaic not in ("auto", 0)),
     ):
         if asked:
             raise RecipeError(
@@ -67,6 +69,8 @@ def settle_placed(decisions: Decisions, headers: Headers, card: Card | None, ima
         decisions.default("optim.backbone_rate", 0.3, "the head starts anew, the rest does not")
     if detector_class(decisions.recipe.model.detector).from_pixels:
         decisions.default("augment.crop", "none", "regions are searched for once in each image")
+        decisions.default("augment.mosaic", 0, "regions are searched for once in each image")
+    decisions.default("augment.mosaic", MOSAIC, "objects are met in other surroundings")
     decisions.default("augment.crop", "zoom", "objects of all sizes are met at other sizes")
     decisions.default("augment.flip", True, "boxes are mirrored with their objects")
     decisions.default("augment.cutout", 0, "it would hide objects that are asked for")

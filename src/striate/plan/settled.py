@@ -19,7 +19,6 @@ STORE_MARGIN = 0.875
 PLAIN_STRENGTHS = (
     "rotate", "affine", "vertical_flip", "brightness", "contrast", "saturation", "hue",
     "principal_colours", "greyscale", "blur", "random_erasing", "mixup", "cutmix",
-    "mosaic",
 )  # fmt: skip
 """Knobs of augmentation whose value is the strength."""
 
@@ -211,6 +210,7 @@ def strengths_of(recipe: Recipe) -> dict[str, float]:
     )
     for name in PLAIN_STRENGTHS:
         strengths[name] = float(getattr(augment, name))
+    strengths["mosaic"] = float(or_else(augment.mosaic, 0))
     strengths["vertical_flip"] /= 2
     if augment.policy != "none":
         strengths[augment.policy] = float(or_else(augment.policy_strength, 0.0))
