@@ -25,7 +25,7 @@ VIEWS = 16
 than labels."""
 MOSAIC = 0.5
 """Share of mosaics."""
-SHOWN, EPOCHS = 7_400, (6, 80)
+SHOWN, EPOCHS = 6_800, (6, 80)
 """About how many images a training from weights shows in all, and the bounds of its epochs; from
 scratch twice as many."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +16,12 @@ def suppress(boxes: Tensor, scores: Tensor, numbers: Tensor, most: float = 0.6) 
     order = torch.sort(scores, descending=True, stable=True).indices
     boxes, numbers = boxes[order].float(), numbers[order]
     rivals = (overlaps(boxes, boxes) > most) & (numbers[:, None] == numbers)
-    rivals = rivals.cpu()  # the loop below asks for each row
-    alive = torch.ones(len(order), dtype=torch.bool)
+    spared = (~rivals).cpu().numpy()  # NumPy asks for a row in a tenth of torch's time
+    alive = np.ones(len(order), dtype=np.bool_)
     for i in range(len(order)):
         if alive[i]:
-            alive[i + 1 :] &= ~rivals[i, i + 1 :]
-    return order[alive.to(order.device)]
+            alive[i + 1 :] &= spared[i, i + 1 :]
+    return order[torch.from_numpy(alive).to(order.device)]
 
 
 def voted(
