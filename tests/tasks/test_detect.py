@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import striate
 from striate.core.geometry import identity
@@ -22,11 +21,12 @@ from striate.tasks import make_task
 from striate.tasks.detect.answer import found_in
 from striate.tasks.detect.signs import signs_of
 from striate.tasks.task import Pass, Scored
-from striate.testing import check_resume, check_targets
+from striate.testing import check_resume, check_targets, check_task
 from striate.training.inference import batch_of
 from tests.conftest import DETECTING as KNOBS
 from tests.conftest import OF_STRIDES as SPEC
 from tests.conftest import rectangles as drawn
+from tests.conftest import write_rectangles
 
 SIDE = 128
 
@@ -56,19 +56,7 @@ def learnt(name, images, boxes, steps):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The same pictures as files, with boxes in a table."""
-    root = tmp_path_factory.mktemp("rectangles")
-    lines = ["path,left,top,right,bottom,class,split"]
-    for split, count, seed in (("train", 32, 0), ("val", 10, 1), ("test", 10, 2)):
-        images, boxes = drawn(count, seed)
-        for i, image in enumerate(images):
-            name = f"{split}{i}.png"
-            Image.fromarray(image).save(root / name)
-            own = boxes.only(i)
-            for place, number in zip(own.places, own.numbers, strict=True):
-                sides = ",".join(f"{side:.0f}" for side in place)
-                lines.append(f"{name},{sides},{('red', 'green')[number]},{split}")
-    (root / "boxes.csv").write_text("\n".join(lines) + "\n")
-    return root
+    return write_rectangles(tmp_path_factory.mktemp("rectangles"))
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +143,13 @@ def test_anchors_take_the_shapes_of_the_objects():
         net.shapes[1] == torch.tensor([30.0, 60.0])
     ).all()
     assert (net.shapes != before).any()
+
+
+@pytest.mark.parametrize("name", ["one_stage", "anchors", "grid"])
+def test_the_task_keeps_the_laws_of_tasks(name):
+    """Two stages draw their samples at random, so that parts of a batch do not add up to it."""
+    task, net = networked(name)
+    assert len(check_task(task, *drawn(9, 0), 2, net=net)) > 10
 
 
 def test_boxes_keep_the_laws_of_targets():

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+import striate
 from striate.core.group import Group
 from striate.core.records import Epoch, Step
 from striate.core.run import RunDirectory
@@ -22,7 +23,7 @@ from striate.data.boxes import boxes_of
 from striate.data.loader import ArrayStore, batches, epoch_plan
 from striate.data.targets import Labels
 from striate.training import checkpoints
-from tests.conftest import write_colours
+from tests.conftest import OF_STRIDES, write_colours, write_rectangles
 
 PLAIN = ("--model", "lenet", "--optim.rule", "nesterov", "--lr", "0.05", "--epochs", "10",
          "--batch-size", "8", "--image-size", "16", "--augment.flip", "True",
@@ -91,6 +92,22 @@ def test_kept_features_of_frozen_stages_are_shared(alone, tree_for_module, tmp_p
     records = [list(RunDirectory(tmp_path / str(p)).records()) for p in (1, 2)]
     scores = [[r.val_score for r in rs if isinstance(r, Epoch)] for rs in records]
     assert scores[0] == scores[1]
+
+
+def test_a_detector_of_two_processes_is_scored_like_one(tmp_path):
+    """F16: objects of every image count once, however many processes find them."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write_rectangles(data)
+    run("train", data, "--run", tmp_path / "run", "--procs", 2, "--model", OF_STRIDES, "--epochs",
+        "6", "--lr", "0.003", "--optim.rule", "adam", "--device.precision", "float32",
+        "--device.sync-norm", "--report.no-write")  # fmt: skip
+    told = json.loads((tmp_path / "run" / "scores.json").read_text("utf-8"))
+    again = striate.Run(tmp_path / "run").evaluate(split="test")
+    assert told["test"]["n"] == 10
+    assert told["test"]["average_precision_50"] > 0
+    for name in ("average_precision", "average_precision_50", "average_recall_100"):
+        assert told["test"][name] == pytest.approx(again.scores[name], abs=1e-6)
 
 
 def test_a_killed_process_is_replaced(alone, tree_for_module, tmp_path):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from striate.api.runs import Run
 from striate.api.stream import stream
 from striate.core import recipe_io
@@ -20,7 +22,7 @@ from striate.core.strict_json import finite
 from striate.data.boxes import Boxes
 from striate.explain.sample import Sample, sample_of
 from striate.ladder.crops import Answered, by_region, by_window
-from striate.ladder.rungs import RUNGS, TRAINED, Rung, stage_times
+from striate.ladder.rungs import RUNGS, TIMED, TRAINED, Rung, lost_in_cells, stage_times
 from striate.plan.prepare import Prepared, prepare, requested, source_of
 from striate.report.ladder_page import ladder_html
 from striate.training.log import drained
@@ -126,6 +128,10 @@ def _trained(name: str, source: Any, wanted: Recipe, minutes: float) -> Rung:
         took = time.perf_counter() - began
         run = Run(path, None if isinstance(source, str) else source)
         evaluation = run.evaluate(split="test")
-        sample = run.sample(split="test", images=16)
-        seconds = stage_times(run.predictor, sample.images(range(len(sample))))
-    return Rung(name, RUNGS[name], evaluation, seconds, took)
+        sample = run.sample(split="test")
+        few = np.linspace(0, len(sample) - 1, min(TIMED, len(sample))).round().astype(int)
+        seconds = stage_times(run.predictor, sample.images(few))
+        boxes = sample.placed(range(len(sample)))
+        assert isinstance(boxes, Boxes)
+        notes = (lost_in_cells(boxes, sample.size),) if name == "grid" else ()
+    return Rung(name, RUNGS[name], evaluation, seconds, took, notes)

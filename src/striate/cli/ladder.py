@@ -36,7 +36,7 @@ class LadderFlags:
     preset: str = "quick"
     """named recipe to start from: quick, standard"""
     rungs: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """only these: window, rcnn, fast_rcnn, faster_rcnn, anchors, one_stage; repeat the flag"""
+    """only these: window, rcnn, fast_rcnn, faster_rcnn, grid, anchors, one_stage; repeat it"""
     out: Path = Path("ladder")
     """the folder for the page and its figures"""
     json: bool = False

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from striate.core.arrays import Pixels
+from striate.data.boxes import Boxes
 from striate.models.detectors.detector import Detector
 from striate.models.detectors.fast_rcnn import FastRCNN
 from striate.models.detectors.faster_rcnn import FasterRCNN
+from striate.models.detectors.grid import crowded
 from striate.models.network import Network
 from striate.plan.predictor import Predictor
 from striate.tasks.evaluation import Evaluation
@@ -23,13 +25,15 @@ RUNGS: dict[str, str] = {
     "rcnn": "49 s an image (47 s of them the network, 2 s selective search)",
     "fast_rcnn": "a fraction of a second beyond selective search",
     "faster_rcnn": "0.1 to 0.2 s an image",
+    "grid": "one look, at 3×3 cells that say an object each",
     "anchors": "one stage",
     "one_stage": "one stage, without anchors",
 }
 """Name → what deck E says of its time (E2)."""
-TRAINED = ("fast_rcnn", "faster_rcnn", "anchors", "one_stage")
+TRAINED = ("fast_rcnn", "faster_rcnn", "grid", "anchors", "one_stage")
 """Rungs that are networks of their own; the others are a classifier on a network's features."""
-_IMAGES = 16
+TIMED = 16
+"""Images on which a rung is timed."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,15 @@ class Rung:
         }  # fmt: skip
 
 
+def lost_in_cells(boxes: Boxes, size: int) -> str:
+    """How many of these images' objects, on `size`×`size` pixels, the grid cannot say, in words."""
+    sure = boxes.where(boxes.sure)
+    places = [torch.from_numpy(sure.only(i).places) for i in range(len(sure))]
+    lost = sum(crowded(own, float(size)) for own in places)
+    count = len(sure.numbers)
+    return f"{lost} of {count} objects share a cell with a larger one: the grid cannot say them"
+
+
 def stage_times(predictor: Predictor, images: Pixels) -> dict[str, float]:
     """Seconds an image of a trained detector's stages, from pixels (N, S, S, C) to boxes, the best
     of three: regions (where they are searched for), features, heads, boxes."""
@@ -68,7 +81,7 @@ def stage_times(predictor: Predictor, images: Pixels) -> dict[str, float]:
     assert isinstance(net, Network)
     detector = net.backbone
     assert isinstance(detector, Detector)
-    few = np.ascontiguousarray(images[:_IMAGES])
+    few = np.ascontiguousarray(images[:TIMED])
     with torch.inference_mode(), runtime.autocast():
         prepared = net.prepared(runtime.on_device(few))
         times = {"features": _best(lambda: detector.maps(prepared))}

@@ -20,13 +20,17 @@ from striate.training.inference import batch_of, evaluate
 _CPU = Runtime(torch.device("cpu"), "float32")
 
 
-def check_task(task: Task, images: Pixels, targets: Targets, classes: int = 0) -> list[str]:
-    """The laws of a task on some images uint8 (N, S, S, C), N at least 8, and their targets."""
+def check_task(
+    task: Task, images: Pixels, targets: Targets, classes: int = 0, *, net: nn.Module | None = None
+) -> list[str]:
+    """The laws of a task on some images uint8 (N, S, S, C), N at least 8, and their targets. net:
+    the network that is asked; by default the task's own around a small one."""
     laws, size = Laws(f"the task {task.name}"), images.shape[1]
     laws.check("there are at least eight images", len(images) >= 8, str(len(images)))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = task.network(_small(images.shape[3]), classes)
+    if net is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = task.network(_small(images.shape[3]), classes)
     _losses(laws, task, net, images, targets)
     scored = Scored("val", tuple(map(str, range(classes))), tuple(map(str, range(len(images)))))
     how = Pass(size, _CPU)
@@ -47,7 +51,8 @@ def check_task(task: Task, images: Pixels, targets: Targets, classes: int = 0) -
         laws.check(law, not named or apart < 1e-6, f"{apart:g} apart")
     columns, rows = found.rows()
     wide = {len(row) for row in rows}
-    laws.check("predictions.csv has a row for each image", len(rows) == len(images))
+    named_in = {row[0] for row in rows}
+    laws.check("predictions.csv names every image", named_in == set(scored.names))
     laws.check("its rows have its columns", wide == {len(columns)}, f"{wide}, {len(columns)}")
     answers = task.answers(whole, scored)
     laws.check("there is an answer for each image", len(answers) == len(images))
