@@ -1,7 +1,7 @@
 """Detection: the default detector's average precision and wall time, the rungs, the scorer.
 
     python benchmarks/detection.py sets [NAME ...]    two real sets, seeds 0 to 2 (half an hour)
-    python benchmarks/detection.py rungs [NAME ...]   every detector on kangaroos, seed 0
+    python benchmarks/detection.py rungs [NAME ...]   the ladder on kangaroos (half an hour)
     python benchmarks/detection.py torchvision        its Faster R-CNN from the same weights, for
                                                       the same minutes
     python benchmarks/detection.py metrics            what four rules say of the same boxes
@@ -24,7 +24,6 @@ import numpy as np
 from common import DATA, machine, verb
 
 import striate
-from striate.models.detectors import DETECTORS
 
 SETS = {
     # name: (source, wanted AP50, wanted AP, seconds)
@@ -32,6 +31,8 @@ SETS = {
     "bccd": ("bccd-voc.zip", 0.89, 0.57, 360),
 }
 SEEDS = (0, 1, 2)
+RUNG_MINUTES = 4
+"""Of training, for each rung that learns."""
 
 
 def sets(names: list[str]) -> int:
@@ -64,31 +65,28 @@ def _each(values: tuple[float, ...]) -> str:
 
 
 def rungs(names: list[str]) -> int:
-    """Every detector on one backbone: AP50, AP, training time, images a second at the end."""
-    print("| detector | test AP50 | test AP | wall s | images/s found |\n|---|---|---|---|---|",
-          flush=True)  # fmt: skip
-    for name in names or DETECTORS:
-        with tempfile.TemporaryDirectory() as folder:
-            run = Path(folder) / "run"
-            said, wall, _ = verb("train", DATA / SETS["kangaroo"][0], "--run", run,
-                                 "--model.detector", name)  # fmt: skip
-            speed = _speed(run)
-        test = said["test"]
-        print(f"| {name} | {test['average_precision_50']:.3f} | {test['average_precision']:.3f} "
-              f"| {wall:.0f} | {speed:.1f} |", flush=True)  # fmt: skip
+    """The ladder on kangaroos: AP50 and seconds an image of each rung, and whether each is faster
+    than the one before."""
+    flags = [part for name in names for part in ("--rungs", name)]
+    with tempfile.TemporaryDirectory() as folder:
+        said, _, _ = verb("ladder", DATA / SETS["kangaroo"][0], "--out", folder, "--minutes",
+                          RUNG_MINUTES, *flags)  # fmt: skip
+    print("| rung | test AP50 | 95 % | test AP | seconds an image | of which | prepared, s |\n"
+          "|---|---|---|---|---|---|---|", flush=True)  # fmt: skip
+    for rung in said["rungs"]:
+        times = dict(rung["seconds_an_image"])
+        total = times.pop("total")
+        parts = ", ".join(f"{name} {took:.2g}" for name, took in times.items())
+        low, high = rung["intervals"]["average_precision_50"]
+        print(f"| `{rung['rung']}` | {rung['average_precision_50']:.3f} | {low:.2f}–{high:.2f} "
+              f"| {rung['average_precision']:.3f} | {total:.3g} | {parts} "
+              f"| {rung['training_seconds']:.0f} |", flush=True)  # fmt: skip
+        for note in rung["notes"]:
+            print(f"<!-- {rung['rung']}: {note} -->", flush=True)
+    by = {r["rung"]: r["seconds_an_image"]["total"] for r in said["rungs"]}
+    if "rcnn" in by:
+        print(f"\nthe last rung is {by['rcnn'] / by['one_stage']:.0f} times as fast as rcnn")
     return 0
-
-
-def _speed(run: Path) -> float:
-    """Images a second that a run finds objects in, from decoded pixels to boxes; the best of 3."""
-    opened = striate.Run(run)
-    sample, predictor = opened.sample(split="test"), opened.predictor
-    best = 0.0
-    for _ in range(3):
-        began = time.perf_counter()
-        predictor.predictions(sample.store)
-        best = max(best, len(sample) / (time.perf_counter() - began))
-    return best
 
 
 def metrics(_: list[str]) -> int:

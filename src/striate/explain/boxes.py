@@ -19,6 +19,8 @@ from striate.models.hooks import evaluating, kept_output, maps_of
 
 _SHOWN, _EACH, _MAPS, _CHANNELS = 6, 2, 3, 16
 """Images that are shown, boxes of each, images whose maps are shown, channels of a layer."""
+_SURE = 0.3
+"""The score from which on a further box of an image is shown."""
 _SAME = 0.5
 """The overlap from which on a candidate is one of those that a box was made of."""
 
@@ -44,7 +46,9 @@ def made(inspection: Inspection, found: Explanation) -> None:
         pixels = inspection.sample.images([i])
         image = torch.from_numpy(pixels).float()
         said = _found(inspection, image)
-        for place, number, score in list(zip(*said, strict=True))[:_EACH]:
+        for rank, (place, number, score) in enumerate(zip(*said, strict=True)):
+            if rank == _EACH or (rank and score < _SURE):
+                break
             text = f"{inspection.classes[int(number)]} {score:.2f}"
             speaking = speaking_for(inspection.net, image, place, int(number))
             box = (float(place[0]), float(place[1]), float(place[2]), float(place[3]))
