@@ -152,6 +152,15 @@ def test_the_task_keeps_the_laws_of_tasks(name):
     assert len(check_task(task, *drawn(9, 0), 2, net=net)) > 10
 
 
+def test_what_cannot_be_put_together_is_refused(folder, striate_cli):
+    code, _, err = striate_cli("train", folder, "--augment.cutmix", "1", "--epochs", "1")
+    assert code == 2
+    assert "mosaic puts images together" in err
+    code, _, err = striate_cli("train", "digits", "--augment.mosaic", "0.5", "--epochs", "1")
+    assert code == 2
+    assert "these images have labels, and no boxes" in err
+
+
 def test_boxes_keep_the_laws_of_targets():
     assert len(check_targets(drawn(12, 7, 64)[1], 2)) > 8
 

@@ -101,7 +101,7 @@ def test_a_detector_of_two_processes_is_scored_like_one(tmp_path):
     write_rectangles(data)
     run("train", data, "--run", tmp_path / "run", "--procs", 2, "--model", OF_STRIDES, "--epochs",
         "6", "--lr", "0.003", "--optim.rule", "adam", "--device.precision", "float32",
-        "--device.sync-norm", "--report.no-write")  # fmt: skip
+        "--report.no-write")  # fmt: skip
     told = json.loads((tmp_path / "run" / "scores.json").read_text("utf-8"))
     again = striate.Run(tmp_path / "run").evaluate(split="test")
     assert told["test"]["n"] == 10

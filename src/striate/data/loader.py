@@ -29,7 +29,7 @@ from striate.data.batch import Batch, Mixing
 from striate.data.boxes import Boxes
 from striate.data.decode import UndecodableError, Unified
 from striate.data.images import Images, TorchImages
-from striate.data.targets import Targets
+from striate.data.targets import Targets, joinable
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -204,7 +204,7 @@ def batches(
     def make(number: int) -> Batch:
         turns, whole = group.shard(plan[number]), plan[number] % count
         ids = turns % count
-        joins = targets.placed and augment.joins
+        joins = joinable(targets) and augment.joins
         if not (joins or augment.mixes):
             moved = augment.moved(store.load(ids), turns, epoch)
             followed, matrices = following(store, targets, ids, moved.matrices, size)

@@ -191,6 +191,11 @@ def kind_in(facts: Mapping[str, Any]) -> str:
     return str(facts.get("targets") or (LabelSets if facts.get("multi_label") else Labels).kind)
 
 
+def joinable(targets: Targets) -> bool:
+    """Whether several images with such targets may be put together into one."""
+    return isinstance(targets, Boxes)
+
+
 def facts_kept(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a run's dataset.json says of the kind of its targets, for the report."""
     return {name: facts[name] for name in ("multi_label", "targets") if name in facts}

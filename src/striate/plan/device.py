@@ -25,7 +25,7 @@ def settle_device(decisions: Decisions) -> Runtime:
     if wanted.sync_norm and device.type != "cuda":
         raise RecipeError(
             f"device.sync_norm: torch synchronises batch norm on GPUs only, not on {device.type}",
-            "Leave it out; each process then normalises its own which.",
+            "Leave it out; each process then normalises its own images.",
         )
     precision = decisions.settle("device.precision", lambda: choose_precision(device))
     return Runtime(device, precision)

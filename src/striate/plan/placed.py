@@ -9,6 +9,7 @@ import numpy as np
 
 from striate.core.errors import RecipeError
 from striate.core.recipe import Recipe
+from striate.data.targets import Targets, joinable
 from striate.models.detectors import USUAL
 from striate.models.detectors.detector import detector_class
 from striate.models.pretrained.card import Card
@@ -43,19 +44,29 @@ def refuse_unplaced(recipe: Recipe) -> None:
             )
 
 
-def refuse_mixing(recipe: Recipe) -> None:
-    """Raises RecipeError for a change that blends two images' labels."""
-    if recipe.augment.cutmix:
+def refuse_mixing(recipe: Recipe, *, joins: bool) -> None:
+    """Raises RecipeError for changes that blend two images' labels. joins: whether images may be
+    put together with their targets."""
+    augment = recipe.augment
+    if augment.cutmix:
         raise RecipeError(
-            "augment.cutmix: it blends the labels of two images, and boxes have places",
-            "Leave it out; --augment.mosaic puts images together with their boxes.",
+            "augment.cutmix: it blends the labels of two images, and these targets have places",
+            "Leave it out; with boxes --augment.mosaic puts images together.",
         )
+    for knob in ("mixup", "mosaic"):
+        if not joins and getattr(augment, knob) not in ("auto", 0):
+            raise RecipeError(
+                f"augment.{knob}: only images with boxes can be put together", "Leave it out."
+            )
 
 
-def settle_placed(decisions: Decisions, headers: Headers, card: Card | None, images: int) -> None:
-    """The knobs of a detector that the ways of classification would settle otherwise. images: for
-    training."""
-    refuse_mixing(decisions.recipe)
+def settle_placed(
+    decisions: Decisions, headers: Headers, card: Card | None, targets: Targets
+) -> None:
+    """The knobs of a detector that the ways of classification would settle otherwise. targets: of
+    the training images."""
+    joins, images = joinable(targets), len(targets)
+    refuse_mixing(decisions.recipe, joins=joins)
     decisions.default("model.detector", USUAL, "the best for few images on a CPU")
     decisions.default("data.resize", "pad", "objects at the border stay in the image")
     if len(headers["train"][0]):
@@ -70,7 +81,8 @@ def settle_placed(decisions: Decisions, headers: Headers, card: Card | None, ima
     if detector_class(decisions.recipe.model.detector).from_pixels:
         decisions.default("augment.crop", "none", "regions are searched for once in each image")
         decisions.default("augment.mosaic", 0, "regions are searched for once in each image")
-    decisions.default("augment.mosaic", MOSAIC, "objects are met in other surroundings")
+    if joins:
+        decisions.default("augment.mosaic", MOSAIC, "objects are met in other surroundings")
     decisions.default("augment.crop", "zoom", "objects of all sizes are met at other sizes")
     decisions.default("augment.flip", True, "boxes are mirrored with their objects")
     decisions.default("augment.cutout", 0, "it would hide objects that are asked for")

@@ -179,7 +179,7 @@ def prepare(
         weights = wanted_weights(decisions.recipe)
     card = None if weights is None else weights.card
     if dataset.splits["train"].targets.placed:
-        settle_placed(decisions, headers, card, len(dataset.splits["train"]))
+        settle_placed(decisions, headers, card, dataset.splits["train"].targets)
     else:
         refuse_unplaced(decisions.recipe)
     settle_network(decisions, card)

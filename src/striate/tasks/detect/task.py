@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from striate.core.arrays import Floats, Ids, Pixels
 from striate.core.geometry import after, hulls
@@ -121,8 +122,10 @@ class DetectTask:
 
 
 def _detector_of(net: nn.Module) -> Detector:
-    """The detector in a network behind its input stage, or in the rest of one."""
-    inner = net if isinstance(net, Detector) else net.get_submodule("backbone")
+    """The detector in a network behind its input stage, or in the rest of one; of several processes
+    each has it in a wrapper."""
+    own = net.module if isinstance(net, DistributedDataParallel) else net
+    inner = own if isinstance(own, Detector) else own.get_submodule("backbone")
     return cast(Detector, inner)
 
 
