@@ -9,6 +9,7 @@ import pytest
 import striate
 from striate.ladder.rungs import RUNGS, TRAINED
 from striate.models.detectors.proposals import selective_search, windows
+from striate.report.ladder_page import seconds_in_words
 from tests.conftest import DETECTING as KNOBS
 from tests.conftest import rectangles as drawn
 
@@ -52,6 +53,11 @@ def test_the_page_shows_every_rung(climbed, tmp_path):
     assert 'src="http' not in text
     told = json.loads((page.parent / "ladder.json").read_text("utf-8"))
     assert [rung["rung"] for rung in told["rungs"]] == list(RUNGS)
+
+
+def test_seconds_in_words():
+    said = [seconds_in_words(value) for value in (140.2, 49.0, 2.24, 0.4712, 0.0047, 2.9e-6)]
+    assert said == ["140 s", "49 s", "2.2 s", "471 ms", "4.7 ms", "0.0029 ms"]
 
 
 def test_windows_are_inside_the_picture_and_cover_it():

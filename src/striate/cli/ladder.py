@@ -75,6 +75,9 @@ def ladder(argv: Sequence[str]) -> int:
 def _table(found: Sequence[Rung]) -> None:
     """A row for each rung: AP50 with its interval, AP, seconds an image; then what they are of, and
     what the lecture says."""
+    from striate.ladder.rungs import STAGES
+    from striate.report.ladder_page import seconds_in_words
+
     table = plain_table("rung", "AP50", "95 %", "AP", "s an image")
     for rung in found:
         figures = rung.evaluation.figures
@@ -86,8 +89,12 @@ def _table(found: Sequence[Rung]) -> None:
         )  # fmt: skip
     Console(highlight=False).print(table)
     for rung in found:
-        parts = ", ".join(f"{name} {took:.2g}" for name, took in rung.seconds.items())
-        print(f"{rung.name}: {parts} s; in the lecture: {rung.lecture}")
+        parts = ", ".join(
+            f"{name} {seconds_in_words(rung.seconds[name])}"
+            for name in STAGES
+            if name in rung.seconds
+        )
+        print(f"{rung.name}: {parts}; in the lecture: {rung.lecture}")
     first, last = found[0], found[-1]
     if len(found) > 1:
         print(f"{last.name} takes {last.total / first.total:.2g} of {first.name}'s time")

@@ -10,7 +10,7 @@ import numpy as np
 
 import striate
 from striate.explain.sample import Sample
-from striate.ladder.rungs import Rung
+from striate.ladder.rungs import STAGES, Rung
 from striate.report.charts import COLOURS
 from striate.report.galleries import drawn
 from striate.report.page import render
@@ -25,7 +25,7 @@ _DECADES = 5
 
 def ladder_html(rungs: Sequence[Rung], sample: Sample, title: str) -> str:
     """The whole page. sample: the test images that the rungs were scored on, in their order."""
-    stages = list(dict.fromkeys(name for rung in rungs for name in rung.seconds))
+    stages = [name for name in STAGES if any(name in rung.seconds for rung in rungs)]
     slowest = max(rung.total for rung in rungs)
     return render(
         "ladder.html.j2", title=title, images=len(sample), version=striate.__version__,
@@ -36,8 +36,9 @@ def ladder_html(rungs: Sequence[Rung], sample: Sample, title: str) -> str:
 
 
 def seconds_in_words(value: float) -> str:
-    """Two figures with a unit: `49 s`, `12 ms`."""
-    return f"{value:.2g} s" if value >= 1 else f"{1000 * value:.2g} ms"
+    """Two figures or more, with a unit: `140 s`, `2.2 s`, `470 ms`."""
+    number, unit = (value, "s") if value >= 1 else (1000 * value, "ms")
+    return f"{number:,.0f} {unit}" if number >= 10 else f"{number:.2g} {unit}"
 
 
 def _row(rung: Rung, slowest: float) -> dict[str, Any]:
@@ -50,8 +51,9 @@ def _row(rung: Rung, slowest: float) -> dict[str, Any]:
         "total": seconds_in_words(rung.total), "training": seconds_in_words(rung.training),
         "bar": 100 * max(0.02, 1 + math.log10(rung.total / slowest) / _DECADES),
         "stages": [
-            (name, seconds_in_words(took), 100 * took / rung.total)
-            for name, took in rung.seconds.items()
+            (name, seconds_in_words(rung.seconds[name]), 100 * rung.seconds[name] / rung.total)
+            for name in STAGES
+            if name in rung.seconds
         ],
     }  # fmt: skip
 
