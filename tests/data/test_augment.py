@@ -122,7 +122,7 @@ def joined_blobs(strengths, n=60, side=64):
     rows = (np.arange(n)[:, None] - np.arange(PARTNERS + 1)) % n
     pipe = Pipeline(1, strengths, dark)
     moved = pipe.moved(images, np.arange(n), 0)
-    made, parts = joined(pipe, moved, rows, np.arange(n), 0)
+    made, parts = joined(pipe, moved, rows, rows, np.arange(n), 0)
     places = move_points(points[rows.ravel()], parts.matrices.reshape(-1, 2, 3))
     return made, parts, places.reshape(n, PARTNERS + 1, 2)
 

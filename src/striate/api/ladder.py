@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from striate.api.runs import Run
 from striate.api.stream import stream
 from striate.core import recipe_io
@@ -128,10 +126,13 @@ def _trained(name: str, source: Any, wanted: Recipe, minutes: float) -> Rung:
         took = time.perf_counter() - began
         run = Run(path, None if isinstance(source, str) else source)
         evaluation = run.evaluate(split="test")
-        sample = run.sample(split="test")
-        few = np.linspace(0, len(sample) - 1, min(TIMED, len(sample))).round().astype(int)
-        seconds = stage_times(run.predictor, sample.images(few))
-        boxes = sample.placed(range(len(sample)))
-        assert isinstance(boxes, Boxes)
-        notes = (lost_in_cells(boxes, sample.size),) if name == "grid" else ()
+        sample = run.sample(split="test", images=TIMED)
+        seconds = stage_times(run.predictor, sample.images(range(len(sample))))
+        notes = (_lost(run.sample(split="test")),) if name == "grid" else ()
     return Rung(name, RUNGS[name], evaluation, seconds, took, notes)
+
+
+def _lost(sample: Sample) -> str:
+    boxes = sample.placed(range(len(sample)))
+    assert isinstance(boxes, Boxes)
+    return lost_in_cells(boxes, sample.size)

@@ -75,7 +75,6 @@ def ladder(argv: Sequence[str]) -> int:
 def _table(found: Sequence[Rung]) -> None:
     """A row for each rung: AP50 with its interval, AP, seconds an image; then what they are of, and
     what the lecture says."""
-    from striate.ladder.rungs import STAGES
     from striate.report.ladder_page import seconds_in_words
 
     table = plain_table("rung", "AP50", "95 %", "AP", "s an image")
@@ -89,11 +88,7 @@ def _table(found: Sequence[Rung]) -> None:
         )  # fmt: skip
     Console(highlight=False).print(table)
     for rung in found:
-        parts = ", ".join(
-            f"{name} {seconds_in_words(rung.seconds[name])}"
-            for name in STAGES
-            if name in rung.seconds
-        )
+        parts = ", ".join(f"{name} {seconds_in_words(took)}" for name, took in rung.stages)
         print(f"{rung.name}: {parts}; in the lecture: {rung.lecture}")
     first, last = found[0], found[-1]
     if len(found) > 1:

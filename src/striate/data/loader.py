@@ -24,7 +24,7 @@ from striate.core.geometry import after, identity
 from striate.core.group import ALONE
 from striate.core.randomness import permutation, uniform
 from striate.core.runtime import Runtime
-from striate.data.augment import PARTNERS, Moved, Pipeline
+from striate.data.augment import PARTNERS, Moved, Pipeline, centring
 from striate.data.batch import Batch, Mixing
 from striate.data.boxes import Boxes
 from striate.data.decode import UndecodableError, Unified
@@ -217,8 +217,8 @@ def batches(
         moved = augment.moved(store.load(chain[needed] % count), chain[needed], epoch)
         taken = np.searchsorted(needed, rows)
         if joins:
-            made, parts = joined(augment, moved, taken, turns, epoch)
-            found, matrices = parts.following(store, targets, chain[rows] % count, size)
+            made, parts = joined(augment, moved, taken, chain[rows] % count, turns, epoch)
+            found, matrices = parts.following(store, targets, size)
             return Batch(staged(made), ids, found, matrices, None, whole)
         own, other = taken.T
         images, lam = augment.mixed(moved.images[own], turns, moved.images[other], epoch)
@@ -240,33 +240,39 @@ def following(
     return targets.take(ids).moved(moved, size), moved
 
 
-class Parts(NamedTuple):
-    """What images are made of: where the points of each part went, from its stored pixels on (N, K,
-    2, 3), and the region that shows it (N, K, 4); the image itself is the first part."""
+def to_centre(store: Store, ids: Ids, size: int) -> Floats:
+    """Where the points of the originals are on the central `size`×`size` pixels of these images:
+    (N, 2, 3)."""
+    return after(store.matrices(ids), centring(store.load(ids[:1]), size))
 
+
+class Parts(NamedTuple):
+    """What images are made of, the image itself first: which images (N, K), where the points of
+    each went, from its stored pixels on (N, K, 2, 3), and the region that shows it (N, K, 4)."""
+
+    ids: Ids
     matrices: Floats
     windows: Floats
 
-    def following(
-        self, store: Store, targets: Targets, ids: Ids, size: int
-    ) -> tuple[Targets, Floats]:
-        """`following` of all parts; ids (N, K): which images they are."""
+    def following(self, store: Store, targets: Targets, size: int) -> tuple[Targets, Floats]:
+        """`following` of all parts."""
         assert isinstance(targets, Boxes)  # no other targets are joined
-        count, kinds = ids.shape
-        moved = after(store.matrices(ids.ravel()), self.matrices.reshape(-1, 2, 3))
-        found = targets.take(ids.ravel()).moved(moved, size, self.windows.reshape(-1, 4))
-        return found.together(kinds), moved.reshape(count, kinds, 2, 3)[:, 0]
+        own, each = self.ids.ravel(), self.ids.shape[1]
+        moved = after(store.matrices(own), self.matrices.reshape(-1, 2, 3))
+        found = targets.take(own).moved(moved, size, self.windows.reshape(-1, 4))
+        return found.together(each), moved.reshape(self.matrices.shape)[:, 0]
 
 
 def joined(
-    augment: Pipeline, moved: Moved, rows: Ids, turns: Ids, epoch: int
+    augment: Pipeline, moved: Moved, rows: Ids, ids: Ids, turns: Ids, epoch: int
 ) -> tuple[Pixels, Parts]:
-    """Moved images put together: rows (N, 1 + PARTNERS) of them, each one and its partners."""
+    """Moved images put together: rows (N, 1 + PARTNERS) of them, each one and its partners, which
+    are the images ids (N, 1 + PARTNERS)."""
     images = moved.images
     made = augment.joined(images[rows[:, 0]], turns, images[rows[:, 1:]], epoch)
     first = moved.matrices[rows].reshape(-1, 2, 3)
     matrices = after(first, made.matrices.reshape(-1, 2, 3)).reshape(made.matrices.shape)
-    return made.images, Parts(matrices, made.windows)
+    return made.images, Parts(ids, matrices, made.windows)
 
 
 def _before(plan: Sequence[Ids], number: int, count: int) -> Ids:

@@ -9,16 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from striate.core.boxes import Found
+from striate.core.runtime import Runtime
 from striate.data.boxes import Boxes
-from striate.explain.explanation import Answering, Explanation, MadeBox, Maps, Picture
+from striate.data.loader import spread
+from striate.explain.explanation import Answering, Explanation, MadeBox, Picture
 from striate.explain.inspection import Inspection
 from striate.models.detectors.coding import overlaps
-from striate.models.detectors.detector import Detector, Objects, best_of
-from striate.models.hooks import evaluating, kept_output, maps_of
+from striate.models.detectors.detector import detector_in
+from striate.models.hooks import evaluating, kept_output
+from striate.tasks.detect.task import objects_of
 
-_SHOWN, _EACH, _MAPS, _CHANNELS = 6, 2, 3, 16
-"""Images that are shown, boxes of each, images whose maps are shown, channels of a layer."""
+_SHOWN, _EACH, _MAPS = 6, 2, 3
+"""Images that are shown, boxes of each, images whose maps are shown."""
+_CPU = Runtime(torch.device("cpu"), "float32")
 _SURE = 0.3
 """The score from which on a further box of an image is shown."""
 _SAME = 0.5
@@ -27,25 +30,19 @@ _SAME = 0.5
 
 def maps(inspection: Inspection, found: Explanation) -> None:
     """The strongest channels of the layers, for some images."""
-    for i in spread(inspection)[:_MAPS]:
+    for i in some(inspection)[:_MAPS]:
         pixels = inspection.sample.images([i])
-        picture, each = _picture(inspection, i, pixels[0]), []
-        for layer in inspection.layers:
-            with torch.inference_mode():
-                module = inspection.module(layer)
-                given = maps_of(inspection.net, torch.from_numpy(pixels), module)[0]
-            values = given.float().numpy()
-            best = np.argsort(-values.max(axis=(1, 2)), kind="stable")[:_CHANNELS]
-            each.append(Maps(layer.name, tuple(map(int, np.sort(best))), values[np.sort(best)]))
-        found.maps.append((picture, each))
+        picture = _picture(inspection, i, pixels[0])
+        found.maps.append((picture, inspection.strongest_maps(pixels[0])))
 
 
 def made(inspection: Inspection, found: Explanation) -> None:
     """The surest boxes of some images, and which places speak for each."""
-    for i in spread(inspection):
+    for i in some(inspection):
         pixels = inspection.sample.images([i])
         image = torch.from_numpy(pixels).float()
-        said = _found(inspection, image)
+        with torch.inference_mode():
+            said = detector_in(inspection.net).read(inspection.net(image))[0]
         for rank, (place, number, score) in enumerate(zip(*said, strict=True)):
             if rank == _EACH or (rank and score < _SURE):
                 break
@@ -63,14 +60,15 @@ def answering(inspection: Inspection, found: Explanation) -> None:
     targets = inspection.sample.targets
     assert isinstance(targets, Boxes)
     without = objects = 0
-    for i in spread(inspection):
+    for i in some(inspection):
         own = inspection.sample.placed([i])
         assert isinstance(own, Boxes)
         sure = own.where(own.sure)
         pixels = inspection.sample.images([i])
         with torch.inference_mode():
             outputs = inspection.net(torch.from_numpy(pixels))
-            boxes, which = detector_of(inspection.net).answering(outputs, 0, _objects(sure))
+            objects_here = objects_of(sure, _CPU)
+            boxes, which = detector_in(inspection.net).answering(outputs, 0, objects_here)
         names = tuple(inspection.classes[number] for number in sure.numbers.tolist())
         shown = Answering(
             _picture(inspection, i, pixels[0]), sure.places, names, boxes.numpy(), which.numpy()
@@ -95,7 +93,7 @@ def speaking_for(
 
     The score is that of the surest candidate of the class around the box.
     """
-    detector = detector_of(net)
+    detector = detector_in(net)
     layers = {
         f"stride {stage.stride}": detector.body.get_submodule(stage.modules[-1])
         for stage in detector.own
@@ -123,34 +121,14 @@ def speaking_for(
     return speaking
 
 
-def spread(inspection: Inspection) -> list[int]:
+def some(inspection: Inspection) -> list[int]:
     """Images from all over the sample; with objects, where some have any."""
     targets = inspection.sample.targets
     having = np.arange(len(inspection.sample))
     if isinstance(targets, Boxes) and targets.sure.any():
         having = np.unique(targets.images[targets.sure])
-    wanted = np.linspace(0, len(having) - 1, min(_SHOWN, len(having))).round().astype(int)
-    return [int(i) for i in having[wanted]]
-
-
-def detector_of(net: nn.Module) -> Detector:
-    """The detector behind a network's input stage."""
-    found = net.get_submodule("backbone")
-    assert isinstance(found, Detector)
-    return found
-
-
-def _found(inspection: Inspection, image: Tensor) -> Found:
-    with torch.inference_mode():
-        return best_of(*detector_of(inspection.net).candidates(inspection.net(image))[0])
+    return [int(i) for i in having[spread(len(having), min(_SHOWN, len(having)))]]
 
 
 def _picture(inspection: Inspection, index: int, pixels: NDArray[np.uint8]) -> Picture:
     return Picture(inspection.sample.names[index], pixels, "", "", 0.0)
-
-
-def _objects(own: Boxes) -> Objects:
-    return Objects(
-        torch.from_numpy(own.places.astype(np.float32)), torch.from_numpy(own.numbers),
-        torch.zeros(0, 4),
-    )  # fmt: skip

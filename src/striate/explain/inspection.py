@@ -16,6 +16,7 @@ from torch import nn
 from striate.core.arrays import Pixels
 from striate.core.errors import ModelError, perhaps
 from striate.explain.attribution import ATTRIBUTIONS
+from striate.explain.explanation import Maps
 from striate.explain.sample import Sample
 from striate.models.arithmetic import fields_of
 from striate.models.hooks import (
@@ -23,12 +24,15 @@ from striate.models.hooks import (
     last_features,
     last_of_each_resolution,
     layers_with_maps,
+    maps_of,
 )
 from striate.models.network import Network
 from striate.plan.predictor import Predictor
 from striate.textbook.arithmetic import Field
 
 Floats = NDArray[np.floating[Any]]
+_CHANNELS = 16
+"""Channels of a layer whose maps are shown."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,16 @@ class Inspection:
         with torch.inference_mode():
             logits = self.net(torch.from_numpy(images)).numpy()
         return self.predictor.probabilities(logits)
+
+    def strongest_maps(self, pixels: Pixels) -> list[Maps]:
+        """Of each layer the channels that answer most to an image uint8 (H, W, C)."""
+        image, found = torch.from_numpy(pixels[None]), []
+        for layer in self.layers:
+            with torch.inference_mode():
+                values = maps_of(self.net, image, self.module(layer))[0].float().numpy()
+            best = np.sort(np.argsort(-values.max(axis=(1, 2)), kind="stable")[:_CHANNELS])
+            found.append(Maps(layer.name, tuple(map(int, best)), values[best]))
+        return found
 
     @cached_property
     def features(self) -> Floats:

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from striate.core.geometry import after
 from striate.core.runtime import usable_cores
-from striate.data.augment import centring, views_of
+from striate.data.augment import views_of
 from striate.data.dataset import Split
-from striate.data.loader import Store, SubStore, even, loaded, spread
+from striate.data.loader import Store, SubStore, even, loaded, spread, to_centre
 from striate.data.targets import Targets
 
 
@@ -42,8 +41,7 @@ class Sample:
         if self.targets is None:
             raise ValueError("nothing is known of these images")
         own = np.asarray(ids, dtype=np.int64)
-        moves = after(self.store.matrices(own), centring(self.store.load(own[:1]), self.size))
-        return self.targets.take(own).moved(moves, self.size)
+        return self.targets.take(own).moved(to_centre(self.store, own, self.size), self.size)
 
     def batches(self) -> Iterator[Tensor]:
         """All of them in order, uint8 (N, H, W, C) each: 500 of 32 pixels, fewer of larger ones."""

@@ -15,7 +15,7 @@ from striate.core.arrays import Pixels
 from striate.core.errors import DataError, RunError
 from striate.data.targets import class_numbers
 from striate.explain.attribution import ATTRIBUTIONS
-from striate.explain.explanation import Explanation, Maps, Neighbour, Picture, Unit
+from striate.explain.explanation import Explanation, Neighbour, Picture, Unit
 from striate.explain.features import equivariance, layer_features, nearest, probe
 from striate.explain.inspection import Inspection
 from striate.explain.maximise import maximised
@@ -26,7 +26,6 @@ from striate.metrics.intervals import wilson
 from striate.models.hooks import (
     Layer,
     last_features,
-    maps_of,
 )
 
 Floats = NDArray[np.floating[Any]]
@@ -72,13 +71,7 @@ def _maps(inspection: Inspection, found: Explanation) -> None:
         else _spread(inspection)
     )
     for picture in _shown(inspection, ids[:3]):
-        image, each = torch.from_numpy(picture.pixels[None]), []
-        for layer in inspection.layers:
-            with torch.inference_mode():
-                values = maps_of(inspection.net, image, inspection.module(layer))[0].float().numpy()
-            strongest = np.sort(np.argsort(-values.max(axis=(1, 2)), kind="stable")[:16])
-            each.append(Maps(layer.name, tuple(map(int, strongest)), values[strongest]))
-        found.maps.append((picture, each))
+        found.maps.append((picture, inspection.strongest_maps(picture.pixels)))
 
 
 def _spread(inspection: Inspection) -> NDArray[np.int64]:

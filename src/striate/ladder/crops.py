@@ -17,12 +17,13 @@ from torch import Tensor
 
 from striate.core.arrays import Floats, Ids, Pixels
 from striate.core.boxes import Found, overlaps
-from striate.core.geometry import after, hulls
+from striate.core.geometry import hulls
 from striate.core.randomness import permutation
-from striate.data.augment import centre, centring
+from striate.data.augment import centre
 from striate.data.boxes import Boxes
 from striate.data.decode import resized
-from striate.models.detectors.detector import Detector, best_of
+from striate.data.loader import to_centre
+from striate.models.detectors.detector import best_of, detector_in
 from striate.models.detectors.pooling import pool_regions
 from striate.models.detectors.proposals import selective_search, windows
 from striate.models.linear import Linear, fitted
@@ -55,8 +56,7 @@ def by_window(prepared: Prepared) -> Answered:
     would cost."""
     net, size = _network(prepared), prepared.settled.image_size
     places = windows(size)
-    detector = net.backbone
-    assert isinstance(detector, Detector)
+    detector = detector_in(net)
 
     @torch.inference_mode()
     def features(image: Pixels, regions: Floats) -> NDArray[np.float32]:
@@ -116,8 +116,7 @@ def _answered(
 def evaluated(prepared: Prepared, found: list[Found]) -> Evaluation:
     """The evaluation of what was found in the test images, in pixels of the network's input."""
     store, ids = prepared.data.stores["test"], np.arange(len(found), dtype=np.int64)
-    moves = store.matrices(ids)
-    moves = after(moves, centring(store.load(ids[:1]), prepared.settled.image_size))
+    moves = to_centre(store, ids, prepared.settled.image_size)
     corner = np.tile([[[0.0, 0.0, 1.0]]], (len(moves), 1, 1))
     back = np.linalg.inv(np.concatenate([moves, corner], axis=1))[:, :2]
     scorer = prepared.task.scorer(
@@ -154,11 +153,9 @@ def images_of(prepared: Prepared, split: str) -> Iterator[tuple[Pixels, Boxes]]:
     targets = prepared.data.dataset.splits[split].targets
     for i in range(len(store)):
         ids = np.array([i], dtype=np.int64)
-        stored = store.load(ids)
-        moves = after(store.matrices(ids), centring(stored, size))
-        own = targets.take(ids).moved(moves, size)
+        own = targets.take(ids).moved(to_centre(store, ids, size), size)
         assert isinstance(own, Boxes)
-        yield np.ascontiguousarray(centre(stored, size)[0]), own.where(own.sure)
+        yield np.ascontiguousarray(centre(store.load(ids), size)[0]), own.where(own.sure)
 
 
 def _best(places: Floats, seen: NDArray[np.float32] | None, judge: Linear, classes: int) -> Found:
@@ -176,8 +173,7 @@ def _network(prepared: Prepared) -> Network:
 
 def _pooled(net: Network, images: Tensor) -> Tensor:
     """The last maps' means over all places (N, F)."""
-    detector = net.backbone
-    assert isinstance(detector, Detector)
+    detector = detector_in(net)
     return detector.maps(net.prepared(images))[-1].mean(dim=(2, 3)).float()
 
 

@@ -12,7 +12,7 @@ import torch
 
 from striate.core.arrays import Pixels
 from striate.data.boxes import Boxes
-from striate.models.detectors.detector import Detector
+from striate.models.detectors.detector import detector_in
 from striate.models.detectors.fast_rcnn import FastRCNN
 from striate.models.detectors.faster_rcnn import FasterRCNN
 from striate.models.detectors.grid import crowded
@@ -51,6 +51,11 @@ class Rung:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def stages(self) -> list[tuple[str, float]]:
+        """(stage, seconds an image) in the order of STAGES, those that it has."""
+        return [(name, self.seconds[name]) for name in STAGES if name in self.seconds]
+
+    @property
     def total(self) -> float:
         """Seconds an image, all stages together."""
         return sum(self.seconds.values())
@@ -81,8 +86,7 @@ def stage_times(predictor: Predictor, images: Pixels) -> dict[str, float]:
     of three: regions (where they are searched for), features, heads, boxes."""
     net, runtime = predictor.net, predictor.runtime
     assert isinstance(net, Network)
-    detector = net.backbone
-    assert isinstance(detector, Detector)
+    detector = detector_in(net)
     few = np.ascontiguousarray(images[:TIMED])
     with torch.inference_mode(), runtime.autocast():
         prepared = net.prepared(runtime.on_device(few))

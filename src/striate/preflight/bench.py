@@ -14,11 +14,9 @@ import torch
 from torch import nn
 
 from striate.core.arrays import Ids, Pixels
-from striate.core.geometry import after
 from striate.core.recipe import Recipe
 from striate.core.runtime import Runtime
-from striate.data.augment import centring
-from striate.data.loader import spread
+from striate.data.loader import spread, to_centre
 from striate.data.targets import Targets, class_numbers
 from striate.plan.data import PreparedData, pictures
 from striate.plan.prepare import Prepared
@@ -92,8 +90,7 @@ class Bench:
         store, size = self.data.stores[split], self.settled.image_size
         targets = self.data.dataset.splits[split].targets.take(ids)
         if targets.placed:
-            cut = centring(store.load(ids[:1]), size)
-            targets = targets.moved(after(store.matrices(ids), cut), size)
+            targets = targets.moved(to_centre(store, ids, size), size)
         return pictures(store, ids, size), targets
 
     def forward(self, net: nn.Module, images: Pixels) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from striate.core.geometry import after, hulls
-from striate.data.augment import centring
+from striate.core.geometry import hulls
+from striate.data.loader import to_centre
 from striate.explain.sample import Sample
 from striate.report.explained import brief
 from striate.report.pictures import Cell, Figure, sheet, tile, with_boxes
@@ -35,8 +35,7 @@ def _placed(
     """The boxes of an image that is shown, in pixels of its tile."""
     if not one.boxes:
         return []
-    stored = sample.store.load(np.array([one.position]))
-    moves = after(sample.store.matrices(np.array([one.position])), centring(stored, sample.size))
+    moves = to_centre(sample.store, np.array([one.position]), sample.size)
     places = np.array([box.place for box in one.boxes])
     moved = hulls(places[None], moves)[0] * (side / sample.size)
     return [

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 import striate
+from striate.data.loader import spread
 from striate.explain.sample import Sample
 from striate.ladder.rungs import STAGES, Rung
 from striate.report.charts import COLOURS
@@ -51,9 +50,7 @@ def _row(rung: Rung, slowest: float) -> dict[str, Any]:
         "total": seconds_in_words(rung.total), "training": seconds_in_words(rung.training),
         "bar": 100 * max(0.02, 1 + math.log10(rung.total / slowest) / _DECADES),
         "stages": [
-            (name, seconds_in_words(rung.seconds[name]), 100 * rung.seconds[name] / rung.total)
-            for name in STAGES
-            if name in rung.seconds
+            (name, seconds_in_words(took), 100 * took / rung.total) for name, took in rung.stages
         ],
     }  # fmt: skip
 
@@ -61,14 +58,14 @@ def _row(rung: Rung, slowest: float) -> dict[str, Any]:
 def _seen(rungs: Sequence[Rung], sample: Sample) -> Figure:
     """What each rung names in some images; each rung from the score of its best agreement on."""
     rows = []
-    for i in np.linspace(0, len(sample) - 1, min(_SHOWN, len(sample))).round().astype(int):
+    for i in spread(len(sample), min(_SHOWN, len(sample))).tolist():
         shown = []
         for rung in rungs:
             found = rung.evaluation
             assert isinstance(found, BoxEvaluation)
-            marks = found.marked(int(i), found.threshold())
-            shown.append(Shown(int(i), (rung.name,), "", marks))
-        rows.append((sample.names[int(i)], shown))
+            marks = found.marked(i, found.threshold())
+            shown.append(Shown(i, (rung.name,), "", marks))
+        rows.append((sample.names[i], shown))
     said = (
         "Objects in green, right boxes in blue, wrong ones in red. Each rung names what is above "
         "the score at which its precision and recall agree best."

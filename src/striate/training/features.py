@@ -115,19 +115,13 @@ class Features:
     ) -> tuple[Targets, Floats]:
         """The targets of these images, each as its own view shows it."""
         pairs = list(zip(views.tolist(), ids.tolist(), strict=True))
-        if not self._joins:
+        if not self.augment.joins:
             moved = np.stack([found.matrices[view][i] for view, i in pairs])
             return following(self.train, targets, ids, moved, self.size)
         parts = [found.parts[view] for view in views.tolist()]
         own = Parts(*(np.stack([each[i] for each, i in zip(part, ids, strict=True)])
                       for part in zip(*parts, strict=True)))  # fmt: skip
-        orders = {view: self._chain(view) for view in set(views.tolist())}
-        rows = np.stack([orders[view][i] for view, i in pairs])
-        return own.following(self.train, targets, rows, self.size)
-
-    @property
-    def _joins(self) -> bool:
-        return self.augment.joins
+        return own.following(self.train, targets, self.size)
 
     def _order(self, view: int) -> Ids:
         return permutation(self.augment.seed, view, "partners", len(self.train))
@@ -145,32 +139,32 @@ class Features:
             return
         rows, placed = self._computed(found.prefix, self.train, view)
         found.views[view] = rows
-        if self._joins:
-            found.parts[view] = _split(placed)
+        if self.augment.joins:
+            found.parts[view] = Parts(self._chain(view), *_split(placed))
         else:
             found.matrices[view] = placed
 
     def _computed(self, prefix: Prefix, store: Store, view: int | None) -> tuple[Tensor, Floats]:
         """(features, matrices) of all images, in a view or plain; processes share the work."""
         group = self.runtime.group
-        joins = view is not None and self._joins
         order = np.arange(len(store), dtype=np.int64)
-        if view is not None and joins:
-            order = self._order(view)
+        chain = None
+        if view is not None and self.augment.joins:  # partners are loaded together
+            order, chain = self._order(view), self._chain(view)
         own = group.shard(order)
 
         def load(ids: Ids) -> tuple[Tensor, Floats]:
             images = store.load(ids)
             if view is None:
                 return _tensor(centre(images, self.size)), np.zeros((len(ids), 2, 3))
-            if not joins:
+            if chain is None:
                 moved = self.augment.moved(images, ids, view)
                 return _tensor(moved.images), moved.matrices
-            rows = self._chain(view)[ids]
+            rows = chain[ids]
             needed = np.unique(rows)
             moved = self.augment.moved(store.load(needed), needed, view)
             taken = np.searchsorted(needed, rows)
-            made, parts = joined(self.augment, moved, taken, ids, view)
+            made, parts = joined(self.augment, moved, taken, rows, ids, view)
             return _tensor(made), _packed(parts)
 
         threads = self.threads if store.threads is None else min(store.threads, self.threads)
@@ -181,21 +175,21 @@ class Features:
         rows = _plain(torch.cat(parts)).contiguous()
         whole = group.all_gather(rows.view(torch.uint8), len(store)).view(rows.dtype)
         placed = group.all_gather(torch.from_numpy(np.concatenate(matrices)), len(store))
-        if joins:  # computed in another order, so that partners are loaded together
+        if chain is not None:
             back = np.argsort(order)
             whole, placed = whole[torch.from_numpy(back)], placed[torch.from_numpy(back)]
         return _as_maps(whole), placed.numpy()
 
 
 def _packed(parts: Parts) -> Floats:
-    """Parts as one array (N, K, 10)."""
+    """Where parts went and what shows them, as one array (N, K, 10)."""
     flat = parts.matrices.reshape(*parts.matrices.shape[:2], 6)
     return np.concatenate([flat, parts.windows], axis=2)
 
 
-def _split(packed: Floats) -> Parts:
+def _split(packed: Floats) -> tuple[Floats, Floats]:
     """The other way."""
-    return Parts(packed[..., :6].reshape(*packed.shape[:2], 2, 3), packed[..., 6:])
+    return packed[..., :6].reshape(*packed.shape[:2], 2, 3), packed[..., 6:]
 
 
 def _tensor(pixels: Pixels) -> Tensor:

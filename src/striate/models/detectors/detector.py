@@ -6,12 +6,13 @@ import copy
 import importlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from striate.core.boxes import Found
 from striate.core.errors import ModelError, RecipeError, perhaps
@@ -120,6 +121,14 @@ def detector_class(name: str) -> type[Detector]:
 def make_detector(name: str, body: nn.Module, classes: int) -> Detector:
     """The detector of this name around a body. Raises as `detector_class`."""
     return detector_class(name)(body, classes)
+
+
+def detector_in(net: nn.Module) -> Detector:
+    """The detector in a network behind its input stage, or in the rest of one whose first part is
+    frozen; of several processes each has it in a wrapper."""
+    own = net.module if isinstance(net, DistributedDataParallel) else net
+    inner = own if isinstance(own, Detector) else own.get_submodule("backbone")
+    return cast(Detector, inner)
 
 
 def best_of(boxes: Tensor, scores: Tensor) -> Found:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from striate.core.arrays import Floats, Ids, Pixels
 from striate.core.geometry import after, hulls
@@ -20,7 +19,7 @@ from striate.data.batch import Batch
 from striate.data.boxes import Boxes
 from striate.data.targets import Targets
 from striate.models.detectors import USUAL
-from striate.models.detectors.detector import Detector, Objects, make_detector
+from striate.models.detectors.detector import Objects, detector_in, make_detector
 from striate.tasks.detect.answer import answers_of, as_arrays
 from striate.tasks.detect.evaluation import (
     BoxEvaluation,
@@ -56,10 +55,10 @@ class DetectTask:
     def losses(self, net: nn.Module, batch: Batch, runtime: Runtime) -> Losses:
         """The detector's own, image by image."""
         assert isinstance(batch.targets, Boxes)
-        own = [_on_device(batch.targets.only(i), runtime) for i in range(len(batch))]
+        own = [objects_of(batch.targets.only(i), runtime) for i in range(len(batch))]
         with runtime.autocast():
             outputs = net(runtime.on_device(batch.images))
-            terms = _detector_of(net).losses(outputs, own)
+            terms = detector_in(net).losses(outputs, own)
         each = torch.stack([*terms.values()]).sum(dim=0)
         return Losses(each.sum(), each, outputs, {name: x.sum() for name, x in terms.items()})
 
@@ -70,7 +69,7 @@ class DetectTask:
             kept = not isinstance(images, np.ndarray)  # features of a single view
             view = images if kept else np.ascontiguousarray(centre(images, how.size))
             outputs = net(how.runtime.on_device(view))
-            found = as_arrays(_detector_of(net).read(outputs))
+            found = as_arrays(detector_in(net).read(outputs))
         moves = matrices if kept else after(matrices, centring(images, how.size))
         corner = np.tile([[[0.0, 0.0, 1.0]]], (len(moves), 1, 1))
         back = np.linalg.inv(np.concatenate([moves, corner], axis=1))[:, :2]
@@ -121,16 +120,8 @@ class DetectTask:
         return {"boxes": signs_of(predictions, targets)}
 
 
-def _detector_of(net: nn.Module) -> Detector:
-    """The detector in a network behind its input stage, or in the rest of one; of several processes
-    each has it in a wrapper."""
-    own = net.module if isinstance(net, DistributedDataParallel) else net
-    inner = own if isinstance(own, Detector) else own.get_submodule("backbone")
-    return cast(Detector, inner)
-
-
-def _on_device(own: Boxes, runtime: Runtime) -> Objects:
-    """The objects of one image as tensors."""
+def objects_of(own: Boxes, runtime: Runtime) -> Objects:
+    """The objects of one image as tensors on the runtime's device."""
     sure = own.where(own.sure)
     aside = own.places[~own.sure].astype(np.float32)
     places = runtime.on_device(sure.places.astype(np.float32))
