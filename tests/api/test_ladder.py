@@ -2,11 +2,13 @@
 
 import html
 import json
+import sys
 
 import numpy as np
 import pytest
 
 import striate
+from striate.api.ladder import stream_ladder
 from striate.ladder.rungs import RUNGS, TRAINED
 from striate.models.detectors.proposals import selective_search, windows
 from striate.report.ladder_page import seconds_in_words
@@ -84,5 +86,29 @@ def test_an_unknown_rung_and_data_without_boxes_are_refused(data, striate_cli):
     with pytest.raises(striate.StriateError, match="no rung 'fast'"):
         striate.climb_ladder(data, rungs=("fast",))
     code, _, err = striate_cli("ladder", "digits", "--rungs", "window")
+    assert "model.detector" not in err  # nobody named it
     assert code == 2
     assert "no boxes" in err or "boxes around objects" in err
+
+
+def test_what_would_fail_in_the_end_is_said_at_the_beginning(
+    data, striate_cli, tmp_path, monkeypatch
+):
+    (tmp_path / "page").write_text("a file")
+    code, out, err = striate_cli("ladder", "boxes", "--out", tmp_path / "page")
+    assert code != 0
+    assert "cannot write" in err
+    assert "window" not in out
+    monkeypatch.setitem(sys.modules, "cv2.ximgproc.segmentation", None)
+    with pytest.raises(striate.StriateError, match="selective search needs OpenCV"):
+        next(stream_ladder(data))
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    next(stream_ladder(data, rungs=("window",), **KNOBS))
+
+
+@pytest.mark.parametrize("verb", ["ladder", "map"])
+def test_a_folder_that_is_a_file_is_refused_before_the_work(verb, striate_cli, tmp_path):
+    (tmp_path / "page").write_text("a file")
+    code, _, err = striate_cli(verb, "digits", "--out", tmp_path / "page" / "deep")
+    assert code != 0
+    assert "page is a file" in err

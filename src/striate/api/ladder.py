@@ -20,7 +20,8 @@ from striate.core.strict_json import finite
 from striate.data.boxes import Boxes
 from striate.explain.sample import Sample, sample_of
 from striate.ladder.crops import Answered, by_region, by_window
-from striate.ladder.rungs import RUNGS, TIMED, TRAINED, Rung, lost_in_cells, stage_times
+from striate.ladder.rungs import RUNGS, SEARCHED, TIMED, TRAINED, Rung, lost_in_cells, stage_times
+from striate.models.detectors.proposals import check_search
 from striate.plan.prepare import Prepared, prepare, requested, source_of
 from striate.report.ladder_page import ladder_html
 from striate.training.log import drained
@@ -77,10 +78,13 @@ def stream_ladder(
     for name in rungs:
         if name not in RUNGS:
             raise RecipeError(f"no rung '{name}'", perhaps(name, RUNGS))
+    climbed = [name for name in RUNGS if not rungs or name in rungs]
+    if set(climbed) & set(SEARCHED):
+        check_search()  # before the minutes of other rungs
     wanted = requested(data, recipe, knobs)
     source, found = source_of(data, wanted), list[Rung]()
     prepared = yield from _prepared(wanted, source)
-    for name in (n for n in RUNGS if not rungs or n in rungs):
+    for name in climbed:
         yield Note("info", f"{name.replace('_', ' ')}: {RUNGS[name]}")
         if name in TRAINED:
             rung = _trained(name, source, wanted, minutes)
@@ -96,7 +100,7 @@ def stream_ladder(
 def _prepared(wanted: Recipe, source: Any) -> Generator[Record, None, Prepared]:
     plain = {
         "budget.epochs": 1, "budget.minutes": None, "data.workers": 1, "model.kept_views": 0,
-        "model.detector": "one_stage", "device.precision": "float32",
+        "model.detector": "auto", "device.precision": "float32",
     }  # fmt: skip
     prepared, _ = yield from prepare(
         recipe_io.with_overrides(wanted, plain), source, time.perf_counter()

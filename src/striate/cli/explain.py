@@ -58,11 +58,13 @@ def _explain(
     from striate.api.explaining import explain_run, given, write_explanation
     from striate.api.runs import Run
     from striate.core.errors import RecipeError
+    from striate.core.files import check_folder
 
     for name, value in (("units", units), ("images", images)):
         if value < 1:
             raise RecipeError(f"--{name} {value}: expected 1 or more")
     opened = Run(run, moved)
+    check_folder(out or run)
     found = explain_run(
         opened, given(data), split=split, layers=layer, units=units, images=images, topics=only,
         say=_say,

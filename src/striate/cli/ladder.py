@@ -48,6 +48,7 @@ def ladder(argv: Sequence[str]) -> int:
     """Train and time each rung; a table at the end."""
     flags: LadderFlags = parse_knobs(LadderFlags, "ladder", argv)
     from striate.api.ladder import MINUTES, stream_ladder
+    from striate.core.files import check_folder
     from striate.core.records import Note
     from striate.ladder.rungs import Rung
     from striate.training.log import drained, seen_by
@@ -62,6 +63,7 @@ def ladder(argv: Sequence[str]) -> int:
             for note in record.notes if not flags.json else ():
                 print(f"  {note}", flush=True)
 
+    check_folder(flags.out)
     found = drained(seen_by(show, stream_ladder(recipe=wanted, rungs=flags.rungs, minutes=minutes)))
     page = found.write(flags.out)
     if flags.json:

@@ -52,6 +52,7 @@ def _map(
     from striate.api.mapping import make_map
     from striate.api.runs import Run
     from striate.core.errors import RecipeError
+    from striate.core.files import check_folder
 
     if images is not None and images < 2:
         raise RecipeError(f"--images {images}: expected 2 or more")
@@ -59,16 +60,18 @@ def _map(
         raise RecipeError(f"--perplexity {perplexity:g}: expected 1 or more")
     if landmarks < 100:
         raise RecipeError(f"--landmarks {landmarks}: expected 100 or more")
-    began = time.perf_counter()
     if run and weights:
         raise RecipeError("--run and --weights both given", "A map compares images by one of them.")
+    folder = out or (run / "map" if run else Path("maps"))
+    check_folder(folder)
+    began = time.perf_counter()
     by = Run(run) if run else weights or None
     found = make_map(
         data, by=by, method=method, images=images, perplexity=perplexity, seed=seed,
         landmarks=landmarks, say=lambda text: print(text, file=sys.stderr),
     )  # fmt: skip
     named = ", ".join(Path(name).name for name in data) or (run.name if run else "")
-    page = found.save(out or (run / "map" if run else Path("maps")), named)
+    page = found.save(folder, named)
     for sentence in found.sentences():
         print(sentence)
     print(f"the map: {page}, with .png, .svg and .csv beside it, in "

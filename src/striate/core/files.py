@@ -60,6 +60,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+_ELSEWHERE = "Choose a folder that exists and may be written to."
+
+
 @contextlib.contextmanager
 def disk_faults_explained(path: Path, needed: int = 0) -> Iterator[None]:
     """Turn a full or read-only disk into a RunError with path, needed and free bytes (F5)."""
@@ -74,8 +77,18 @@ def disk_faults_explained(path: Path, needed: int = 0) -> Iterator[None]:
             f"cannot write {path}: {os.strerror(error.errno or 0)} ({needs}{free:,} bytes free)",
             "Free some space or choose another place; the last good checkpoint is untouched."
             if error.errno in _FULL
-            else "Choose a folder that exists and may be written to.",
+            else _ELSEWHERE,
         ) from None
+
+
+def check_folder(path: Path) -> None:
+    """Before work whose result goes there: RunError where a folder cannot be made, or cannot be
+    written to."""
+    found = _existing(path)
+    if not found.is_dir():
+        raise RunError(f"cannot write {path}: {found} is a file", _ELSEWHERE)
+    if not os.access(found, os.W_OK):
+        raise RunError(f"cannot write {path}: {found} may not be written to", _ELSEWHERE)
 
 
 def sha256(path: Path) -> str:

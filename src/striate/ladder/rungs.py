@@ -32,6 +32,8 @@ RUNGS: dict[str, str] = {
 """Name → what deck E says of its time (E2)."""
 TRAINED = ("fast_rcnn", "faster_rcnn", "grid", "anchors", "one_stage")
 """Rungs that are networks of their own; the others are a classifier on a network's features."""
+SEARCHED = ("rcnn", "fast_rcnn")
+"""Rungs whose regions come from selective search."""
 STAGES = ("regions", "features", "heads", "boxes")
 """What an image's time goes to, in this order."""
 TIMED = 16

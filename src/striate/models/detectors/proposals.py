@@ -17,18 +17,25 @@ SIDES, ASPECTS, STEP = (0.25, 0.4, 0.6, 0.9), (0.5, 1.0, 2.0), 0.25
 far the next one is, as a share of their sides."""
 
 
-def selective_search(pixels: Pixels, most: int) -> Floats:
-    """At most `most` regions (K, 4) of an image uint8 (H, W, 3) that segments of alike pixels make
-    up, joined step by step (Uijlings et al. 2013; the quick form of OpenCV). Raises RecipeError
-    where OpenCV's further modules are not installed."""
+def check_search() -> None:
+    """Raises RecipeError where OpenCV's further modules are not installed."""
     try:
-        from cv2 import resize
-        from cv2.ximgproc.segmentation import createSelectiveSearchSegmentation
+        import cv2.ximgproc.segmentation  # noqa: F401
     except ImportError:
         raise RecipeError(
             "selective search needs OpenCV with its further modules",
             "pip install 'striate[proposals]'",
         ) from None
+
+
+def selective_search(pixels: Pixels, most: int) -> Floats:
+    """At most `most` regions (K, 4) of an image uint8 (H, W, 3) that segments of alike pixels make
+    up, joined step by step (Uijlings et al. 2013; the quick form of OpenCV). Raises what
+    `check_search` raises."""
+    check_search()
+    from cv2 import resize
+    from cv2.ximgproc.segmentation import createSelectiveSearchSegmentation
+
     scale = min(1.0, LONGEST / max(pixels.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     search = createSelectiveSearchSegmentation()
