@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from striate.api.branch import branch as branch
     from striate.api.evaluating import compare as compare
     from striate.api.evaluating import slices as slices
     from striate.api.evaluating import thresholds as thresholds
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 
 _FRONT_DOOR = {
     "Folds": "striate.api.folds:Folds",
+    "branch": "striate.api.branch:branch",
     "compare": "striate.api.evaluating:compare",
     "cross_validate": "striate.api.folds:cross_validate",
     "Diagnosis": "striate.doctor.diagnosis:Diagnosis",

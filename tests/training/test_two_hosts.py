@@ -58,6 +58,20 @@ def start(host, number, *arguments):
     )  # fmt: skip
 
 
+def trained(hosts, arguments):
+    """(exit code, what was printed) of each host; None where torch's launchers waited for each
+    other for ever, as they do once in some dozens of times."""
+    processes = [start(host, number, *arguments) for number, host in enumerate(hosts)]
+    try:
+        told = [process.communicate(timeout=100) for process in processes]
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, out) for process, (out, _) in zip(processes, told, strict=True)]
+
+
 def test_two_hosts_train_as_one(tmp_path):
     """The rendezvous is over TCP; one host writes; the weights are those of one process."""
     counts = {f"{s}/{c}": n for s, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS}
@@ -65,12 +79,12 @@ def test_two_hosts_train_as_one(tmp_path):
     run("train", tree, "--run", tmp_path / "alone", *PLAIN)
     with two_hosts() as hosts:
         together = ("train", tree, "--run", tmp_path / "run", *PLAIN)
-        processes = [start(host, number, *together) for number, host in enumerate(hosts)]
-        told = [process.communicate(timeout=200) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+        told = trained(hosts, together) or trained(hosts, together)
+    assert told, "two launchers that never met, twice"
+    assert [code for code, _ in told] == [0, 0], told
     one, both = final(tmp_path / "alone"), final(tmp_path / "run")
     for name in one:
         np.testing.assert_allclose(both[name], one[name], atol=1e-5)
     steps = [r.step for r in RunDirectory(tmp_path / "run").records() if isinstance(r, Step)]
     assert steps == list(range(1, len(steps) + 1))
-    assert sum("test scores by class" in out for out, _ in told) == 1
+    assert sum("test scores by class" in out for _, out in told) == 1

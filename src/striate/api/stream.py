@@ -42,6 +42,7 @@ from striate.plan.recall import (
 )
 from striate.plan.refuse import check_used
 from striate.training import checkpoints
+from striate.training.glance import Glance
 from striate.training.job import Job
 from striate.training.log import Log, seen_by
 from striate.training.loop import train as training_loop
@@ -244,12 +245,17 @@ def _train_and_score(
     yield _planned(directory, prepared, job, state)
     watch = Watch(recipe_io.flat(recipe), directory.records())
     begun_at = state.position.step
+    glance = Glance(directory.path, state) if group.is_main else None
 
     def see(record: Record) -> Any:
         meter.read()
+        if glance is not None:
+            glance.see(record)
         return watch.see(record)
 
     reason = yield from seen_by(see, training_loop(job, state))
+    if glance is not None:
+        glance.end()
     if reason == "interrupted":
         return
     best = group.decide_on_main(lambda: best_step(directory))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +17,7 @@ from striate.core import recipe as recipe_module
 from striate.core import recipe_io
 from striate.core.errors import RecipeError
 from striate.core.recipe import SHORT_FLAGS, Recipe
+from striate.core.recipe_text import EVERYDAY, documented
 
 _CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
 
@@ -79,14 +77,6 @@ def parse_knobs(kind: type[Any], verb: str, argv: Sequence[str]) -> Any:
     return replace(flags, knobs=knobs)
 
 
-EVERYDAY = (
-    "model", "weights", "freeze", "epochs", "minutes", "batch_size", "lr", "image_size", "device",
-    "workers", "seed", "optim.rule", "regularise.l2", "augment.flip", "augment.policy",
-    "data.resize",
-    "data.val_fraction", "group_by", "folds", "label_column", "class_level", "skip_bad", "allow",
-    "exclude",
-)  # fmt: skip
-"""The knobs that `--help` shows; `--help-all` has them all."""
 _IN_DATA = ("label_column", "class_level")
 
 
@@ -125,21 +115,6 @@ def wrapped(text: str, indent: int, width: int = 0) -> str:
     blank = " " * indent
     plain = " ".join(text.split())
     return textwrap.fill(plain, max(40, width), initial_indent=blank, subsequent_indent=blank)
-
-
-@cache
-def documented(file: str) -> dict[str, str]:
-    """`Class.field` → the text below the field, of a module's dataclasses."""
-    found = {}
-    for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        for one, after in pairwise(node.body):
-            value = getattr(getattr(after, "value", None), "value", None)
-            named = one.target if isinstance(one, ast.AnnAssign) else None
-            if isinstance(named, ast.Name) and isinstance(value, str):
-                found[f"{node.name}.{named.id}"] = value
-    return found
 
 
 def check_values(args: Sequence[str]) -> None:

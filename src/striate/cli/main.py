@@ -18,6 +18,8 @@ VERBS = {
     "train": ("striate.cli.train:train", "train on images: a folder, an archive, IDX, CSV, digits"),
     "search": ("striate.cli.search:search", "try settings: rate, decay, augmentation, any knob"),
     "resume": ("striate.cli.train:resume", "continue a run that was stopped"),
+    "branch": ("striate.cli.branch:branch", "train on from a checkpoint with another knob"),
+    "studio": ("striate.cli.studio:studio", "see it learn: runs, images, a playground, in a page"),
     "ladder": ("striate.cli.ladder:ladder", "detectors from sliding windows to one stage, timed"),
     "preflight": ("striate.cli.preflight:preflight", "checks before training: minutes, not hours"),
     "lr": ("striate.cli.lr:lr", "find the learning rate, with evidence"),

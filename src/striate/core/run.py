@@ -172,13 +172,11 @@ def locked(folder: Path, name: str = "lock", patience: float = 0) -> Iterator[No
 
 def is_locked(folder: Path) -> bool:
     """Whether a process is at work in a run now."""
-    if not (folder / "lock").is_file():
-        return False
     try:
-        with locked(folder):
-            return False
-    except RunError:
-        return True
+        with (folder / "lock").open(encoding="utf-8") as file:  # reading: the disk may be read-only
+            return not _try_lock(file)
+    except OSError:
+        return False
 
 
 def _try_lock(file: IO[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,10 @@ from striate.core.records import Record, Step, to_json
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+_WAIT = 0.05
+"""Seconds that steps may wait in the buffer."""
 
 
 class Log:
@@ -32,13 +37,15 @@ class Log:
             if offset is not None:
                 self._file.truncate(offset)
         self.offset = self._file.seek(0, os.SEEK_END)
+        self._flushed = time.monotonic()
 
     def write(self, record: Record) -> None:
         line = (to_json(record) + "\n").encode()
         with disk_faults_explained(self.path, len(line)):
             self._file.write(line)
-            if not isinstance(record, Step):  # steps may wait in the buffer
+            if not isinstance(record, Step) or time.monotonic() - self._flushed > _WAIT:
                 self._file.flush()
+                self._flushed = time.monotonic()
         self.offset += len(line)
 
     def flush(self) -> None:

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from striate.cli.textbook.naming import edges_into, formula, shown
+from striate.labs.naming import edges_into, formula, shown
 from striate.textbook.graph import Node
 from striate.textbook.landscapes import Landscape
 

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from striate.cli.flags import parse
 from striate.cli.textbook.drawing import graph_svg
-from striate.cli.textbook.expression import parse as parse_expression
-from striate.cli.textbook.expression import parse_value
-from striate.cli.textbook.naming import edges_into, formula, name_nodes, shown
 from striate.core.errors import StriateError
 from striate.core.files import write_atomically
+from striate.labs.expression import parse as parse_expression
+from striate.labs.expression import parse_value
+from striate.labs.naming import edges_into, formula, name_nodes, shown
 from striate.textbook.graph import Node
 
 

@@ -1,0 +1,197 @@
+"""Trainings as processes of their own, started through the public command.
+
+The studio is not their master: they have a session of their own, so they go on when it is closed or
+killed, and whoever opens a studio on the same folder sees and steers them. What is known of a job
+lies beside the runs, in `.studio/`, until its run directory tells everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from striate.api.branch import prepare_branch, starts_anew
+from striate.core import recipe_io
+from striate.core.errors import RunError, StriateError
+from striate.core.files import disk_faults_explained, write_atomically, write_json
+from striate.core.recipe import Recipe
+from striate.core.run import RunDirectory, is_locked
+from striate.plan.recall import settled_recipe
+from striate.plan.refuse import check_used
+
+_HERE = ".studio"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A process that was started here, as far as its run directory does not tell it."""
+
+    name: str
+    folder: Path
+    pid: int
+    log: Path
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there and is ours: its command names the run's folder."""
+        try:
+            words = Path(f"/proc/{self.pid}/cmdline").read_bytes()
+            return os.fsencode(self.folder) in words
+        except FileNotFoundError:
+            return False if Path("/proc/self").exists() else _answers(self.pid)
+        except OSError:
+            return False
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        try:
+            text = self.log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.strip().splitlines()[-12:])
+
+
+@dataclass
+class Jobs:
+    """Trainings in a folder of runs."""
+
+    runs: Path
+    _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, recipe: Recipe) -> Path:
+        """Begin a training; the folder of its run. Raises RecipeError for what cannot be asked."""
+        check_used(recipe)
+        folder = self._reserve(Path(recipe.data.source).stem or "run")
+        file = self._beside(folder, "yaml")
+        write_atomically(file, recipe_io.to_yaml(recipe))
+        self._launch(folder, ["train", "--recipe", str(file), "--run", str(folder)])
+        return folder
+
+    def resume(self, run: Path) -> None:
+        """Go on with a run that was paused. Raises RunError where it is at work."""
+        if is_locked(run):
+            raise RunError(f"{run.name} is being trained already")
+        RunDirectory(run)
+        self._launch(run, ["resume", str(run)])
+
+    def branch(self, run: Path, knobs: Mapping[str, Any], step: int | None) -> Path:
+        """Train on from a checkpoint with other knobs; the folder of the branch."""
+        parent = RunDirectory(run)
+        folder = self._reserve(f"{run.name[:60]}-branch")
+        if starts_anew(knobs):
+            recipe = recipe_io.load_recipe(run / "recipe.yaml")
+            source = settled_recipe(parent).data.source
+            recipe = recipe_io.with_overrides(recipe, {"data.source": source, **knobs})
+            check_used(recipe)
+            file = self._beside(folder, "yaml")
+            write_atomically(file, recipe_io.to_yaml(recipe))
+            self._launch(folder, ["train", "--recipe", str(file), "--run", str(folder)])
+            return folder
+        try:
+            prepare_branch(parent, knobs, step, folder)
+        except StriateError:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise
+        self._launch(folder, ["resume", str(folder)])
+        return folder
+
+    def pause(self, run: Path, *, at_once: bool = False) -> None:
+        """Ask a training to end its step, save and stop; at once: what it has learnt since its last
+        checkpoint is lost. Raises RunError where none is at work."""
+        pid = self._worker(run)
+        if pid is None:
+            raise RunError(f"{run.name} is not being trained")
+        for _ in range(2 if at_once else 1):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def preparing(self) -> list[Job]:
+        """Jobs whose run directory is not a run yet, the dead ones too: they say why."""
+        self._reap()
+        found = []
+        for file in sorted((self.runs / _HERE).glob("*.json")):
+            job = _read(file)
+            if job is None or (job.folder / "environment.json").is_file():
+                continue
+            found.append(job)
+        return found
+
+    def forget(self, job: Job) -> None:
+        """Leave out a job that failed before it was a run."""
+        for ending in ("json", "log", "yaml"):
+            self._beside(job.folder, ending).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            job.folder.rmdir()
+
+    def _worker(self, run: Path) -> int | None:
+        """The process that holds the run's lock, or that prepares it."""
+        if is_locked(run):
+            with contextlib.suppress(OSError, ValueError):
+                return int((run / "lock").read_text(encoding="utf-8").strip())
+        job = _read(self._beside(run, "json"))
+        return job.pid if job and job.alive else None
+
+    def _launch(self, folder: Path, words: list[str]) -> None:
+        self._reap()
+        log = self._beside(folder, "log")
+        environment = {**os.environ, "COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
+        with disk_faults_explained(log), log.open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "striate", *words],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                start_new_session=True, env=environment,
+            )  # fmt: skip
+        self._children.append(process)
+        write_json(self._beside(folder, "json"), {
+            "name": folder.name, "folder": str(folder), "pid": process.pid, "log": str(log),
+        })  # fmt: skip
+
+    def _reserve(self, name: str) -> Path:
+        """A new folder for a run; mkdir decides between two that want the same name."""
+        plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:80].strip("-")
+        stem = f"{datetime.now().astimezone():%Y-%m-%d-%H%M}-{plain or 'run'}"
+        with disk_faults_explained(self.runs):
+            self.runs.mkdir(parents=True, exist_ok=True)
+            number = 1
+            while True:
+                folder = self.runs / (stem if number == 1 else f"{stem}-{number}")
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir()
+                    return folder.absolute()
+                number += 1
+
+    def _beside(self, folder: Path, ending: str) -> Path:
+        here = self.runs / _HERE
+        with disk_faults_explained(here):
+            here.mkdir(parents=True, exist_ok=True)
+        return (here / f"{folder.name}.{ending}").absolute()
+
+    def _reap(self) -> None:
+        """Processes that ended leave nothing behind."""
+        self._children = [child for child in self._children if child.poll() is None]
+
+
+def _read(file: Path) -> Job | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return Job(found["name"], Path(found["folder"]), int(found["pid"]), Path(found["log"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True

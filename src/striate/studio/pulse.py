@@ -1,0 +1,107 @@
+"""What is new in all runs, many times a second while a page is open, and never otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+
+from striate.core.strict_json import one_line
+from striate.studio.catalogue import Catalogue
+from striate.studio.live import curves_of
+
+_BEAT, _ROWS, _SEARCH = 0.05, 0.25, 1.0
+"""Seconds between two looks at the logs, two tables, and two searches for runs."""
+
+
+class Pulse:
+    """One reader for all pages: each page is told what changed since it was told last."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._changes: dict[str, int] = {}
+        self._count, self._pages = 0, 0
+        self._task: asyncio.Task[None] | None = None
+        self._beat = asyncio.Event()
+
+    async def follow(
+        self, hear: Callable[[], Awaitable[str]], say: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """Tell one page, until it is gone. It says {"runs": [ids]}: the curves that it shows."""
+        wanted: dict[str, int] = {}
+
+        async def listen() -> None:
+            while True:
+                said = json.loads(await hear())
+                names = said.get("runs", {}) if isinstance(said, dict) else {}
+                wanted.clear()
+                wanted.update({str(k): int(v) for k, v in dict(names).items()})
+
+        self._pages += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        listening = asyncio.create_task(listen())
+        try:
+            await self._tell(wanted, say, listening)
+        finally:
+            listening.cancel()
+            with contextlib.suppress(Exception, asyncio.CancelledError):
+                await listening
+            self._pages -= 1
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _tell(
+        self, wanted: dict[str, int], say: Callable[[str], Awaitable[None]],
+        listening: asyncio.Task[None],
+    ) -> None:  # fmt: skip
+        told, waiting, last = -1, "", 0.0
+        clock = asyncio.get_running_loop().time
+        while not listening.done():
+            beat = self._beat
+            await asyncio.wait({asyncio.ensure_future(beat.wait()), listening},
+                               return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+            changed = {n for n, at in self._changes.items() if at > told}
+            for name in changed & wanted.keys():
+                if (tail := self._catalogue.tails.get(name)) is None:
+                    continue
+                found = await asyncio.to_thread(curves_of, tail, wanted[name])
+                if found.step or found.epoch_step:
+                    wanted[name] = int(max([*found.step[-1:], *found.epoch_step[-1:]]))
+                    await say(one_line({"curves": asdict(found)}))
+            if clock() - last < _ROWS:
+                continue
+            last, new = clock(), self._count
+            rows = await asyncio.to_thread(self._catalogue.waiting)
+            others = one_line([asdict(row) for row in rows])
+            if not changed and others == waiting:
+                continue
+            told, waiting = new, others
+            names = [n for n in changed if n in self._catalogue.tails]
+            table = await asyncio.to_thread(self._catalogue.rows, names)
+            await say(one_line({
+                "rows": [asdict(row) for row in table], "waiting": [asdict(row) for row in rows],
+                "all": list(self._catalogue.tails),
+            }))  # fmt: skip
+
+    async def _run(self) -> None:
+        """Read on and on while there are pages."""
+        beats = 0
+        while self._pages:
+            changed = await asyncio.to_thread(self._catalogue.read)
+            if beats % round(_SEARCH / _BEAT) == 0:
+                if await asyncio.to_thread(self._catalogue.look):
+                    changed = list(self._catalogue.tails)
+                changed += await asyncio.to_thread(self._catalogue.look_who_runs)
+            if changed or beats % round(_ROWS / _BEAT) == 0:
+                self._count += 1
+                self._changes.update(dict.fromkeys(changed, self._count))
+                beat, self._beat = self._beat, asyncio.Event()
+                beat.set()
+            beats += 1
+            await asyncio.sleep(_BEAT)
+        self._task = None

@@ -1,0 +1,111 @@
+"""Starting the studio: a socket on loopback, one address with a token, a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+from striate.core.errors import MissingExtraError, StriateError
+from striate.studio.guard import Guard, new_token
+
+PORT = 8400
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    runs: tuple[Path, ...] = (),
+    *,
+    home: Path = Path("runs"),
+    data: Path | None = None,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    open_browser: bool = False,
+    read_only: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve until Ctrl-C. port: `PORT` or the next that is free; 0: any that is free. say: is told
+    the address.
+
+    Raises MissingExtraError without the packages of `striate[studio]`, StriateError for a port that
+    is taken and for data or runs that are not there.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn
+        import websockets  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "studio", "for the studio") from None
+    from striate.studio.app import Options, make_app
+
+    for folder in (*runs, *((data,) if data else ())):
+        if not folder.is_dir():
+            raise StriateError(f"no folder {folder}", "Name folders of runs, or runs.")
+    import torch
+
+    torch.set_num_threads(1)  # a training has the other cores
+    listening = _listen(host, port)
+    number = listening.getsockname()[1]
+    guard = Guard(
+        make_app(Options(tuple(r.absolute() for r in runs), home, data and data.absolute(),
+                         read_only)),
+        new_token(), _names(host, number), number, read_only,
+    )  # fmt: skip
+    address = f"http://{_shown(host)}:{number}/?token={guard.token}"
+    say(f"the studio: {address}")
+    if host not in _LOOPBACK:
+        say(
+            f"It can be reached from other machines ({host}), without encryption: whoever sees the "
+            "address can steer it."
+        )
+    say("Ctrl-C ends the studio; trainings go on.")
+    if open_browser:
+        webbrowser.open(address)
+    config = uvicorn.Config(
+        guard, log_level="warning", access_log=False, server_header=False, ws_max_size=1_000_000,
+        timeout_graceful_shutdown=1, ws="websockets-sansio",
+    )  # fmt: skip
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    """A socket on the port that was asked for, or from `PORT` on the first that is free."""
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    wanted = [port] if port is not None else [*range(PORT, PORT + 20), 0]
+    for number in wanted:
+        found = socket.socket(kind, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind((host, number))
+        except OSError as error:
+            found.close()
+            if number == wanted[-1]:
+                raise StriateError(
+                    f"port {number} of {host} cannot be used: {error.strerror}",
+                    "Choose another one: --port N, or leave it out.",
+                ) from None
+            continue
+        found.listen(128)
+        return found
+    raise AssertionError("one of the ports is the last")
+
+
+def _names(host: str, port: int) -> frozenset[str]:
+    """What the Host header of a request may say."""
+    names = {"127.0.0.1", "localhost", "[::1]"} if host in _LOOPBACK else {_shown(host)}
+    if host in ("0.0.0.0", "::"):
+        names |= {socket.gethostname().lower(), "127.0.0.1", "localhost", *_own_addresses()}
+    return frozenset(f"{name}:{port}" for name in names)
+
+
+def _own_addresses() -> set[str]:
+    with contextlib.suppress(OSError):
+        return {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
+    return set()
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
