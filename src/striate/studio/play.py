@@ -6,7 +6,7 @@ import asyncio
 import json
 import struct
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -53,6 +53,7 @@ async def play(hear: Hear, say: Say) -> None:
             ready.set()
 
     problems: list[str] = []
+    last: Playground | None = None
     listening = asyncio.create_task(listen())
     try:
         while not gone.is_set():
@@ -63,7 +64,10 @@ async def play(hear: Hear, say: Say) -> None:
             began = time.perf_counter()
             async with lock:
                 await asyncio.to_thread(_go_on, game, speed)
-                picture = await asyncio.to_thread(frame, game, problems)
+                picture = await asyncio.to_thread(
+                    frame, game, problems, with_points=game is not last
+                )
+                last = game
                 problems.clear()
             await say(picture)
             if speed:  # at most some 25 pictures a second
@@ -72,7 +76,7 @@ async def play(hear: Hear, say: Say) -> None:
         listening.cancel()
 
 
-def frame(game: Playground, problems: list[str] = []) -> bytes:  # noqa: B006 – only read
+def frame(game: Playground, problems: Sequence[str] = (), *, with_points: bool = True) -> bytes:
     """A picture of the whole: 4 bytes of length, a JSON head, maps as bytes.
 
     Maps are one byte a cell: 0 is −1 or below, 255 is 1 or above (of the output's tanh of half the
@@ -94,7 +98,7 @@ def frame(game: Playground, problems: list[str] = []) -> bytes:  # noqa: B006 �
         "findings": [asdict(finding_row(f)) for f in game.findings],
         "problem": "\n".join(problems),
     }  # fmt: skip
-    if game.step == 0 or problems:
+    if with_points:
         head["points"] = {
             "train": np.column_stack(game.drawn.train).round(3),
             "test": np.column_stack(game.drawn.test).round(3), "heights": heights,

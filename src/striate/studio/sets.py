@@ -21,8 +21,7 @@ from striate.core.errors import DataError, RunError
 from striate.core.recipe import Recipe
 from striate.data.check.exclude import Row, read_excluded, write_questionable
 from striate.data.dataset import Dataset, Split, open_dataset
-from striate.data.decode import UndecodableError
-from striate.data.decode import UndecodableError, Unified, unify
+from striate.data.decode import UndecodableError, unify
 from striate.explain.features import nearest
 from striate.models.hooks import last_features
 from striate.report.pictures import tile

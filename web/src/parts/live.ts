@@ -1,0 +1,141 @@
+// One socket for the whole page: rows of runs as they change, and the curves that are shown.
+import { useEffect, useState } from "preact/hooks";
+import type { Curves, RunRow } from "../messages";
+import { ask, socket } from "./api";
+
+interface Told {
+  rows?: RunRow[];
+  waiting?: RunRow[];
+  all?: string[];
+  curves?: Curves;
+}
+
+const MOST_POINTS = 4000;
+const rows = new Map<string, RunRow>();
+let waiting: RunRow[] = [];
+let connected = false;
+const listeners = new Set<() => void>();
+const curves = new Map<string, Curves>();
+const wanted = new Map<string, number>();
+let link: WebSocket | undefined;
+let pause = 500;
+let frame = 0;
+
+function changed(): void {
+  if (frame) return;
+  frame = requestAnimationFrame(() => {
+    frame = 0;
+    listeners.forEach((listener) => listener());
+  });
+}
+
+function hear(event: MessageEvent<string>): void {
+  const told = JSON.parse(event.data) as Told;
+  if (told.curves) extend(told.curves);
+  if (told.rows) told.rows.forEach((row) => rows.set(row.id, row));
+  if (told.waiting) waiting = told.waiting;
+  if (told.all) {
+    const known = new Set(told.all);
+    for (const id of rows.keys()) if (!known.has(id)) rows.delete(id);
+  }
+  changed();
+}
+
+function extend(more: Curves): void {
+  const known = curves.get(more.id);
+  if (!known) return;
+  const last = known.step.at(-1) ?? 0;
+  const back = (more.step[0] ?? Infinity) <= last;
+  if (back || known.step.length > MOST_POINTS) {
+    void load(more.id); // the training was resumed earlier, or there is too much to draw
+    return;
+  }
+  const joined = { ...known };
+  for (const key of ["step", "loss", "lr", "gradient", "epoch_step", "train_loss", "val_loss",
+    "val_score", "measured"] as const)
+    (joined[key] as unknown[]) = [...known[key], ...more[key]];
+  joined.dead = { ...known.dead };
+  for (const [layer, values] of Object.entries(more.dead))
+    joined.dead[layer] = [...(known.dead[layer] ?? []), ...values];
+  curves.set(more.id, joined);
+}
+
+async function load(id: string): Promise<void> {
+  const found = await ask<Curves>(`runs/${id}/curves`);
+  curves.set(id, found);
+  wanted.set(id, Math.max(found.step.at(-1) ?? 0, found.epoch_step.at(-1) ?? 0));
+  say();
+  changed();
+}
+
+function say(): void {
+  if (link?.readyState === WebSocket.OPEN)
+    link.send(JSON.stringify({ runs: Object.fromEntries(wanted) }));
+}
+
+function connect(): void {
+  link = socket("live");
+  link.onmessage = hear;
+  link.onopen = () => {
+    connected = true;
+    pause = 500;
+    for (const id of wanted.keys()) void load(id);
+    say();
+    changed();
+  };
+  link.onclose = () => {
+    connected = false;
+    changed();
+    setTimeout(connect, (pause = Math.min(pause * 2, 10_000)));
+  };
+}
+
+function listen(listener: () => void): () => void {
+  if (!link) connect();
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export interface Runs {
+  runs: RunRow[];
+  waiting: RunRow[];
+  connected: boolean;
+  loaded: boolean;
+}
+
+let asked = false;
+
+export function useRuns(): Runs {
+  const [, setTurn] = useState(0);
+  const [loaded, setLoaded] = useState(asked);
+  useEffect(() => {
+    if (!asked)
+      ask<RunRow[]>("runs").then((found) => {
+        asked = true;
+        found.forEach((row) => row.steps || row.state !== "preparing" ? rows.set(row.id, row) : 0);
+        setLoaded(true);
+      }, () => setLoaded(true));
+    return listen(() => setTurn((n) => n + 1));
+  }, []);
+  const others = waiting.filter((row) => !rows.get(row.id)?.steps);
+  others.forEach((row) => rows.delete(row.id));
+  const sorted = [...rows.values()].sort((a, b) => (a.name < b.name ? 1 : -1));
+  return { runs: sorted, waiting: others, connected, loaded };
+}
+
+export function useCurves(ids: string[]): Curves[] {
+  const [, setTurn] = useState(0);
+  useEffect(() => {
+    const stop = listen(() => setTurn((n) => n + 1));
+    for (const id of ids) if (!wanted.has(id)) void load(id).catch(() => undefined);
+    return () => {
+      stop();
+      for (const id of ids) {
+        wanted.delete(id);
+        curves.delete(id);
+      }
+      say();
+    };
+  }, [ids.join()]);
+  return ids.flatMap((id) => curves.get(id) ?? []);
+}
