@@ -3,6 +3,7 @@
 # make check   ruff, the type checker, the layer test
 # make bench   the benchmarks on real data (STRIATE_DATA, default ../shared/data): about 40 minutes
 # make chaos   thousands of damaged files, kills, signals, full disks: nothing is lost (an hour)
+# make studio  build the page of the studio from web/ (needs Node; the built page is committed)
 # make lock    write requirements.lock anew from pyproject.toml (needs uv)
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test check bench chaos lock setup clean
+.PHONY: train test check bench chaos lock setup clean studio
 
 train: setup
 	$(BIN)/striate train
@@ -30,6 +31,10 @@ bench: setup
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/doctor.py
 	$(BIN)/python benchmarks/doctor.py remedies
+
+studio: setup
+	$(BIN)/python -m striate.studio.typescript web/src/messages.ts
+	cd web && npm ci --no-fund --no-audit && npm run build
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py

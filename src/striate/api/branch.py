@@ -77,11 +77,11 @@ def prepare_branch(
             "to train",
             "Plan more epochs (--epochs N), or name an earlier checkpoint (--step N).",
         )
+    given = {SHORT_FLAGS.get(name, name) for name in knobs}
+    decided = _decided(parent, given, changed)
     where = reserve_run(folder, short_name(changed.data.source))
     if any(where.iterdir()):
         raise RunError(f"{where} is a run already", "Give the branch a folder of its own.")
-    given = {SHORT_FLAGS.get(name, name) for name in knobs}
-    decided = _decided(parent, given, changed)
     environment = parent.read_json("environment.json")
     with disk_faults_explained(where):
         for name in _KEPT:

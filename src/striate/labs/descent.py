@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ def walk(
         raise RecipeError("expected a rate above 0, momentum from 0 to below 1, 1 to 5,000 steps")
     takes = "beta" in inspect.signature(RULES[rule]).parameters
     knobs = {"beta": momentum} if takes and momentum is not None else {}
-    points = [np.array(start or place.start, dtype=np.float64)]
+    points: list[NDArray[Any]] = [np.array(start or place.start, dtype=np.float64)]
     left = None
     with np.errstate(all="ignore"):
         for step, w in enumerate(

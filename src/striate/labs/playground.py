@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
@@ -39,8 +38,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 HORIZON = 500
 """Epochs after which schedules that end have ended, and so does the training by itself."""
-_JUDGED = 20
-"""The doctor looks every this number of epochs."""
+_SURE = 0.75
+"""Below it a finding is not shown: the training may still recover."""
+_LOOKS = 100
+"""How often the doctor looks in a whole training; what lies between two looks is an epoch to it."""
 
 Units = Annotated[int, Ge(1), Le(8)]
 
@@ -64,7 +65,7 @@ class Settings:
     """Units of each hidden layer; at most six layers."""
     activation: str = "tanh"
     rule: str = "momentum"
-    lr: Annotated[float, Gt(0), Le(100)] = 0.03
+    lr: Annotated[float, Gt(0), Le(100)] = 0.01
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     schedule: str = "constant"
     batch_size: Annotated[int, Ge(1), Le(plane.MOST)] = 10
@@ -88,7 +89,7 @@ PRESETS: dict[str, tuple[str, Settings]] = {
     "plain spiral": (
         "Two spirals from x and y alone: depth does what the features did",
         Settings(
-            data="spiral", layers=(8, 8, 8), activation="tanh", rule="adam", lr=0.02, count=600,
+            data="spiral", layers=(8, 8, 8), activation="tanh", rule="adam", lr=0.01, count=600,
             test_share=0.3, epochs=600, schedule="one_cycle",
         ),
     ),
@@ -107,7 +108,7 @@ PRESETS: dict[str, tuple[str, Settings]] = {
             activation="relu", batch_size=10, features=tuple(plane.FEATURES), seed=1,
         ),
     ),
-    "regression": ("A height instead of classes", Settings(data="hills", layers=(8, 6), lr=0.01)),
+    "regression": ("A height instead of classes", Settings(data="hills", layers=(8, 6))),
 }  # fmt: skip
 """name → (what it shows, settings)."""
 
@@ -145,15 +146,15 @@ class Playground:
             knobs[name] = s.momentum if name == "momentum" else default
         self.optimiser = make_optimiser(self.net, s.rule, lr=s.lr, l2=s.l2, knobs=knobs)
         self._rate = _schedule(s, self.total)
-        self._losses: deque[float] = deque(maxlen=self.per_epoch)
-        self._best, self._new = math.inf, list[Record]()
+        self._every, self._best = max(1, s.epochs // _LOOKS), math.inf
         self._watch = Watch({"optim.rule": s.rule, "optim.lr": s.lr, "optim.momentum": s.momentum})
         self.findings: list[Finding] = []
         self.failed = False
         parameters = sum(p.numel() for p in self.net.parameters())
         self._see(Planned(
-            epochs=s.epochs, steps=self.total, images=len(self._train[0]), model="playground",
-            parameters=parameters, score="accuracy", batch_size=s.batch_size, loss="",
+            epochs=-(-s.epochs // self._every), steps=self.total, images=len(self._train[0]),
+            model="playground", parameters=parameters, score="accuracy", batch_size=s.batch_size,
+            loss="",
         ))  # fmt: skip
 
     @property
@@ -255,22 +256,22 @@ class Playground:
             return
         self.optimiser.step()
         self.step += 1
-        self._losses.append(value)
-        self._see(Step(self.step, (self.step - 1) // self.per_epoch, value, rate, norm, 0.0))
+        look = (self.step - 1) // (self.per_epoch * self._every)
+        self._see(Step(self.step, look, value, rate, norm, 0.0))
         if self.step % self.per_epoch == 0:
             self._close_epoch()
 
     def _close_epoch(self) -> None:
-        if self.epoch % _JUDGED and not self.done:
+        if self.epoch % self._every and not self.done:
             return
         found = self.losses()
         better = found.test < self._best
         self._best = min(self._best, found.test)
-        seen = sum(self._losses) / len(self._losses)
-        self._see(Epoch(self.epoch // _JUDGED or 1, self.step, seen, found.test, 0.0, 0.0, better))
+        look = -(-self.epoch // self._every)
+        self._see(Epoch(look, self.step, found.train, found.test, -found.test, 0.0, better))
         self.findings = [
             f for f in self._watch.diagnosis().findings
-            if f.rule in NAMED and (f.confidence or 0) >= 0.6
+            if f.rule in NAMED and (f.confidence or 0) >= _SURE
         ]  # fmt: skip
 
     def _see(self, record: Record) -> None:
@@ -290,7 +291,7 @@ class Playground:
 
 NAMED = frozenset({
     "not_finite", "exploding_gradient", "learning_rate_too_high", "learning_rate_too_low",
-    "vanishing_gradient", "overfitting", "momentum_too_high", "plateau",
+    "vanishing_gradient", "overfitting", "momentum_too_high", "plateau", "underfitting",
 })  # fmt: skip
 """What the doctor can tell from losses and gradients alone."""
 
@@ -335,7 +336,7 @@ def _schedule(s: Settings, total: int) -> Callable[[int], float]:
     knobs = dict(find_schedule(s.schedule).defaults)
     if math.isnan(knobs.get("step_epochs", 0.0)):
         knobs["step_epochs"] = s.epochs / 3
-    return make_schedule(s.schedule, total=total, per_epoch=total / s.epochs, **knobs)  # type: ignore[arg-type]
+    return make_schedule(s.schedule, total=total, per_epoch=total / s.epochs, **knobs)
 
 
 def _parts(drawn: plane.Drawn) -> tuple[tuple[plane.Points, plane.Points], ...]:

@@ -33,13 +33,13 @@ def knobs() -> tuple[Knob, ...]:
     }
     named = _names()
     for group in fields(Recipe):
-        kind = typing.get_type_hints(Recipe)[group.name]
-        inside = fields(kind) if is_dataclass(kind) else (group,)
-        owner = kind if is_dataclass(kind) else Recipe
-        hints = typing.get_type_hints(owner, include_extras=True)
-        usual = owner()
+        kind: Any = typing.get_type_hints(Recipe)[group.name]
+        grouped = is_dataclass(kind)
+        owner: Any = kind if grouped else Recipe
+        hints, usual = typing.get_type_hints(owner, include_extras=True), owner()
+        inside = fields(owner) if grouped else (group,)
         for knob in inside:
-            name = f"{group.name}.{knob.name}" if is_dataclass(kind) else group.name
+            name = f"{group.name}.{knob.name}" if grouped else group.name
             if name in _HIDDEN:
                 continue
             form, low, high, choices, auto = _form(hints[knob.name])
@@ -47,7 +47,7 @@ def knobs() -> tuple[Knob, ...]:
             listed = choices or named.get(name, [])
             default = getattr(usual, knob.name)
             found.append(Knob(
-                name, group.name if is_dataclass(kind) else "", form,
+                name, group.name if grouped else "", form,
                 list(default) if isinstance(default, tuple) else default,
                 auto or default == "auto", listed, low, high, " ".join(text.split()),
                 name in everyday,

@@ -49,6 +49,8 @@ MOST_STEPS = 200_000
 POINTS = 1500
 """Points of a curve that the page draws."""
 _NOTES = 200
+_REMEMBERED = 200
+"""Bytes before the place that was read to: are they others now, the log was written anew."""
 _NUMBERS = ("loss", "lr", "gradient_norm", "images_per_second")
 
 
@@ -74,7 +76,7 @@ class Tail:
     last: Step | None = None
     running: bool = False
     _every: int = 1
-    _seen: tuple[int, float] = (0, 0.0)
+    _end: bytes = b""
 
     def read(self) -> bool:
         """Read what is new; whether anything was. A damaged line is said, not raised."""
@@ -83,18 +85,17 @@ class Tail:
             size = path.stat().st_size
             if size == self.offset or self.fault:
                 return False
-            if size < self.offset:  # a resumed training has cut the log at its checkpoint
-                self._forget()
             with path.open("rb") as file:
-                file.seek(self.offset)
+                file.seek(max(0, self.offset - len(self._end)))
+                if file.read(len(self._end)) != self._end:
+                    self._forget()  # a resumed training has cut the log at its checkpoint
+                    file.seek(0)
                 new = file.read()
         except OSError:
             return False
         whole = new.rfind(b"\n") + 1
         if not whole:
             return False
-        if self.offset and self.last is not None:
-            self._drop_repeated(new[:whole])
         for line in new[:whole].splitlines():
             try:
                 self._put(line)
@@ -102,6 +103,7 @@ class Tail:
                 self.fault = f"records.jsonl is damaged: {error}"
                 break
         self.offset += whole
+        self._end = (self._end + new[:whole])[-_REMEMBERED:]
         return True
 
     def look_whether_running(self) -> bool:
@@ -113,20 +115,6 @@ class Tail:
         fresh = Tail(self.id, self.path)
         fresh.running = self.running
         self.__dict__.update(fresh.__dict__)
-
-    def _drop_repeated(self, new: bytes) -> None:
-        """A training that was resumed at an earlier checkpoint and has passed the old end already
-        writes steps anew: what follows its first one is forgotten."""
-        start = new.find(b'{"kind": "step"')
-        if start < 0 or self.last is None:
-            return
-        first = json.loads(new[start : new.find(b"\n", start)])
-        if first.get("step", 0) <= self.last.step:
-            keep = int(np.searchsorted(np.frombuffer(self.steps["step"]), first["step"]))
-            for name, values in self.steps.items():
-                self.steps[name] = values[:keep]
-            self.epochs = [e for e in self.epochs if e.step < first["step"]]
-            self.measured = [m for m in self.measured if m.step < first["step"]]
 
     def _put(self, line: bytes) -> None:
         if line.startswith(b'{"kind": "step"'):  # nearly all lines: read without a dataclass
@@ -375,15 +363,19 @@ def _scores(path: Path) -> list[ScoreRow]:
     found = scores.get(scores.get("split", ""), {})
     intervals, by = found.get("intervals", {}), found.get("intervals_by", {})
     return [
-        ScoreRow(name, value, *intervals.get(name, (None, None)), by.get(name, ""))
+        ScoreRow(name, value, *_pair(intervals.get(name)), by.get(name, ""))
         for name, value in found.items()
         if isinstance(value, int | float) or value is None
     ]
 
 
+def _pair(found: Any) -> tuple[float | None, float | None]:
+    return (found[0], found[1]) if found else (None, None)
+
+
 def _interval(path: Path, split: str, name: str) -> tuple[float | None, float | None]:
     found = _json(path / "scores.json").get(split, {}).get("intervals", {}).get(name)
-    return (found[0], found[1]) if found else (None, None)
+    return _pair(found)
 
 
 def _wilson(score: float, images: int) -> tuple[float | None, float | None]:

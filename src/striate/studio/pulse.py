@@ -59,7 +59,8 @@ class Pulse:
         self, wanted: dict[str, int], say: Callable[[str], Awaitable[None]],
         listening: asyncio.Task[None],
     ) -> None:  # fmt: skip
-        told, waiting, last = -1, "", 0.0
+        told, waiting, last = 0, "", 0.0
+        self._changes.update(dict.fromkeys(self._catalogue.tails, self._count + 1))
         clock = asyncio.get_running_loop().time
         while not listening.done():
             beat = self._beat

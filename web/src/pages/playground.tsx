@@ -21,7 +21,7 @@ const SPEEDS: Record<string, string> = { "1": "1 update a picture", "10": "10", 
 // The state in the address: only what is not at its default, so that links stay short.
 const DEFAULT: Settings = {
   data: "circle", points: [], count: 400, noise: 0, test_share: 0.5, features: ["x1", "x2"],
-  layers: [4, 2], activation: "tanh", rule: "momentum", lr: 0.03, momentum: 0.9, schedule: "constant",
+  layers: [4, 2], activation: "tanh", rule: "momentum", lr: 0.01, momentum: 0.9, schedule: "constant",
   batch_size: 10, l1: 0, l2: 0, dropout: 0, epochs: 500, seed: 0,
 };
 
