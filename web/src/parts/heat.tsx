@@ -42,8 +42,7 @@ export function Heat({ bytes, side, size, label }: {
       width={side}
       height={side}
       style={{ width: `${size}px`, height: `${size}px` }}
-      role="img"
-      aria-label={label}
+      {...(label ? { role: "img", "aria-label": label } : { "aria-hidden": true })}
     />
   );
 }

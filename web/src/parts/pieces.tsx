@@ -106,7 +106,7 @@ export function Slider({ label, value, low, high, step, log, shown, set }: Slide
   return (
     <label class="slider">
       <span class="label">
-        {label} <output>{told}</output>
+        {label} <b>{told}</b>
       </span>
       <input
         type="range"
@@ -114,6 +114,7 @@ export function Slider({ label, value, low, high, step, log, shown, set }: Slide
         max={to}
         step={size}
         value={at}
+        aria-label={label}
         aria-valuetext={told}
         onInput={(event) => {
           const found = Number(event.currentTarget.value);
