@@ -93,7 +93,9 @@ def test_equal_seeds_give_equal_weights(rule):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_schedule_and_activation_trains(schedule, activation):
-    game = Playground(Settings(data="gaussians", schedule=schedule, activation=activation, epochs=5))
+    game = Playground(
+        Settings(data="gaussians", schedule=schedule, activation=activation, epochs=5)
+    )
     before = game.losses().train
     game.advance(10_000)
     assert game.done

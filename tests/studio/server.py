@@ -40,7 +40,9 @@ class Studio:
         for name, value in given.items():
             if value is not None:
                 link.putheader(name, value)
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
         link.putheader("Content-Length", str(len(data)))
         if data and not isinstance(body, bytes):
             link.putheader("Content-Type", "application/json")

@@ -12,7 +12,7 @@ from striate.labs.playground import Playground, Settings
 from tests.conftest import QUICK, encoded, picture, write_colours
 from tests.report.test_browser import CHROMIUM, CONTRAST, FLAGS
 from tests.studio.runs import write_run
-from tests.studio.server import TOKEN, studio
+from tests.studio.server import TOKEN, studio, wait_for
 
 EVIL = "<img src=x onerror=hacked()>"
 NAMELESS = """() => [...document.querySelectorAll("button, a, input, select, summary, [role=img]")]
@@ -56,9 +56,7 @@ def visit(browser, served):
     contexts = []
 
     def go(path, width=1200, scheme="light"):
-        context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme
-        )
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
         page = context.new_page()
         page.said, page.asked = [], []
         page.on("console", lambda m: page.said.append(m.text))
@@ -232,7 +230,8 @@ def test_the_playground_trains_as_python_does(visit):
     page.get_by_role("button", name="One layer more").click()
     assert "layers=3%2C2" in page.url
     page.get_by_role("button", name="Play", exact=True).click()
-    page.wait_for_function("+document.querySelector('.count b:last-child').textContent > 50")
+    count = page.locator(".count b").last
+    wait_for(lambda: int(count.inner_text().replace(",", "")) > 50)
     page.get_by_role("button", name="Pause").click()
     page.reload()
     page.get_by_text("2 hidden layers").wait_for()
@@ -245,7 +244,7 @@ def test_a_weight_is_edited_and_points_are_painted(visit):
     field = page.get_by_label(re.compile("bias of output"))
     field.fill("2.5")
     field.press("Enter")
-    page.wait_for_function("document.querySelector('.field.row input').value === '2.5'")
+    wait_for(lambda: field.input_value() == "2.5")
     page.locator(".plane canvas").last.click(position={"x": 40, "y": 50})
     page.get_by_role("button", name="paint orange").click()
     page.locator(".plane canvas").last.click(position={"x": 200, "y": 150})
@@ -330,9 +329,10 @@ def test_a_folder_is_dropped_as_an_archive(visit, served, tmp_path):
     given = [[f"é dropped/{p.parent.name}/{p.name}", [*p.read_bytes()]] for p in files]
     page.evaluate(
         """files => {
-          const entry = (name, inside) => ({ name, isFile: false, isDirectory: true, createReader() {
-            let told = false;
-            return { readEntries: done => { done(told ? [] : inside); told = true; } }; } });
+          const entry = (name, inside) => ({ name, isFile: false, isDirectory: true,
+            createReader() {
+              let told = false;
+              return { readEntries: done => { done(told ? [] : inside); told = true; } }; } });
           const file = (name, bytes) => ({ name, isFile: true, isDirectory: false,
             file: done => done(new File([new Uint8Array(bytes)], name)) });
           const tree = {};

@@ -94,7 +94,13 @@ def test_1000_traversals_leak_nothing(served):
     draw, leaked = random.Random(1), 0
     ups = ["../", "..%2f", "%2e%2e/", "..\\", "..%5c", "%252e%252e%252f", "....//", "%c0%ae%c0%ae/",
            "/", "//", "./", "%00", "..;/"]  # fmt: skip
-    ends = ["secret.txt", "etc/passwd", "a-run/records.jsonl", "environment.json", "proc/self/environ"]
+    ends = [
+        "secret.txt",
+        "etc/passwd",
+        "a-run/records.jsonl",
+        "environment.json",
+        "proc/self/environ",
+    ]
     starts = ["/", "/assets/", "/api/runs/", "/api/sets/", "/api/waiting/", "/api/ask/", "/run/",
               "/api/runs/{}/curves", "/api/compare?one=", "/api/sets/{}/sheet"]  # fmt: skip
     for _ in range(1000):
@@ -110,8 +116,14 @@ def test_a_studio_that_only_shows_changes_nothing(tmp_path):
     write_run(tmp_path / "runs" / "one")
     with studio(home=tmp_path / "runs", read_only=True) as shown:
         run = shown.get("/api/runs")[0]["id"]
-        for path in ("/api/trainings", f"/api/runs/{run}/branch", f"/api/runs/{run}/pause",
-                     f"/api/sets/{run}/doubt", f"/api/sets/{run}/check", "/api/sources?name=a.zip"):
+        for path in (
+            "/api/trainings",
+            f"/api/runs/{run}/branch",
+            f"/api/runs/{run}/pause",
+            f"/api/sets/{run}/doubt",
+            f"/api/sets/{run}/check",
+            "/api/sources?name=a.zip",
+        ):
             assert shown.ask(path, "POST", {})[0] == 403, path
         assert shown.ask("/api/waiting/x", "DELETE")[0] == 403
         asked = {"expression": "x*2", "values": {"x": "3"}}
@@ -149,7 +161,9 @@ def test_uploads_stay_in_the_data_directory(tmp_path, name, kept):
 
 def test_it_listens_on_loopback_only(tmp_path):
     """F23, as the kernel tells it: no other address of this machine is bound."""
-    code = "import sys; from striate.cli.main import main; sys.exit(main(['studio', '--port', '0']))"
+    code = (
+        "import sys; from striate.cli.main import main; sys.exit(main(['studio', '--port', '0']))"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -60,11 +60,16 @@ def test_start_pause_resume_branch_and_finish(home, tmp_path):
         step = checkpoints[0]["step"]
         status, said = found.post(
             f"/api/runs/{name}/branch",
-            {"step": step, "knobs": {"optim.lr": 0.01, "budget.epochs": checkpoints[0]["epoch"] + 2}},
+            {
+                "step": step,
+                "knobs": {"optim.lr": 0.01, "budget.epochs": checkpoints[0]["epoch"] + 2},
+            },
         )
         assert status == 200, said
         assert found.post(f"/api/runs/{name}/stop", {})[0] == 200
-        branch = wait_for(lambda: row(found, said["id"]) if state(found, said["id"]) == "finished" else 0)
+        branch = wait_for(
+            lambda: row(found, said["id"]) if state(found, said["id"]) == "finished" else 0
+        )
         assert (branch["parent"], branch["parent_step"]) == (name, step)
         assert branch["score"] is not None
         wait_for(lambda: state(found, name) == "can be resumed")
@@ -79,7 +84,7 @@ def test_a_training_that_cannot_begin_says_why(home, tmp_path):
         assert "nowhere.csv" in failed["fault"]
         assert found.ask(f"/api/waiting/{name}", "DELETE")[0] == 200
         assert row(found, name) is None
-        assert not [p for p in (home / ".studio").iterdir()]
+        assert not list((home / ".studio").iterdir())
     status, said = 0, {}
     with studio(home=home, data=tmp_path / "data") as found:
         status, said = found.post("/api/trainings", {"source": "digits", "knobs": {"optim.lr": -1}})
@@ -155,18 +160,23 @@ def test_the_check_and_the_pages_of_data_without_a_run(home, tmp_path):
         image = found.get(f"/api/sets/{name}/images/{reds['first'][0]}")
         assert (image["label"], image["split"]) == ("red", "train")
         assert image["neighbours"] == image["guesses"] == []
-        status, heads, picture = found.ask(f"/api/sets/{name}/sheet?label=red&count=6&columns=3&side=32")
+        status, heads, picture = found.ask(
+            f"/api/sets/{name}/sheet?label=red&count=6&columns=3&side=32"
+        )
         assert (status, heads["content-type"]) == (200, "image/jpeg")
         assert len(picture) > 500
         status, facts = found.post(f"/api/sets/{name}/doubt", {"numbers": [reds["first"][0]]})
         assert (status, facts["marked"]) == (200, 1)
-        assert found.get(f"/api/sets/{name}/images?finding=marked&count=5")["first"] == [reds["first"][0]]
+        assert found.get(f"/api/sets/{name}/images?finding=marked&count=5")["first"] == [
+            reds["first"][0]
+        ]
     written = {p: p.read_bytes() for p in (tmp_path / "data").rglob("*") if p.is_file()}
     assert written == before  # nothing is written to a person's data
     with studio(home=home, data=tmp_path / "data") as found:  # the list is found again
         assert found.get(f"/api/sets/{name}")["marked"] == 1
         asked = {"source": name, "knobs": {
-            **KNOBS, "data.exclude": facts["doubtful"], "budget.epochs": 1, "data.allow": ["leakage"],
+            **KNOBS, "data.exclude": facts["doubtful"], "budget.epochs": 1,
+            "data.allow": ["leakage"],
         }}  # fmt: skip
         run = found.post("/api/trainings", asked)[1]["id"]
         wait_for(lambda: state(found, run) == "finished")

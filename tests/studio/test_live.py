@@ -1,7 +1,6 @@
 """Runs as the page sees them: while they grow, cut back, damaged, on a disk that is read-only."""
 
 import json
-import os
 import time
 
 import numpy as np
@@ -46,7 +45,7 @@ def test_a_run_that_is_at_work_is_known_by_its_lock(tmp_path):
     with locked(run):
         tail.look_whether_running()
         assert tail.running
-        os.chmod(run / "lock", 0o400)
+        (run / "lock").chmod(0o400)
         assert is_locked(run)  # also where the lock can only be read
     tail.look_whether_running()
     assert not tail.running

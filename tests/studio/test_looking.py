@@ -29,7 +29,9 @@ def tail_of(path):
 
 
 def opened(uri):
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB"))
+    return np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +78,14 @@ def test_gradients_of_maps_are_numeric_ones(run):
     view = looker.opened(tail)
     layer = view.layers[0]
     x = torch.from_numpy(view.sample.images([0]))
-    maps, slopes, answer = _maps(view, x, layer)
+    _, slopes, answer = _maps(view, x, layer)
     best = view.run.classes.index(answer)
     module, (c, i, j) = view.net.get_submodule(layer.name), np.unravel_index(
         np.abs(slopes).argmax(), slopes.shape
     )  # fmt: skip
     scores = []
     for change in (-0.01, 0.01):
+
         def moved(_, __, out, change=change):
             out = out.clone()
             out[0, c, i, j] += change

@@ -170,82 +170,69 @@ def _looking_routes(app: FastAPI, catalogue: Catalogue) -> None:
     sets = Sets(catalogue.home, looker)
 
     def shown(name: str) -> Shown:
-        if name in catalogue.tails:
-            return sets.of_run(name, catalogue.run(name).path)
-        return sets.of_source(name, catalogue.source(name))
+        with lock:  # nothing is opened twice
+            if name in catalogue.tails:
+                return sets.of_run(name, catalogue.run(name).path)
+            return sets.of_source(name, catalogue.source(name))
 
     def tail_of(name: str) -> Any:
         return catalogue.run(name) if name in catalogue.tails else None
 
     @app.get("/api/runs/{run}/strip")
     def strip(run: str) -> Response:
-        with lock:
-            return said(looker.strip(catalogue.run(run)))
+        return said(looker.strip(catalogue.run(run)))
 
     @app.get("/api/runs/{run}/inside")
     def inside(run: str, image: int = 0, layer: str = "") -> Response:
-        with lock:
-            return said(looker.inside(catalogue.run(run), image, layer))
+        return said(looker.inside(catalogue.run(run), image, layer))
 
     @app.get("/api/runs/{run}/patches")
     def patches(run: str, unit: int, layer: str = "") -> Response:
-        with lock:
-            return said(looker.patches(catalogue.run(run), layer, unit))
+        return said(looker.patches(catalogue.run(run), layer, unit))
 
     @app.post("/api/ask/{run}")
     async def ask(run: str, request: Request) -> Response:
         picture = await request.body()
 
-        def answer() -> Response:
-            with lock:
-                return said(looker.ask(catalogue.run(run), picture))
-
-        return await asyncio.to_thread(answer)
+        return said(await asyncio.to_thread(looker.ask, catalogue.run(run), picture))
 
     @app.get("/api/sets/{name}")
     def facts(name: str) -> Response:
-        with lock:
-            return said(sets.facts(shown(name)))
+        return said(sets.facts(shown(name)))
 
     @app.get("/api/sets/{name}/images")
     def images(name: str, wanted: Wanted, start: int = 0, count: int = 0) -> Response:
-        with lock:
-            return said(sets.selection(shown(name), wanted, max(0, start), min(count, 1000)))
+        return said(sets.selection(shown(name), wanted, max(0, start), min(count, 1000)))
 
     @app.get("/api/sets/{name}/sheet")
     def sheet(
         name: str, wanted: Wanted, start: int = 0, count: int = 100, side: int = 56,
         columns: int = 10,
     ) -> Response:  # fmt: skip
-        with lock:
-            numbers = sets.select(shown(name), wanted)
-            chosen = [int(n) for n in numbers[max(0, start) : max(0, start) + min(count, 400)]]
-            side, columns = min(max(side, 8), 160), min(max(columns, 1), 40)
-            picture = sets.sheet(shown(name), chosen, side, columns)
+        found = shown(name)
+        numbers = sets.select(found, wanted)[max(0, start) :]
+        side, columns = min(max(side, 8), 160), min(max(columns, 1), 40)
+        picture = sets.sheet(found, numbers[: min(max(count, 0), 400)].tolist(), side, columns)
         return Response(picture, media_type="image/jpeg", headers={"cache-control": "private"})
 
     @app.get("/api/sets/{name}/images/{number}")
     def image(name: str, number: int) -> Response:
-        with lock:
-            return said(sets.image(shown(name), number, tail_of(name)))
+        return said(sets.image(shown(name), number, tail_of(name)))
 
     @app.post("/api/sets/{name}/doubt")
     def doubt(name: str, asked: dict[str, Any]) -> Response:
+        numbers = [int(n) for n in list(asked.get("numbers", ()))[:10_000]]
+        found, doubtful = shown(name), bool(asked.get("doubtful", True))
         with lock:
-            found = shown(name)
-            for number in list(asked.get("numbers", ()))[:10_000]:
-                facts = sets.mark(found, int(number), bool(asked.get("doubtful", True)))
-            return said(facts)
+            return said(sets.mark(found, numbers, doubtful))
 
     @app.post("/api/sets/{name}/check")
     def check(name: str) -> Response:
-        with lock:
-            return said(sets.check(shown(name)))
+        return said(sets.check(shown(name)))
 
     @app.get("/api/sets/{name}/map")
     def map_of(name: str, method: str = "pca", images: int = 2000) -> Response:
-        with lock:
-            return said(sets.map(shown(name), method, min(max(images, 10), 10_000)))
+        return said(sets.map(shown(name), method, min(max(images, 10), 10_000)))
 
 
 def _lab_routes(app: FastAPI) -> None:

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +30,8 @@ from striate.plan.recall import settled_recipe
 from striate.plan.refuse import check_used
 
 _HERE = ".studio"
+_BETWEEN = 0.3
+"""Seconds between the signal that asks and the one that stops at once."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,10 @@ class Jobs:
         pid = self._worker(run)
         if pid is None:
             raise RunError(f"{run.name} is not being trained")
-        for _ in range(2 if at_once else 1):
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+            if at_once:  # two signals that come together would count as one
+                time.sleep(_BETWEEN)
                 os.kill(pid, signal.SIGTERM)
 
     def preparing(self) -> list[Job]:

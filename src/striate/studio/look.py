@@ -8,12 +8,14 @@ all looking together stays a small share of a core.
 from __future__ import annotations
 
 import base64
+import functools
 import io
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -41,6 +43,7 @@ from striate.training import checkpoints
 from striate.training.glance import WEIGHTS, watch
 from striate.training.state import load_weights
 
+T = TypeVar("T")
 SHOWN, CHANNELS, _SEARCHED = 24, 36, 1000
 """Validation images of the strip, channels of a layer, images that patches are looked for in."""
 _SHARE, _SOONEST = 0.02, 1000
@@ -68,12 +71,23 @@ class Opened:
         return self.predictor.net
 
 
+def _one_at_a_time(look: Callable[..., T]) -> Callable[..., T]:
+    @functools.wraps(look)
+    def locked(self: Looker, *arguments: Any) -> T:
+        with self._lock:
+            return look(self, *arguments)
+
+    return locked
+
+
 class Looker:
-    """Opens runs when they are first looked at and keeps the last few."""
+    """Opens runs when they are first looked at and keeps the last few. One look at a time."""
 
     def __init__(self) -> None:
         self._opened: OrderedDict[str, Opened] = OrderedDict()
+        self._lock = threading.RLock()
 
+    @_one_at_a_time
     def strip(self, tail: Tail) -> Strip:
         """What the network says of some validation images now."""
         began, opened = time.perf_counter(), self._fresh(tail)
@@ -94,6 +108,7 @@ class Looker:
             tiles=uri(block(tiles, len(tiles), 0)), side=_TILE, wait=_wait(began),
         )  # fmt: skip
 
+    @_one_at_a_time
     def inside(self, tail: Tail, image: int, layer: str) -> Inside:
         """One image of the strip in one layer. Raises ModelError for a layer that there is not."""
         began, opened = time.perf_counter(), self._fresh(tail)
@@ -117,6 +132,7 @@ class Looker:
             wait=_wait(began),
         )
 
+    @_one_at_a_time
     def patches(self, tail: Tail, layer: str, unit: int) -> Patches:
         """The nine places in validation images that excite a unit most."""
         opened = self._fresh(tail)
@@ -145,6 +161,7 @@ class Looker:
             [float(f"{v:.4g}") for v in found.values[unit].tolist()],
         )  # fmt: skip
 
+    @_one_at_a_time
     def ask(self, tail: Tail, picture: bytes) -> Asked:
         """What the network says of a picture in a file's bytes. Raises DataError for what is not
         an image."""
@@ -161,6 +178,7 @@ class Looker:
         shown = _boxed(large, answer, seen[0].shape, sample, 0) if boxes else large
         return Asked(_guesses(answer), self._saliency(opened, seen), uri(shown), boxes)
 
+    @_one_at_a_time
     def opened(self, tail: Tail) -> Opened:
         """The run with its weights, for the page of its data."""
         return self._fresh(tail)

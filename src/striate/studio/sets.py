@@ -100,16 +100,13 @@ class Sets:
 
     def facts(self, shown: Shown) -> SetFacts:
         counts = Counter(rule for rules in shown.rows.values() for rule in set(rules))
-        split = next((self.split_judged(shown)), "") if shown.judged else ""
+        split = shown.place(next(iter(shown.judged)))[0] if shown.judged else ""
         return SetFacts(
             id=shown.id, name=shown.name, classes=list(shown.dataset.classes)[:1000],
             splits={name: len(s) for name, s in shown.dataset.splits.items()},
             findings=dict(counts), judged=split, doubtful=str(shown.doubtful),
             marked=len(shown.marked),
         )  # fmt: skip
-
-    def split_judged(self, shown: Shown) -> Any:
-        return iter([shown.place(next(iter(shown.judged)))[0]])
 
     def select(self, shown: Shown, wanted: Filter) -> NDArray[np.int64]:
         """Numbers of the images that a filter leaves, in order. Raises DataError."""
@@ -175,13 +172,13 @@ class Sets:
             neighbours=self._neighbours(shown, number, pixels, tail) if tail is not None else [],
         )  # fmt: skip
 
-    def mark(self, shown: Shown, number: int, doubtful: bool) -> SetFacts:
+    def mark(self, shown: Shown, numbers: Sequence[int], doubtful: bool) -> SetFacts:
         """Write the list that `data.exclude` reads: the only file that the studio writes here."""
-        shown.place(number)
+        for number in numbers:
+            shown.place(number)
+        shown.marked = {n: w for n, w in shown.marked.items() if n not in set(numbers)}
         if doubtful:
-            shown.marked[number] = "marked in the studio"
-        else:
-            shown.marked.pop(number, None)
+            shown.marked |= dict.fromkeys(numbers, "marked in the studio")
         shown.filters = OrderedDict(
             (k, v) for k, v in shown.filters.items() if k.finding != "marked"
         )
@@ -201,12 +198,12 @@ class Sets:
         found = drained(check(source, shown.run.recipe if shown.run else Recipe(), models=False))
         names = {(shown.dataset.own_names.get(s, s), shown.dataset.splits[s].images.key(i)): n
                  for s, i, n in self._all(shown)}  # fmt: skip
-        shown.rows = {}
+        rows: dict[int, list[str]] = {}
         for row in found.rows:
             number = names.get((row.split, row.image))
             if number is not None:
-                shown.rows.setdefault(number, []).append(row.finding)
-        shown.filters.clear()
+                rows.setdefault(number, []).append(row.finding)
+        shown.rows, shown.filters = rows, OrderedDict()
         return [f"{f.rule}: {f.text}" for f in found.findings if f.verdict != "pass"]
 
     def map(self, shown: Shown, method: str, images: int) -> MapFacts:
