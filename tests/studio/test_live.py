@@ -1,6 +1,7 @@
 """Runs as the page sees them: while they grow, cut back, damaged, on a disk that is read-only."""
 
 import json
+import threading
 import time
 
 import numpy as np
@@ -90,6 +91,17 @@ def test_a_resumed_run_has_each_step_once(tmp_path, seen_in_between):
     assert found.epoch_step == [10, 20, 30, 40, 50, 60]
 
 
+def test_a_log_is_read_once_by_several_readers(tmp_path):
+    run = write_run(tmp_path / "one", steps=20_000, per_epoch=1000)
+    tail = Tail("x", run)
+    readers = [threading.Thread(target=tail.read) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert len(tail.steps["step"]) == 20_000
+
+
 def test_thinning_keeps_peaks_and_ends():
     values = np.sin(np.arange(100_000) / 500)
     values[54_321] = 50.0
@@ -106,8 +118,10 @@ def test_very_many_steps_stay_small(tmp_path):
     tail = Tail("x", run)
     tail.read()
     line = to_json(Step(11, 1, 0.5, 0.1, 1.0, 10.0))
-    for n in range(11, MOST_STEPS + 1000):
-        tail._put(line.replace('"step": 11', f'"step": {n}').encode())
+    step = json.loads(line)
+    for start in range(11, MOST_STEPS + 1000, 5000):
+        last = min(start + 5000, MOST_STEPS + 1000)
+        tail._put_steps([{**step, "step": n} for n in range(start, last)])
     assert len(tail.steps["step"]) <= MOST_STEPS
     assert tail.last.step == MOST_STEPS + 999
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -221,7 +222,9 @@ def _looking_routes(app: FastAPI, catalogue: Catalogue) -> None:
 
     @app.post("/api/sets/{name}/doubt")
     def doubt(name: str, asked: dict[str, Any]) -> Response:
-        numbers = [int(n) for n in list(asked.get("numbers", ()))[:10_000]]
+        numbers = asked.get("numbers")
+        if not isinstance(numbers, list) or not all(isinstance(n, int) for n in numbers):
+            raise DataError("expected the numbers of images")
         found, doubtful = shown(name), bool(asked.get("doubtful", True))
         with lock:
             return said(sets.mark(found, numbers, doubtful))
@@ -310,5 +313,6 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _broken(_: Request, error: Exception) -> Response:
     """What went wrong is for the terminal; the page learns that it is not its fault."""
+    traceback.print_exception(error)
     text = f"the studio failed ({type(error).__name__}); its terminal says more"
     return said(Problem(text, ""), 500)

@@ -70,7 +70,8 @@ class Catalogue:
     def rows(self, names: Sequence[str] | None = None) -> list[RunRow]:
         """The table's rows, the newest name first; names: only these."""
         chosen = self.tails if names is None else {n: self.tails[n] for n in names}
-        rows = [row_of(tail, self._ids()) for tail in chosen.values()]
+        ids = self.ids()
+        rows = [row_of(tail, ids) for tail in chosen.values()]
         return sorted(rows, key=lambda row: (row.name, row.id), reverse=True)
 
     def waiting(self) -> list[RunRow]:
@@ -103,9 +104,6 @@ class Catalogue:
 
     def ids(self) -> dict[Path, str]:
         """The id of each run by its path."""
-        return self._ids()
-
-    def _ids(self) -> dict[Path, str]:
         return {tail.path: name for name, tail in self.tails.items()}
 
     def _entries(self) -> list[Path]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,14 @@ class Tail:
     running: bool = False
     _every: int = 1
     _end: bytes = b""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> bool:
         """Read what is new; whether anything was. A damaged line is said, not raised."""
+        with self._lock:  # a page and the pulse ask at once
+            return self._read()
+
+    def _read(self) -> bool:
         path = self.path / "records.jsonl"
         try:
             size = path.stat().st_size
@@ -96,12 +102,15 @@ class Tail:
         whole = new.rfind(b"\n") + 1
         if not whole:
             return False
-        for line in new[:whole].splitlines():
-            try:
-                self._put(line)
-            except (ValueError, KeyError, TypeError) as error:
-                self.fault = f"records.jsonl is damaged: {error}"
-                break
+        try:
+            for steps, lines in groupby(new[:whole].splitlines(), _is_step):
+                if steps:
+                    self._put_steps(json.loads(b"[" + b",".join(lines) + b"]"))
+                else:
+                    for line in lines:
+                        self._put(line)
+        except (ValueError, KeyError, TypeError) as error:
+            self.fault = f"records.jsonl is damaged: {error}"
         self.offset += whole
         self._end = (self._end + new[:whole])[-_REMEMBERED:]
         return True
@@ -113,13 +122,10 @@ class Tail:
 
     def _forget(self) -> None:
         fresh = Tail(self.id, self.path)
-        fresh.running = self.running
+        fresh.running, fresh._lock = self.running, self._lock
         self.__dict__.update(fresh.__dict__)
 
     def _put(self, line: bytes) -> None:
-        if line.startswith(b'{"kind": "step"'):  # nearly all lines: read without a dataclass
-            self._put_step(json.loads(line))
-            return
         match records.from_json(line.decode("utf-8")):
             case Started() as started:
                 self.started = started
@@ -138,19 +144,24 @@ class Tail:
             case Finished() as finished:
                 self.finished = finished
 
-    def _put_step(self, found: dict[str, Any]) -> None:
-        number = int(found["step"])
+    def _put_steps(self, found: list[dict[str, Any]]) -> None:
+        """Nearly all lines of a log are steps: they are read at once, without a dataclass each."""
         self.failed, self.finished = None, None
-        loss, lr, gradient, speed = (_number(found[k]) for k in _NUMBERS)
-        self.last = Step(number, int(found["epoch"]), loss, lr, gradient, speed)
-        if number % self._every:
-            return
-        for name, value in zip(self.steps, (number, loss, lr, gradient), strict=True):
-            self.steps[name].append(value)
-        if len(self.steps["step"]) > MOST_STEPS:
+        last = found[-1]
+        loss, lr, gradient, speed = (_number(last[k]) for k in _NUMBERS)
+        self.last = Step(int(last["step"]), int(last["epoch"]), loss, lr, gradient, speed)
+        kept = [one for one in found if one["step"] % self._every == 0]
+        for name, key in zip(self.steps, ("step", *_NUMBERS), strict=False):
+            self.steps[name].extend([math.nan if (v := o[key]) is None else v for o in kept])
+        while len(self.steps["step"]) > MOST_STEPS:
             self._every *= 2
+            keep = np.frombuffer(self.steps["step"]) % self._every == 0
             for name, values in self.steps.items():
-                self.steps[name] = values[::2]
+                self.steps[name] = array("d", np.frombuffer(values)[keep].tobytes())
+
+
+def _is_step(line: bytes) -> bool:
+    return line.startswith(b'{"kind": "step"')
 
 
 def row_of(tail: Tail, ids: dict[Path, str]) -> RunRow:

@@ -64,7 +64,7 @@ def serve(
     if open_browser:
         webbrowser.open(address)
     config = uvicorn.Config(
-        guard, log_level="warning", access_log=False, server_header=False, ws_max_size=1_000_000,
+        guard, log_level="critical", access_log=False, server_header=False, ws_max_size=1_000_000,
         timeout_graceful_shutdown=1, ws="websockets-sansio",
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):
