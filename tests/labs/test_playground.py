@@ -141,6 +141,13 @@ def test_a_loss_that_is_not_finite_ends_it():
     assert game.findings[0].rule in NAMED
 
 
+def test_without_test_points_nothing_is_called_not_finite():
+    game = Playground(Settings(test_share=0.0))
+    game.advance(2000)
+    assert game.losses().train < 0.2
+    assert game.findings == []
+
+
 def test_maps_are_the_outputs_on_the_grid():
     game = Playground(Settings(features=("x1", "sin x2"), layers=(3, 2)))
     game.advance(20)

@@ -69,7 +69,7 @@ def studio(*, read_only=False, **options):
     listening = _listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
     app = make_app(Options(read_only=read_only, **options))
-    guard = Guard(app, TOKEN, _names("127.0.0.1", port), port, read_only)
+    guard = Guard(app, TOKEN, _names("127.0.0.1"), port, read_only)
     server = uvicorn.Server(uvicorn.Config(
         guard, log_level="critical", access_log=False, ws="websockets-sansio",
         timeout_graceful_shutdown=1,

@@ -46,6 +46,20 @@ def test_without_the_token_nothing_is_answered(served):
     assert served.ask(f"/api/runs?token={TOKEN}", Cookie=None)[0] == 401
 
 
+@pytest.mark.parametrize("others", ['x={"a":1}', "prefs=a b c", "a=1;;", "=;=", "x=é"])
+def test_cookies_of_other_programs_do_not_lock_the_owner_out(served, others):
+    cookie = f"{others}; {served.cookie}; more={{}}".encode().decode("latin-1")
+    assert served.ask("/api/session", Cookie=cookie)[0] == 200
+
+
+def test_a_tunnel_and_the_other_names_of_this_machine_are_answered(served):
+    for host in (f"localhost:{served.port}", "localhost:9000", "127.0.0.1", "LOCALHOST:80"):
+        assert served.ask("/api/session", Host=host)[0] == 200, host
+    status, _, body = served.ask("/api/session", Host="striate.example")
+    assert status == 403
+    assert b"127.0.0.1" in body
+
+
 def test_the_token_moves_from_the_address_into_a_cookie(served):
     status, heads, body = served.ask(f"/playground?token={TOKEN}", Cookie=None)
     assert (status, heads["location"], body) == (303, "/playground", b"")
@@ -65,8 +79,8 @@ def test_200_other_origins_and_hosts_are_not_answered(served):
             f"file://{name}", f"http://127.0.0.1:{port}@{name}.example", "http://[::1]:1",
             f"http://2130706433:{port}", f"chrome-extension://{name}",
         ])  # fmt: skip
-        host = draw.choice([f"{name}.example:{port}", f"127.0.0.1.{name}:{port}", "127.0.0.1",
-                            f"localhost:{port + 1}", f"2130706433:{port}", ""])  # fmt: skip
+        host = draw.choice([f"{name}.example:{port}", f"127.0.0.1.{name}:{port}", "[::2]",
+                            f"localhost.{name}:{port}", f"2130706433:{port}", ""])  # fmt: skip
         path = draw.choice(ADDRESSES)
         tries = ({"Origin": evil}, {"Host": host}, {"Origin": f"http://{host}", "Host": host})
         method = draw.choice(["GET", "POST"]) if number % 2 else "GET"
@@ -184,8 +198,12 @@ def test_every_refusal_is_a_sentence(served):
         ("/api/trainings", {"source": "/etc"}), ("/api/runs/none/branch", {}),
         ("/api/labs/convolution", {"image": [[1, 2]], "kernel": [[1]]}),
         ("/api/labs/graph", {"expression": "__import__('os')", "values": {}}),
+        ("/api/labs/graph", {"expression": "x*y", "values": {"x": "1"}}),
+        ("/api/trainings", {"source": "digits", "knobs": {"data.source": "/etc"}}),
     ):  # fmt: skip
         status, said = served.post(path, body)
         assert status == 400, (path, said)
         assert said["message"]
         assert "Traceback" not in json.dumps(said)
+    _, said = served.post("/api/labs/graph", {"expression": "x*y", "values": {"x": "1"}})
+    assert "no value for 'y'" in said["message"]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,19 @@ def test_start_pause_resume_branch_and_finish(home, tmp_path):
         wait_for(lambda: state(found, name) == "can be resumed")
         curves = found.get(f"/api/runs/{said['id']}/curves")
         assert set(curves["lr"][:step]) != set(curves["lr"][step:])
+        # A remedy of a run that is finished begins anew, since nothing is left to train.
+        status, tried = found.post(f"/api/runs/{said['id']}/branch", {"remedy": "--lr 0.02"})
+        assert status == 200, tried
+        wait_for(lambda: state(found, tried["id"]) == "running")
+        assert found.post(f"/api/runs/{tried['id']}/stop", {})[0] == 200
+        # A run that is deleted is gone, and did not fail.
+        shutil.rmtree(home / branch["name"])
+        assert row(found, said["id"]) is None
+        # What a resumed training complains of is said.
+        shutil.rmtree(tmp_path / "data" / "colours")
+        assert found.post(f"/api/runs/{name}/resume", {})[0] == 200
+        lost = wait_for(lambda: row(found, name)["fault"])
+        assert "no longer at" in lost
 
 
 def test_a_training_that_cannot_begin_says_why(home, tmp_path):
@@ -158,7 +172,10 @@ def test_the_check_and_the_pages_of_data_without_a_run(home, tmp_path):
         reds = found.get(f"/api/sets/{name}/images?label=red&split=train&count=100")
         assert reds["count"] == 13
         image = found.get(f"/api/sets/{name}/images/{reds['first'][0]}")
-        assert (image["label"], image["split"]) == ("red", "train")
+        assert (image["labels"], image["split"]) == (["red"], "train")
+        places = found.get(f"/api/sets/{name}/map?method=pca&images=60")
+        assert len(places["numbers"]) == 60
+        assert min(places["numbers"]) >= 0
         assert image["neighbours"] == image["guesses"] == []
         status, heads, picture = found.ask(
             f"/api/sets/{name}/sheet?label=red&count=6&columns=3&side=32"

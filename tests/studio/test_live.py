@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 
 from striate.core.records import Epoch, Step, to_json
 from striate.core.run import is_locked, locked
-from striate.studio.live import MOST_STEPS, POINTS, Tail, curves_of, thinned
+from striate.studio.live import MOST_STEPS, POINTS, Since, Tail, curves_of, thinned
 from tests.studio.runs import write_run
 from tests.studio.server import studio
 
@@ -65,7 +65,7 @@ def test_a_log_is_read_on_and_a_cut_line_waits(tmp_path):
         log.write(line[30:])
     assert tail.read()
     assert curves_of(tail).step[-1] == 21
-    assert curves_of(tail, after=20).step == [21]
+    assert curves_of(tail, Since(0, 20)).step == [21]
 
 
 @pytest.mark.parametrize("seen_in_between", [True, False])
@@ -85,7 +85,8 @@ def test_a_resumed_run_has_each_step_once(tmp_path, seen_in_between):
             if n % 10 == 0:
                 file.write(to_json(Epoch(n // 10, n, 9.0, 9.0, 0.5, 1.0, False)) + "\n")
     tail.read()
-    found = curves_of(tail)
+    found = curves_of(tail, Since(0, 50, 5))  # a page has the old end: it is told all of it anew
+    assert found.generation == 1
     assert found.step == list(range(1, 61))
     assert found.loss[20:] == [9.0] * 40
     assert found.epoch_step == [10, 20, 30, 40, 50, 60]
@@ -100,6 +101,52 @@ def test_a_log_is_read_once_by_several_readers(tmp_path):
     for reader in readers:
         reader.join()
     assert len(tail.steps["step"]) == 20_000
+
+
+def test_curves_are_drawn_while_the_log_is_read(tmp_path):
+    run = write_run(tmp_path / "one", steps=2000, per_epoch=100)
+    tail, faults = Tail("x", run), []
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            try:
+                found = curves_of(tail)
+                assert len(found.step) == len(found.loss)
+            except Exception as error:
+                faults.append(error)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    with (run / "records.jsonl").open("a") as log:
+        for n in range(2001, 2600):
+            log.write(to_json(Step(n, 20, 0.5, 0.1, 1.0, 10.0)) + "\n")
+            log.flush()
+            tail.read()
+    stop.set()
+    looking.join()
+    assert faults == []
+
+
+@pytest.mark.parametrize("line", ["null", "5", "[]", '"text"', '{"kind": "step"}', "{}", "\x00"])
+def test_whatever_a_log_holds_the_others_go_on(tmp_path, line):
+    bad = write_run(tmp_path / "bad", steps=20)
+    good = write_run(tmp_path / "good", steps=20)
+    with studio(home=tmp_path) as found:
+        ids = {row["name"]: row["id"] for row in found.get("/api/runs")}
+        heads = {"Cookie": found.cookie, "Origin": found.url}
+        with connect(f"ws://127.0.0.1:{found.port}/api/live", additional_headers=heads) as page:
+            page.recv(timeout=10)
+            with (bad / "records.jsonl").open("a") as log:
+                log.write(line + "\n")
+            told = {}
+            while told.get(ids["bad"]) != "damaged":
+                told |= {r["id"]: r["state"] for r in json.loads(page.recv(timeout=10))["rows"]}
+            with (good / "records.jsonl").open("a") as log:
+                log.write(to_json(Step(21, 2, 0.5, 0.1, 1.0, 10.0)) + "\n")
+            steps = {}
+            while steps.get(ids["good"]) != 21:
+                steps |= {r["id"]: r["step"] for r in json.loads(page.recv(timeout=10))["rows"]}
 
 
 def test_thinning_keeps_peaks_and_ends():
@@ -132,21 +179,27 @@ def test_the_page_is_told_what_changes(tmp_path):
         name = found.get("/api/runs")[0]["id"]
         heads = {"Cookie": found.cookie, "Origin": found.url}
         with connect(f"ws://127.0.0.1:{found.port}/api/live", additional_headers=heads) as page:
-            page.send(json.dumps({"runs": {name: 20}}))
+            page.send(json.dumps({"runs": {name: [0, 20, 2, 0]}}))
             told = json.loads(page.recv(timeout=10))
             while "rows" not in told or not told["rows"]:
                 told = json.loads(page.recv(timeout=10))
             assert told["all"] == [name]
-            updates, began = [], time.monotonic()
+            updates, points, began = [], [], time.monotonic()
             with (run / "records.jsonl").open("a") as log:
                 for n in range(21, 61):
                     log.write(to_json(Step(n, 2, 0.5, 0.1, 1.0, 10.0)) + "\n")
                     log.flush()
                     time.sleep(0.05)
-            while not updates or updates[-1] < 60:
-                told = json.loads(page.recv(timeout=10))
-                updates += told.get("curves", {}).get("step", [])
+                    if n % 10 == 0:  # the record of an epoch comes after its last step
+                        epoch = Epoch(n // 10, n, 0.5, 0.6, 0.7, 1.0, True)
+                        log.write(to_json(epoch) + "\n")
+                        log.flush()
+            while not points or points[-1] < 60:
+                told = json.loads(page.recv(timeout=10)).get("curves", {})
+                updates += told.get("step", [])
+                points += told.get("epoch_step", [])
             assert updates == list(range(21, 61))
+            assert points == [30, 40, 50, 60]
             assert time.monotonic() - began < 10
 
 
@@ -177,3 +230,10 @@ def test_comparison_is_paired(tmp_path):
         assert said["difference"] == pytest.approx(0.2)
         assert 0 < said["low"] < 0.2 < said["high"]
         assert said["knobs"] == [["optim.clip_norm", 0.0, 1.0]]
+        for name, print_ in (("a", "one"), ("b", "other")):
+            file = tmp_path / name / "dataset.json"
+            data = json.loads(file.read_text()) | {"images_fingerprint": print_}
+            file.write_text(json.dumps(data))
+        said = found.get(f"/api/compare?one={ids['a']}&other={ids['b']}")
+        assert said["difference"] is None
+        assert "other images" in said["note"]

@@ -46,11 +46,12 @@ def test_the_strip_is_what_the_run_says(run):
     assert found.weights == "best"
     assert len(found.images) == 12
     sample = run.sample(split="val", images=24)
-    said = run.predictor.with_views("single").answers(sample.store, sample.names, 3)
+    said = run.predictor.answers(sample.store, sample.names, 3)
     for seen, answer in zip(found.images, said, strict=True):
         assert seen.guesses[0].name == answer.label
-        assert seen.right == (answer.label == seen.truth)
-        assert seen.truth in ("blue", "green", "red")
+        assert seen.guesses[0].probability == pytest.approx(answer.probability)
+        assert seen.right == ([answer.label] == seen.truth)
+        assert seen.truth[0] in ("blue", "green", "red")
     assert opened(found.tiles).shape == (found.side, 12 * found.side, 3)
     assert found.wait >= 1000
 

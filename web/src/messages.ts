@@ -77,6 +77,9 @@ export interface RunDetail {
 
 export interface Curves {
   id: string;
+  generation: number;
+  epochs: number;
+  measurements: number;
   step: number[];
   loss: (number | null)[];
   lr: (number | null)[];
@@ -116,7 +119,7 @@ export interface Guess {
 export interface Seen {
   number: number;
   name: string;
-  truth: string;
+  truth: string[];
   guesses: Guess[];
   right: boolean;
 }
@@ -188,7 +191,7 @@ export interface ImageFacts {
   number: number;
   name: string;
   split: string;
-  label: string;
+  labels: string[];
   width: number;
   height: number;
   findings: string[];
@@ -217,7 +220,7 @@ export interface Asked {
 
 export interface Difference {
   knobs: unknown[][];
-  score_name: string;
+  known: boolean;
   images: number;
   difference: number | null;
   low: number | null;

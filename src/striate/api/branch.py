@@ -25,8 +25,9 @@ from striate.training import checkpoints
 
 BRANCH = "branch.json"
 """Where a branch came from: run, step, knobs."""
-_FROM_THE_START = ("model.", "loss.", "data.", "seed", "augment.test_views")
-"""Knobs that decide what the first step starts from: with these a branch begins anew."""
+_FROM_THE_START = ("model.", "loss.", "data.", "seed", "optim.batch_size", "augment.test_views")
+"""Knobs that decide what the first step starts from, or how many steps an epoch has: with these a
+branch begins anew."""
 _KEPT = ("dataset.json", "images.csv.gz", EXCLUDED, WEIGHTS, MOVED)
 
 

@@ -173,10 +173,17 @@ def locked(folder: Path, name: str = "lock", patience: float = 0) -> Iterator[No
 def is_locked(folder: Path) -> bool:
     """Whether a process is at work in a run now."""
     try:
-        with (folder / "lock").open(encoding="utf-8") as file:  # reading: the disk may be read-only
-            return not _try_lock(file)
-    except OSError:
+        import fcntl
+    except ImportError:  # Windows: nobody knows
         return False
+    try:
+        with (folder / "lock").open(encoding="utf-8") as file:  # reading: the disk may be read-only
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _try_lock(file: IO[str]) -> bool:

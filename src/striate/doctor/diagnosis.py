@@ -119,7 +119,7 @@ class Diagnosis:
 
 def diagnose(h: History) -> Diagnosis:
     """Ask all rules. Healthy is only what is long enough to be judged and has no finding."""
-    with np.errstate(invalid="ignore", over="ignore"):  # losses that are not finite are data here
+    with np.errstate(all="ignore"):  # losses that are 0 or not finite are data here
         answers = {name: _asked(name, rule, h) for name, rule in RULES.items()}
         answers |= {name: rule(h) for name, rule in TASK_RULES.get(h.task, {}).items()}
     findings = [_fitting(a, h) for a in answers.values() if isinstance(a, Finding)]

@@ -265,10 +265,11 @@ class Playground:
         if self.epoch % self._every and not self.done:
             return
         found = self.losses()
-        better = found.test < self._best
-        self._best = min(self._best, found.test)
+        judged = found.test if len(self._test[0]) else found.train
+        better = judged < self._best
+        self._best = min(self._best, judged)
         look = -(-self.epoch // self._every)
-        self._see(Epoch(look, self.step, found.train, found.test, -found.test, 0.0, better))
+        self._see(Epoch(look, self.step, found.train, judged, -judged, 0.0, better))
         self.findings = [
             f for f in self._watch.diagnosis().findings
             if f.rule in NAMED and (f.confidence or 0) >= _SURE

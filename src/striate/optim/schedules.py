@@ -49,7 +49,7 @@ def one_cycle(step: int, *, total: int, warmup: float) -> float:
 
     Both ends are never quite reached, so no update is wasted at rate 0.
     """
-    position = (step + 0.5) / total
+    position = min((step + 0.5) / total, 1.0)
     return position / warmup if position < warmup else (1 - position) / (1 - warmup)
 
 

@@ -22,17 +22,19 @@ from striate.core import recipe_io
 from striate.core.errors import DataError, StriateError
 from striate.core.recipe import Recipe
 from striate.core.strict_json import one_line
+from striate.doctor.saying import knobs_of
 from striate.labs.playground import PRESETS
 from striate.studio import play
-from striate.studio.catalogue import Catalogue
+from striate.studio.catalogue import Catalogue, opaque
 from striate.studio.compare import compare
 from striate.studio.knobs import knobs
-from striate.studio.live import curves_of, detail_of
+from striate.studio.live import curves_of
 from striate.studio.look import Looker
 from striate.studio.messages import Problem, Session
 from striate.studio.pulse import Pulse
 from striate.studio.sets import Filter, Sets, Shown
 from striate.studio.uploads import keep_upload
+from striate.textbook.arrays import TextbookError
 
 STATIC = Path(__file__).parent / "static"
 
@@ -105,7 +107,7 @@ def _run_routes(app: FastAPI, catalogue: Catalogue, pulse: Pulse) -> None:
 
     @app.get("/api/runs/{run}")
     def run(run: str) -> Response:
-        return said(detail_of(catalogue.run(run), catalogue.ids()))
+        return said(catalogue.detail(catalogue.run(run)))
 
     @app.get("/api/runs/{run}/curves")
     def curves(run: str) -> Response:
@@ -117,23 +119,19 @@ def _run_routes(app: FastAPI, catalogue: Catalogue, pulse: Pulse) -> None:
 
     @app.post("/api/trainings")
     def start(asked: dict[str, Any]) -> Response:
-        given = dict(asked.get("knobs") or {})
-        given["data.source"] = catalogue.source(str(asked.get("source", "")))
-        base = Recipe()
-        wanted = recipe_io.with_overrides(base, {k: _listed(base, k, v) for k, v in given.items()})
+        given = _typed(dict(asked.get("knobs") or {}))
+        source = catalogue.source(str(asked.get("source", "")))
+        wanted = recipe_io.with_overrides(Recipe(), {**given, "data.source": source})
         return _begun(catalogue, catalogue.jobs.start(wanted))
 
     @app.post("/api/runs/{run}/branch")
     def branch(run: str, asked: dict[str, Any]) -> Response:
         tail, step = catalogue.run(run), asked.get("step")
-        given = dict(asked.get("knobs") or {})
         if asked.get("remedy"):
-            from striate.doctor.saying import knobs_of
-
-            given |= knobs_of(str(asked["remedy"]))
-        base = Recipe()
-        given = {k: _listed(base, k, v) for k, v in given.items()}
-        folder = catalogue.jobs.branch(tail.path, given, None if step is None else int(step))
+            folder = catalogue.jobs.try_remedy(tail.path, knobs_of(str(asked["remedy"])))
+        else:
+            given = _typed(dict(asked.get("knobs") or {}))
+            folder = catalogue.jobs.branch(tail.path, given, None if step is None else int(step))
         return _begun(catalogue, folder)
 
     @app.post("/api/runs/{run}/pause")
@@ -249,6 +247,8 @@ def _lab_routes(app: FastAPI) -> None:
             raise DataError("there is no such page")
         try:
             return said(answers[lab](asked))
+        except TextbookError as error:
+            raise DataError(str(error)) from None
         except (TypeError, ValueError):
             raise DataError("a number was expected") from None
 
@@ -292,18 +292,20 @@ def _plain(value: Any) -> Any:
 
 
 def _begun(catalogue: Catalogue, folder: Path) -> Response:
-    from striate.studio.catalogue import opaque
-
     catalogue.look()
-    return said({"id": opaque(folder), "name": folder.name})
+    name = opaque(folder)
+    return said({"id": name, "name": folder.name, "there": name in catalogue.tails})
 
 
-def _listed(base: Recipe, name: str, value: Any) -> Any:
-    """A list of a form as the tuple that a recipe holds."""
-    with contextlib.suppress(AttributeError):
-        if isinstance(recipe_io.get_knob(base, name), tuple) and isinstance(value, list):
-            return tuple(value)
-    return value
+def _typed(given: dict[str, Any]) -> dict[str, Any]:
+    """Knobs of a form as a recipe holds them. Raises DataError for data, which are named by id."""
+    if given.keys() & {"data.source", "data"}:
+        raise DataError("data are chosen from the list", "It has what --data names.")
+    usual = recipe_io.flat(Recipe())
+    return {
+        name: tuple(value) if isinstance(usual.get(name), tuple) else value
+        for name, value in given.items()
+    }
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from striate.core.errors import RunError
 from striate.studio.jobs import Job, Jobs
-from striate.studio.live import Tail, row_of
-from striate.studio.messages import RunRow, SourceRow
+from striate.studio.live import Tail, detail_of, row_of
+from striate.studio.messages import RunDetail, RunRow, SourceRow
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".csv")
 BUILT_IN = ("digits",)
@@ -37,15 +38,15 @@ class Catalogue:
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.home)
+        self._lock = threading.Lock()
 
     def look(self) -> bool:
         """Find runs that are new or gone; whether there are any."""
         found = {opaque(path): path for path in self._folders()}
-        new, gone = found.keys() - self.tails.keys(), self.tails.keys() - found.keys()
-        for name in new:
-            self.tails[name] = Tail(name, found[name])
-        for name in gone:
-            del self.tails[name]
+        with self._lock:
+            new, gone = found.keys() - self.tails.keys(), self.tails.keys() - found.keys()
+            kept = {name: tail for name, tail in self.tails.items() if name not in gone}
+            self.tails = kept | {name: Tail(name, found[name]) for name in new}
         return bool(new or gone)
 
     def read(self) -> list[str]:
@@ -60,18 +61,18 @@ class Catalogue:
         """Raises RunError for an id that there is not."""
         if name not in self.tails:
             self.look()
-        if name not in self.tails:
+        tail = self.tails.get(name)
+        if tail is None:
             raise RunError("there is no such run", "It may have been moved or deleted.")
-        tail = self.tails[name]
         tail.read()
         tail.look_whether_running()
         return tail
 
     def rows(self, names: Sequence[str] | None = None) -> list[RunRow]:
         """The table's rows, the newest name first; names: only these."""
-        chosen = self.tails if names is None else {n: self.tails[n] for n in names}
-        ids = self.ids()
-        rows = [row_of(tail, ids) for tail in chosen.values()]
+        tails, ids = self.tails, self.ids()
+        chosen = tails if names is None else {n: tails[n] for n in names if n in tails}
+        rows = [self._row(tail, ids) for tail in chosen.values()]
         return sorted(rows, key=lambda row: (row.name, row.id), reverse=True)
 
     def waiting(self) -> list[RunRow]:
@@ -105,6 +106,17 @@ class Catalogue:
     def ids(self) -> dict[Path, str]:
         """The id of each run by its path."""
         return {tail.path: name for name, tail in self.tails.items()}
+
+    def _row(self, tail: Tail, ids: dict[Path, str]) -> RunRow:
+        row = row_of(tail, ids)
+        if row.fault or row.state in ("finished", "running", "preparing"):
+            return row
+        return replace(row, fault=self.jobs.complaint(tail.path))
+
+    def detail(self, tail: Tail) -> RunDetail:
+        """Everything that the page of one run shows beside its curves."""
+        ids = self.ids()
+        return replace(detail_of(tail, ids), row=self._row(tail, ids))
 
     def _entries(self) -> list[Path]:
         if self.data is None or not self.data.is_dir():

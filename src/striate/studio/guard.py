@@ -11,7 +11,6 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -49,7 +48,7 @@ def new_token() -> str:
 class Guard:
     """Wraps an application: everything that is not ours is refused before it is read.
 
-    hosts: `name:port` under which the studio may be asked. upload: the most bytes of an upload.
+    hosts: names under which the studio may be asked. upload: the most bytes of an upload.
     """
 
     app: Any
@@ -73,6 +72,9 @@ class Guard:
                  reversed(scope["headers"])}  # fmt: skip
         if len([1 for name, _ in scope["headers"] if name == b"host"]) != 1:
             await self._refuse(scope, send, 400, "one Host is expected")
+        elif not self._named(scope, heads["host"].lower()):
+            known = ", ".join(sorted(self.hosts))
+            await self._refuse(scope, send, 403, f"this studio is asked under the names {known}")
         elif not self._ours(scope, heads):
             await self._refuse(scope, send, 403, "this address is not asked from other pages")
         elif scope["type"] == "http" and self._arriving(scope):
@@ -87,9 +89,7 @@ class Guard:
             await self._answer(scope, heads, receive, send)
 
     def _ours(self, scope: Scope, heads: dict[str, str]) -> bool:
-        """Our host, and no other page behind it."""
-        if heads.get("host", "").lower() not in self.hosts:
-            return False
+        """No other page behind it."""
         site, origin = heads.get("sec-fetch-site", "none"), heads.get("origin")
         page = heads.get("sec-fetch-dest") == "document" and not scope["path"].startswith("/api/")
         if site not in ("none", "same-origin") and not page:
@@ -105,12 +105,19 @@ class Guard:
         return scope["method"] in _SAFE and right and not scope["path"].startswith("/api/")
 
     def _known(self, heads: dict[str, str]) -> bool:
-        try:
-            found = SimpleCookie(heads.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return False
-        given = found.value if found else ""
-        return hmac.compare_digest(given.encode("latin-1", "replace"), self.token.encode())
+        """Other programs on this machine may have set cookies of any form: ours is found anyway."""
+        pairs = (part.strip().partition("=") for part in heads.get("cookie", "").split(";"))
+        given = {value for name, _, value in pairs if name == self.cookie}
+        return any(
+            hmac.compare_digest(v.encode("latin-1", "replace"), self.token.encode()) for v in given
+        )
+
+    def _named(self, scope: Scope, host: str) -> bool:
+        """Whether a Host is ours: this machine's own names on any port (a tunnel has another), what
+        was named at the start, or the very address that was reached, which cannot be rebound."""
+        name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
+        reached = (scope.get("server") or ("", 0))[0]
+        return name in self.hosts or name.strip("[]") == reached
 
     def _only_asks(self, scope: Scope) -> bool:
         if scope["type"] == "websocket":

@@ -42,6 +42,8 @@ class Job:
     folder: Path
     pid: int
     log: Path
+    began: bool = False
+    """Whether its folder has been a run already."""
 
     @property
     def alive(self) -> bool:
@@ -53,6 +55,14 @@ class Job:
             return False if Path("/proc/self").exists() else _answers(self.pid)
         except OSError:
             return False
+
+    def complaint(self) -> str:
+        """Why it ended, where it was not asked to; "" where nothing went wrong."""
+        lines = self.last_words().splitlines()
+        starts = [i for i, line in enumerate(lines) if line.startswith(("striate: ", "Traceback"))]
+        if not starts or lines[starts[-1]].startswith("striate: stopped"):
+            return ""
+        return "\n".join(lines[starts[-1] :]).removeprefix("striate: ")
 
     def last_words(self) -> str:
         """The end of what it printed."""
@@ -73,11 +83,7 @@ class Jobs:
     def start(self, recipe: Recipe) -> Path:
         """Begin a training; the folder of its run. Raises RecipeError for what cannot be asked."""
         check_used(recipe)
-        folder = self._reserve(Path(recipe.data.source).stem or "run")
-        file = self._beside(folder, "yaml")
-        write_atomically(file, recipe_io.to_yaml(recipe))
-        self._launch(folder, ["train", "--recipe", str(file), "--run", str(folder)])
-        return folder
+        return self._train(recipe, Path(recipe.data.source).stem or "run")
 
     def resume(self, run: Path) -> None:
         """Go on with a run that was paused. Raises RunError where it is at work."""
@@ -89,16 +95,9 @@ class Jobs:
     def branch(self, run: Path, knobs: Mapping[str, Any], step: int | None) -> Path:
         """Train on from a checkpoint with other knobs; the folder of the branch."""
         parent = RunDirectory(run)
-        folder = self._reserve(f"{run.name[:60]}-branch")
         if starts_anew(knobs):
-            recipe = recipe_io.load_recipe(run / "recipe.yaml")
-            source = settled_recipe(parent).data.source
-            recipe = recipe_io.with_overrides(recipe, {"data.source": source, **knobs})
-            check_used(recipe)
-            file = self._beside(folder, "yaml")
-            write_atomically(file, recipe_io.to_yaml(recipe))
-            self._launch(folder, ["train", "--recipe", str(file), "--run", str(folder)])
-            return folder
+            return self._anew(run, knobs)
+        folder = self._reserve(f"{run.name[:60]}-branch")
         try:
             prepare_branch(parent, knobs, step, folder)
         except StriateError:
@@ -107,6 +106,14 @@ class Jobs:
             raise
         self._launch(folder, ["resume", str(folder)])
         return folder
+
+    def try_remedy(self, run: Path, knobs: Mapping[str, Any]) -> Path:
+        """A branch with a remedy's knobs, from the last checkpoint; from the first step where
+        nothing is left to train, or the remedy leaves a knob open."""
+        try:
+            return self.branch(run, knobs, None)
+        except StriateError:
+            return self._anew(run, knobs)
 
     def pause(self, run: Path, *, at_once: bool = False) -> None:
         """Ask a training to end its step, save and stop; at once: what it has learnt since its last
@@ -120,16 +127,42 @@ class Jobs:
                 time.sleep(_BETWEEN)
                 os.kill(pid, signal.SIGTERM)
 
+    def complaint(self, run: Path) -> str:
+        """Why the last training of a run that was started here ended, if something went wrong."""
+        job = _read(self.runs / _HERE / f"{run.name}.json")
+        return job.complaint() if job and job.folder == run and not job.alive else ""
+
     def preparing(self) -> list[Job]:
         """Jobs whose run directory is not a run yet, the dead ones too: they say why."""
         self._reap()
         found = []
         for file in sorted((self.runs / _HERE).glob("*.json")):
             job = _read(file)
-            if job is None or (job.folder / "environment.json").is_file():
+            if job is None:
                 continue
-            found.append(job)
+            if (job.folder / "environment.json").is_file():
+                if not job.began:  # should its folder be deleted one day, it did not fail
+                    write_json(file, {**_plain(job), "began": True})
+            elif job.began:
+                self.forget(job)
+            else:
+                found.append(job)
         return found
+
+    def _anew(self, run: Path, knobs: Mapping[str, Any]) -> Path:
+        """A training of the same recipe with other knobs, from the first step."""
+        recipe = recipe_io.load_recipe(run / "recipe.yaml")
+        source = settled_recipe(RunDirectory(run)).data.source
+        recipe = recipe_io.with_overrides(recipe, {"data.source": source, **knobs})
+        check_used(recipe)
+        return self._train(recipe, f"{run.name[:60]}-branch")
+
+    def _train(self, recipe: Recipe, name: str) -> Path:
+        folder = self._reserve(name)
+        file = self._beside(folder, "yaml")
+        write_atomically(file, recipe_io.to_yaml(recipe))
+        self._launch(folder, ["train", "--recipe", str(file), "--run", str(folder)])
+        return folder
 
     def forget(self, job: Job) -> None:
         """Leave out a job that failed before it was a run."""
@@ -141,8 +174,16 @@ class Jobs:
     def _worker(self, run: Path) -> int | None:
         """The process that holds the run's lock, or that prepares it."""
         if is_locked(run):
-            with contextlib.suppress(OSError, ValueError):
-                return int((run / "lock").read_text(encoding="utf-8").strip())
+            try:
+                pid = int((run / "lock").read_text(encoding="utf-8").strip())
+            except (OSError, ValueError):
+                return None
+            if not _has_open(pid, run / "lock"):
+                raise RunError(
+                    f"{run.name} is trained on another machine, or by another user",
+                    "Pause it there, with Ctrl-C.",
+                )
+            return pid
         job = _read(self._beside(run, "json"))
         return job.pid if job and job.alive else None
 
@@ -150,16 +191,17 @@ class Jobs:
         self._reap()
         log = self._beside(folder, "log")
         environment = {**os.environ, "COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
-        with disk_faults_explained(log), log.open("ab") as out:
+        with disk_faults_explained(log), log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "striate", *words],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                 start_new_session=True, env=environment,
             )  # fmt: skip
         self._children.append(process)
-        write_json(self._beside(folder, "json"), {
-            "name": folder.name, "folder": str(folder), "pid": process.pid, "log": str(log),
-        })  # fmt: skip
+        began = (folder / "environment.json").is_file()
+        write_json(
+            self._beside(folder, "json"), _plain(Job(folder.name, folder, process.pid, log, began))
+        )
 
     def _reserve(self, name: str) -> Path:
         """A new folder for a run; mkdir decides between two that want the same name."""
@@ -189,9 +231,28 @@ class Jobs:
 def _read(file: Path) -> Job | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return Job(found["name"], Path(found["folder"]), int(found["pid"]), Path(found["log"]))
+        return Job(found["name"], Path(found["folder"]), int(found["pid"]), Path(found["log"]),
+                   bool(found.get("began")))  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _plain(job: Job) -> dict[str, Any]:
+    return {"name": job.name, "folder": str(job.folder), "pid": job.pid, "log": str(job.log),
+            "began": job.began}  # fmt: skip
+
+
+def _has_open(pid: int, file: Path) -> bool:
+    """Whether a process of this machine has the file open: a number alone may be anybody's."""
+    opened = Path(f"/proc/{pid}/fd")
+    if not Path("/proc/self").exists():
+        return _answers(pid)
+    with contextlib.suppress(OSError):
+        for link in opened.iterdir():
+            with contextlib.suppress(OSError):
+                if link.samefile(file):
+                    return True
+    return False
 
 
 def _answers(pid: int) -> bool:

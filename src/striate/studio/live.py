@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,13 +76,15 @@ class Tail:
     notes: list[str] = field(default_factory=list)
     last: Step | None = None
     running: bool = False
+    generation: int = 0
+    """How often the log was cut and written anew: curves of another generation are others."""
     _every: int = 1
     _end: bytes = b""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> bool:
         """Read what is new; whether anything was. A damaged line is said, not raised."""
-        with self._lock:  # a page and the pulse ask at once
+        with self.lock:  # a page and the pulse ask at once
             return self._read()
 
     def _read(self) -> bool:
@@ -109,7 +111,7 @@ class Tail:
                 else:
                     for line in lines:
                         self._put(line)
-        except (ValueError, KeyError, TypeError) as error:
+        except Exception as error:
             self.fault = f"records.jsonl is damaged: {error}"
         self.offset += whole
         self._end = (self._end + new[:whole])[-_REMEMBERED:]
@@ -122,7 +124,8 @@ class Tail:
 
     def _forget(self) -> None:
         fresh = Tail(self.id, self.path)
-        fresh.running, fresh._lock = self.running, self._lock
+        fresh.running, fresh.lock = self.running, self.lock
+        fresh.generation = self.generation + 1
         self.__dict__.update(fresh.__dict__)
 
     def _put(self, line: bytes) -> None:
@@ -222,18 +225,37 @@ def detail_of(tail: Tail, ids: dict[Path, str]) -> RunDetail:
     )
 
 
-def curves_of(tail: Tail, after: int = 0) -> Curves:
-    """The curves, thinned to `POINTS` points; after: only steps beyond this one."""
-    columns = {name: np.frombuffer(values) if len(values) else np.zeros(0)
-               for name, values in tail.steps.items()}  # fmt: skip
-    begin = int(np.searchsorted(columns["step"], after, side="right"))
+class Since(NamedTuple):
+    """How much of a run's curves a page has: of which generation, up to which step, and how many
+    epochs and measurements."""
+
+    generation: int = 0
+    step: int = 0
+    epochs: int = 0
+    measurements: int = 0
+
+
+_NOTHING = Since()
+
+
+def curves_of(tail: Tail, since: Since = _NOTHING) -> Curves:
+    """The curves beyond what a page has, thinned to some `POINTS` points; all of them where what it
+    has is of another generation."""
+    with tail.lock:
+        if since.generation != tail.generation:
+            since = Since(tail.generation)
+        columns = {name: np.array(values) for name, values in tail.steps.items()}
+        epochs, measured = tail.epochs[since.epochs :], tail.measured[since.measurements :]
+        totals = len(tail.epochs), len(tail.measured)
+    begin = int(np.searchsorted(columns["step"], since.step, side="right"))
     columns = {name: values[begin:] for name, values in columns.items()}
-    keep = thinned(columns["loss"], POINTS)
-    epochs = [e for e in tail.epochs if e.step > after]
-    measured = [m for m in tail.measured if m.step > after]
+    keep = np.union1d(*(thinned(columns[name], POINTS // 2) for name in ("loss", "gradient")))
     layers = {name for m in measured for name, v in m.layers.items() if _dead(v) is not None}
     return Curves(
         id=tail.id,
+        generation=since.generation,
+        epochs=totals[0],
+        measurements=totals[1],
         step=columns["step"][keep].tolist(),
         loss=_plain_list(columns["loss"][keep]),
         lr=_plain_list(columns["lr"][keep]),

@@ -14,7 +14,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,22 +25,31 @@ from torch import Tensor, nn
 
 from striate.api.runs import Run
 from striate.core.errors import DataError, ModelError, RunError, perhaps
+from striate.core.run import ADOPTED
 from striate.core.runtime import Runtime
 from striate.data.decode import UndecodableError, decode
 from striate.explain.attribution import saliency
 from striate.explain.patches import top_patches, window
 from striate.explain.sample import Sample
 from striate.models.arithmetic import fields_of
-from striate.models.hooks import Layer, evaluating, kept_output, layers_with_maps
+from striate.models.hooks import (
+    Layer,
+    evaluating,
+    kept_output,
+    last_features,
+    layers_with_maps,
+)
 from striate.models.network import Network
 from striate.plan.network import network_of
 from striate.plan.predictor import Predictor
 from striate.report.pictures import Picture, block, heat, overlaid, signed, tile, with_boxes
 from striate.studio.live import Tail
 from striate.studio.messages import Asked, Guess, Inside, LayerRow, Patches, Seen, Strip
+from striate.tasks.classify.answer import LabelSetPrediction
 from striate.tasks.detect.answer import SURE
 from striate.tasks.detect.task import DetectTask
 from striate.training import checkpoints
+from striate.training.averages import adopt
 from striate.training.glance import WEIGHTS, watch
 from striate.training.state import load_weights
 
@@ -65,6 +75,7 @@ class Opened:
     layers: list[Layer] = field(default_factory=list)
     many: Sample | None = None
     seen: dict[str, Any] = field(default_factory=dict)
+    born: float = 0.0
 
     @property
     def net(self) -> nn.Module:
@@ -99,8 +110,7 @@ class Looker:
         for i, answer in enumerate(answers):
             truth = self._truth(opened, i)
             guesses = _guesses(answer)
-            named = {*_labels(answer)} if not boxed else {g.name for g in guesses}
-            images.append(Seen(i, sample.names[i], ", ".join(truth), guesses, named == {*truth}))
+            images.append(Seen(i, sample.names[i], truth, guesses, _named(answer) == {*truth}))
             shown = tile(pixels[i], _TILE)
             tiles.append(_boxed(shown, answer, pixels[i].shape, sample, i) if boxed else shown)
         return Strip(
@@ -179,13 +189,21 @@ class Looker:
         return Asked(_guesses(answer), self._saliency(opened, seen), uri(shown), boxes)
 
     @_one_at_a_time
+    def features(self, tail: Tail, sample: Sample) -> tuple[Any, NDArray[np.float32]]:
+        """What the network's last layer gets of images, and of which weights that is."""
+        opened = self._fresh(tail)
+        return opened.stamp, last_features(opened.net, sample.batches())
+
+    @_one_at_a_time
     def opened(self, tail: Tail) -> Opened:
         """The run with its weights, for the page of its data."""
         return self._fresh(tail)
 
     def _fresh(self, tail: Tail) -> Opened:
         """Opened, with the newest weights. Raises RunError where there are none yet."""
-        opened = self._opened.get(tail.id) or self._open(tail)
+        known, born = self._opened.get(tail.id), born_of(tail.path)
+        opened = known if known and known.born == born else self._open(tail)
+        opened.born = born
         self._opened[tail.id] = opened
         self._opened.move_to_end(tail.id)
         while len(self._opened) > _KEPT:
@@ -209,6 +227,7 @@ class Looker:
             stamp = ("live", live.stat().st_mtime)
             if stamp != opened.stamp:
                 load_weights(opened.net, checkpoints.read_tensors(live))
+                opened.predictor = replace(opened.predictor, views="single", temperature=1.0)
                 opened.stamp, opened.step = stamp, tail.last.step if tail.last else 0
         else:
             folders = [p.stat().st_mtime for p in (tail.path / "checkpoints").glob("step-*")]
@@ -223,6 +242,12 @@ class Looker:
                 if found is None:
                     raise RunError("no checkpoint of this run is sound")
                 load_weights(opened.net, found.model())
+                run = opened.run
+                if (run.path / ADOPTED).is_file():
+                    adopt(opened.net, checkpoints.read_tensors(run.path / ADOPTED))
+                opened.predictor = replace(
+                    opened.predictor, views=run.settled.test_views, temperature=run.temperature
+                )
                 opened.stamp, opened.step = stamp, found.step
         opened.net.eval()
         if not opened.layers:
@@ -254,6 +279,14 @@ class Looker:
         return uri(tile(overlaid(pixels[0], found), 4 * _TILE))
 
 
+def born_of(run: Path) -> float:
+    """When a run began: another one in the same folder is another run."""
+    try:
+        return (run / "environment.json").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def uri(picture: Picture) -> str:
     """A picture as a data URI."""
     buffer = io.BytesIO()
@@ -273,8 +306,11 @@ def _guesses(answer: Any) -> list[Guess]:
     return [Guess(name, float(p)) for name, p in answer.top]
 
 
-def _labels(answer: Any) -> Sequence[str]:
-    return answer.labels or [answer.label]
+def _named(answer: Any) -> set[str]:
+    """The classes that an answer names: all that it is sure of, or the one that is likeliest."""
+    if hasattr(answer, "objects"):
+        return {str(o["class"]) for o in answer.objects if o["score"] >= SURE}
+    return {*answer.labels} if isinstance(answer, LabelSetPrediction) else {answer.label}
 
 
 def _boxed(

@@ -108,9 +108,13 @@ class RunDetail:
 @dataclass(frozen=True)
 class Curves:
     """Curves of a run, thinned so that peaks stay. Of each step: `loss`, `lr`, `gradient`; of each
-    epoch: losses and score; `dead`: share of dead or saturated units by layer, at `measured`."""
+    epoch: losses and score; `dead`: share of dead or saturated units by layer, at `measured`.
+    `generation`, `epochs`, `measurements`: what the page has then; it says so to be told more."""
 
     id: str
+    generation: int
+    epochs: int
+    measurements: int
     step: list[float]
     loss: list[float | None]
     lr: list[float | None]
@@ -160,7 +164,7 @@ class Seen:
 
     number: int
     name: str
-    truth: str
+    truth: list[str]
     guesses: list[Guess]
     right: bool
 
@@ -250,7 +254,7 @@ class ImageFacts:
     number: int
     name: str
     split: str
-    label: str
+    labels: list[str]
     width: int
     height: int
     findings: list[str]
@@ -285,11 +289,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two runs side by side: knobs that differ, and the paired difference of their scores on the
-    same images with its 95 % interval."""
+    """Two runs side by side: knobs that differ (`known`: whether both recipes could be read), and
+    the paired difference of the shares of images answered rightly, with its 95 % interval."""
 
     knobs: list[list[Any]]
-    score_name: str
+    known: bool
     images: int
     difference: float | None
     low: float | None

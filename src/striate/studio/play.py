@@ -134,8 +134,8 @@ def graph(asked: Mapping[str, Any]) -> Graph:
     """An expression as a graph with values and gradients. Raises TextbookError."""
     expression = str(asked.get("expression", ""))
     given = asked.get("values", {})
-    if len(expression) > 400 or not isinstance(given, dict):
-        raise RecipeError("an expression has at most 400 characters, and each name a value")
+    if not isinstance(given, dict) or len(expression) > 400 or len(str(given)) > 4000:
+        raise RecipeError("an expression has at most 400 characters, its values at most 4,000")
     values: dict[str, Any] = {
         str(k): parse_value(str(v), f"{k}={v}") for k, v in given.items() if str(k).isidentifier()
     }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 from striate.core.strict_json import one_line
 from striate.studio.catalogue import Catalogue
-from striate.studio.live import curves_of
+from striate.studio.live import Since, curves_of
 
 _BEAT, _ROWS, _SEARCH = 0.05, 0.25, 1.0
 """Seconds between two looks at the logs, two tables, and two searches for runs."""
@@ -30,14 +31,14 @@ class Pulse:
         self, hear: Callable[[], Awaitable[str]], say: Callable[[str], Awaitable[None]]
     ) -> None:
         """Tell one page, until it is gone. It says {"runs": [ids]}: the curves that it shows."""
-        wanted: dict[str, int] = {}
+        wanted: dict[str, Since] = {}
 
         async def listen() -> None:
             while True:
                 said = json.loads(await hear())
                 names = said.get("runs", {}) if isinstance(said, dict) else {}
                 wanted.clear()
-                wanted.update({str(k): int(v) for k, v in dict(names).items()})
+                wanted.update({str(k): Since(*map(int, v)) for k, v in dict(names).items()})
 
         self._pages += 1
         if self._task is None:
@@ -56,53 +57,72 @@ class Pulse:
             self._task.cancel()
 
     async def _tell(
-        self, wanted: dict[str, int], say: Callable[[str], Awaitable[None]],
+        self, wanted: dict[str, Since], say: Callable[[str], Awaitable[None]],
         listening: asyncio.Task[None],
     ) -> None:  # fmt: skip
         told, waiting, last = 0, "", 0.0
         self._changes.update(dict.fromkeys(self._catalogue.tails, self._count + 1))
         clock = asyncio.get_running_loop().time
         while not listening.done():
-            beat = self._beat
-            await asyncio.wait({asyncio.ensure_future(beat.wait()), listening},
-                               return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
-            changed = {n for n, at in self._changes.items() if at > told}
-            for name in changed & wanted.keys():
-                if (tail := self._catalogue.tails.get(name)) is None:
-                    continue
-                found = await asyncio.to_thread(curves_of, tail, wanted[name])
-                if found.step or found.epoch_step:
-                    wanted[name] = int(max([*found.step[-1:], *found.epoch_step[-1:]]))
-                    await say(one_line({"curves": asdict(found)}))
+            beat = asyncio.ensure_future(self._beat.wait())
+            await asyncio.wait({beat, listening}, return_when=asyncio.FIRST_COMPLETED)
+            beat.cancel()
+            for name in [n for n, at in self._changes.items() if at > told and n in wanted]:
+                await self._tell_curves(name, wanted, say)
             if clock() - last < _ROWS:
                 continue
-            last, new = clock(), self._count
+            last, now = clock(), self._count
+            changed = [n for n, at in self._changes.items() if at > told]
             rows = await asyncio.to_thread(self._catalogue.waiting)
             others = one_line([asdict(row) for row in rows])
             if not changed and others == waiting:
                 continue
-            told, waiting = new, others
-            names = [n for n in changed if n in self._catalogue.tails]
-            table = await asyncio.to_thread(self._catalogue.rows, names)
+            table = await asyncio.to_thread(self._catalogue.rows, changed)
+            told, waiting = now, others
             await say(one_line({
                 "rows": [asdict(row) for row in table], "waiting": [asdict(row) for row in rows],
                 "all": list(self._catalogue.tails),
             }))  # fmt: skip
 
+    async def _tell_curves(
+        self, name: str, wanted: dict[str, Since], say: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """What a page does not have yet of a run's curves."""
+        tail, has = self._catalogue.tails.get(name), wanted.get(name)
+        if tail is None or has is None:
+            return
+        found = await asyncio.to_thread(curves_of, tail, has)
+        more = found.step or found.epoch_step or found.measured
+        if not more and found.generation == has.generation:
+            return
+        step = int(found.step[-1]) if found.step else has.step
+        if wanted.get(name) == has:  # the page may have said something else meanwhile
+            wanted[name] = Since(found.generation, step, found.epochs, found.measurements)
+        await say(one_line({"curves": asdict(found)}))
+
     async def _run(self) -> None:
         """Read on and on while there are pages."""
         beats = 0
-        while self._pages:
-            changed = await asyncio.to_thread(self._catalogue.read)
-            if beats % round(_SEARCH / _BEAT) == 0:
-                if await asyncio.to_thread(self._catalogue.look):
-                    changed = list(self._catalogue.tails)
-                changed += await asyncio.to_thread(self._catalogue.look_who_runs)
-            if changed or beats % round(_ROWS / _BEAT) == 0:
-                self._count += 1
-                self._changes.update(dict.fromkeys(changed, self._count))
-                beat, self._beat = self._beat, asyncio.Event()
-                beat.set()
-            beats += 1
-            await asyncio.sleep(_BEAT)
-        self._task = None
+        try:
+            while self._pages:
+                try:
+                    await self._look(beats)
+                except Exception as error:
+                    traceback.print_exception(error)
+                beats += 1
+                await asyncio.sleep(_BEAT)
+        finally:
+            self._task = None
+
+    async def _look(self, beats: int) -> None:
+        """Read all logs on; now and then search for runs, and ask which are at work."""
+        changed = await asyncio.to_thread(self._catalogue.read)
+        if beats % round(_SEARCH / _BEAT) == 0:
+            if await asyncio.to_thread(self._catalogue.look):
+                changed = list(self._catalogue.tails)
+            changed += await asyncio.to_thread(self._catalogue.look_who_runs)
+        if changed or beats % round(_ROWS / _BEAT) == 0:
+            self._count += 1
+            self._changes.update(dict.fromkeys(changed, self._count))
+            beat, self._beat = self._beat, asyncio.Event()
+            beat.set()

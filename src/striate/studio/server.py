@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import socket
+import tempfile
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from striate.core.errors import MissingExtraError, StriateError
@@ -13,6 +15,7 @@ from striate.studio.guard import Guard, new_token
 
 PORT = 8400
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_ANY = ("0.0.0.0", "::")
 
 
 def serve(
@@ -51,9 +54,10 @@ def serve(
     guard = Guard(
         make_app(Options(tuple(r.absolute() for r in runs), home, data and data.absolute(),
                          read_only)),
-        new_token(), _names(host, number), number, read_only,
+        new_token(), _names(host), number, read_only,
     )  # fmt: skip
-    address = f"http://{_shown(host)}:{number}/?token={guard.token}"
+    shown = socket.gethostname() if host in _ANY else _shown(host)
+    address = f"http://{shown}:{number}/?token={guard.token}"
     say(f"the studio: {address}")
     if host not in _LOOPBACK:
         say(
@@ -61,13 +65,11 @@ def serve(
             "address can steer it."
         )
     say("Ctrl-C ends the studio; trainings go on.")
-    if open_browser:
-        webbrowser.open(address)
     config = uvicorn.Config(
         guard, log_level="critical", access_log=False, server_header=False, ws_max_size=1_000_000,
         timeout_graceful_shutdown=1, ws="websockets-sansio",
     )  # fmt: skip
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), _opened(address, open_browser):
         uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -93,18 +95,28 @@ def _listen(host: str, port: int | None) -> socket.socket:
     raise AssertionError("one of the ports is the last")
 
 
-def _names(host: str, port: int) -> frozenset[str]:
-    """What the Host header of a request may say."""
-    names = {"127.0.0.1", "localhost", "[::1]"} if host in _LOOPBACK else {_shown(host)}
-    if host in ("0.0.0.0", "::"):
-        names |= {socket.gethostname().lower(), "127.0.0.1", "localhost", *_own_addresses()}
-    return frozenset(f"{name}:{port}" for name in names)
+def _names(host: str) -> frozenset[str]:
+    """Under which names a browser may ask."""
+    names = {"127.0.0.1", "localhost", "[::1]"}
+    if host in _ANY:
+        names.add(socket.gethostname().lower())
+    elif host not in _LOOPBACK:
+        names.add(_shown(host))
+    return frozenset(names)
 
 
-def _own_addresses() -> set[str]:
-    with contextlib.suppress(OSError):
-        return {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
-    return set()
+@contextlib.contextmanager
+def _opened(address: str, wanted: bool) -> Iterator[None]:
+    """The browser is given a private file that leads to the address: other users of this machine
+    see what a browser is started with, and so would see the token."""
+    if not wanted:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "studio.html"
+        page.write_text(f'<meta http-equiv="refresh" content="0;url={html.escape(address)}">')
+        webbrowser.open(page.as_uri())
+        yield
 
 
 def _shown(host: str) -> str:

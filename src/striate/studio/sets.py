@@ -16,16 +16,16 @@ from PIL import Image
 
 from striate.api.mapping import make_map
 from striate.api.runs import Run
+from striate.atlas.mapping import Mapping, map_of, part_of
 from striate.audit.check import check
-from striate.core.errors import DataError, RunError
+from striate.core.errors import DataError
 from striate.core.recipe import Recipe
 from striate.data.check.exclude import Row, read_excluded, write_questionable
 from striate.data.dataset import Dataset, Split, open_dataset
 from striate.data.decode import UndecodableError, unify
 from striate.explain.features import nearest
-from striate.models.hooks import last_features
 from striate.report.pictures import tile
-from striate.studio.look import Looker, uri
+from striate.studio.look import Looker, born_of, uri
 from striate.studio.messages import ImageFacts, MapFacts, Neighbour, Selection, SetFacts
 from striate.training.log import drained
 
@@ -60,7 +60,9 @@ class Shown:
     marked: dict[int, str] = field(default_factory=dict)
     labels: list[NDArray[np.int64]] = field(default_factory=list)
     filters: OrderedDict[Filter, NDArray[np.int64]] = field(default_factory=OrderedDict)
-    features: tuple[NDArray[np.int64], NDArray[Any]] | None = None
+    features: tuple[Any, NDArray[np.int64], NDArray[Any]] | None = None
+    born: float = 0.0
+    read: float = 0.0
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -77,10 +79,13 @@ class Shown:
         split, at = self.place(number)
         return self.dataset.splits[split].images.name(at)
 
-    def label_of(self, number: int) -> str:
+    def labels_of(self, number: int) -> list[str]:
         split, at = self.place(number)
         numbers = self.dataset.splits[split].targets.of(at)
-        return ", ".join(dict.fromkeys(self.dataset.classes[n] for n in numbers))
+        return list(dict.fromkeys(self.dataset.classes[n] for n in numbers))
+
+    def label_of(self, number: int) -> str:
+        return ", ".join(self.labels_of(number))
 
 
 class Sets:
@@ -91,8 +96,13 @@ class Sets:
         self._opened: OrderedDict[str, Shown] = OrderedDict()
 
     def of_run(self, name: str, path: Path) -> Shown:
-        """A run's own data, with its predictions."""
-        return self._kept(name) or self._open(name, Run(path))
+        """A run's own data, with its predictions as soon as there are any."""
+        shown, born = self._kept(name), born_of(path)
+        if shown is None or shown.born != born:
+            shown = self._open(name, Run(path))
+            shown.born = born
+        self._read_predictions(shown, Run(path))
+        return shown
 
     def of_source(self, name: str, source: str) -> Shown:
         """Data that was not trained on. Raises DataError."""
@@ -165,7 +175,7 @@ class Sets:
             asked = self._looker.ask(tail, _png(pixels))
             guesses, saliency = asked.guesses, asked.saliency
         return ImageFacts(
-            number=number, name=images.name(at), split=split, label=shown.label_of(number),
+            number=number, name=images.name(at), split=split, labels=shown.labels_of(number),
             width=pixels.shape[1], height=pixels.shape[0], findings=shown.rows.get(number, []),
             doubtful=number in shown.marked, picture=uri(tile(pixels, 320)), saliency=saliency,
             guesses=guesses,
@@ -210,9 +220,14 @@ class Sets:
         """Places of images that are alike near each other: by the run's features, or pixels."""
         if method not in ("pca", "tsne"):
             raise DataError("a map is made by pca or tsne")
-        by = shown.run
-        source = [] if by else [shown.dataset.source]
-        found = make_map(source, by=by, method=method, images=images)  # type: ignore[arg-type]
+        if shown.run is not None:
+            found: Mapping = make_map(by=shown.run, method=method, images=images)  # type: ignore[arg-type]
+        else:
+            parts = [
+                part_of(shown.name, split, part.images, part.targets, shown.dataset.classes)
+                for split, part in shown.dataset.splits.items()
+            ]
+            found = map_of(parts, method=method, images=images)  # type: ignore[arg-type]
         if not shown.numbers:
             shown.numbers = {(s, shown.dataset.splits[s].images.name(i)): n
                              for s, i, n in self._all(shown)}  # fmt: skip
@@ -245,8 +260,6 @@ class Sets:
             shown.starts[split] = start
             start += len(part)
         self._read_marks(shown)
-        if run is not None:
-            self._read_predictions(shown, run)
         self._opened[name] = shown
         while len(self._opened) > _KEPT:
             self._opened.popitem(last=False)
@@ -264,8 +277,9 @@ class Sets:
     def _read_predictions(self, shown: Shown, run: Run) -> None:
         """Which images of the scored split were answered rightly, as predictions.csv says."""
         path = run.path / "predictions.csv"
-        if not path.is_file():
+        if not path.is_file() or path.stat().st_mtime == shown.read:
             return
+        shown.read, shown.judged, shown.filters = path.stat().st_mtime, {}, OrderedDict()
         split = str(run.read_json("scores.json").get("split", "test"))
         if split not in shown.dataset.splits:
             return
@@ -295,19 +309,17 @@ class Sets:
         self, shown: Shown, number: int, pixels: NDArray[np.uint8], tail: Any
     ) -> list[Neighbour]:
         """Training images that the network's last features find most alike."""
-        opened = self._looker.opened(tail)
         run = shown.run
         if run is None or "train" not in shown.dataset.splits:
-            raise RunError("neighbours are looked for in the data of a run")
-        if shown.features is None:
-            sample = run.sample(split="train", images=NEIGHBOURHOOD)
-            own = {name: shown.starts["train"] + i for i, name in enumerate(
-                shown.dataset.splits["train"].images.name(i)
-                for i in range(len(shown.dataset.splits["train"])))}  # fmt: skip
+            return []
+        stamp, asked = self._looker.features(tail, run.pictures([pixels]))
+        if shown.features is None or shown.features[0] != stamp:
+            sample, train = run.sample(split="train", images=NEIGHBOURHOOD), shown.starts["train"]
+            images = shown.dataset.splits["train"].images
+            own = {images.name(i): train + i for i in range(len(images))}
             numbers = np.array([own.get(name, -1) for name in sample.names])
-            shown.features = numbers, last_features(opened.net, sample.batches())
-        numbers, features = shown.features
-        asked = last_features(opened.net, run.pictures([pixels]).batches())
+            shown.features = (stamp, numbers, self._looker.features(tail, sample)[1])
+        _, numbers, features = shown.features
         places, likenesses = nearest(features, asked, 7)
         found = [
             Neighbour(int(numbers[p]), shown.name_of(int(numbers[p])),

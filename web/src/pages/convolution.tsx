@@ -51,14 +51,19 @@ export default function ConvolutionPage() {
   const [at, setAt] = useState(0);
   const [running, setRunning] = useState(false);
   useEffect(() => {
+    let current = true;
     tell<Convolved>("labs/convolution", { image, kernel, stride, padding, dilation }).then(
       (value) => {
+        if (!current) return;
         setFound(value);
         setError(undefined);
         setAt((was) => Math.min(was, value.output.length ** 2 - 1));
       },
-      setError,
+      (problem) => current && setError(problem),
     );
+    return () => {
+      current = false;
+    };
   }, [image, kernel, stride, padding, dilation]);
   const count = found ? found.output.length ** 2 : 1;
   useEffect(() => {

@@ -1,7 +1,7 @@
 // Every image of a set in a grid that scrolls through all of them, filtered, opened, marked.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ImageFacts, MapFacts, Selection, SetFacts } from "../messages";
-import { address, tell } from "../parts/api";
+import { address, ask, tell } from "../parts/api";
 import { Failure } from "../parts/failure";
 import { useAsk, useWidth } from "../parts/hooks";
 import { useRuns } from "../parts/live";
@@ -33,6 +33,9 @@ export default function DataPage({ id }: { id: string }) {
   const [only, setOnly] = useState<number[]>();
   const [view, setView] = useState<"grid" | "map">("grid");
   const set = facts ?? asked.value;
+  const { read_only } = useSession();
+  // What the grid shows changes with marks and checks: its pictures are then asked for anew.
+  const version = set ? `${set.marked}-${Object.values(set.findings).join("-")}` : "";
   return (
     <>
       {row ? <RunHead row={row} page="data" /> : set && <h1>{set.name}</h1>}
@@ -50,7 +53,7 @@ export default function DataPage({ id }: { id: string }) {
               </button>
             </div>
             <Filters set={set} filter={filter} change={(next) => { setFilter(next); setOnly(undefined); }} />
-            <Checking id={id} done={setFacts} />
+            {!read_only && <Checking id={id} done={setFacts} />}
           </div>
           {set.marked > 0 && (
             <p class="hint">
@@ -62,7 +65,8 @@ export default function DataPage({ id }: { id: string }) {
           ) : only ? (
             <Few id={id} numbers={only} open={setOpened} back={() => setOnly(undefined)} marked={setFacts} />
           ) : (
-            <Grid id={id} filter={filter} open={setOpened} key={JSON.stringify(filter)} />
+            <Grid id={id} filter={filter} version={version} open={setOpened}
+              key={JSON.stringify(filter) + (filter.finding && version)} />
           )}
           {opened !== undefined && (
             <Opened id={id} number={opened} open={setOpened} marked={setFacts} />
@@ -113,8 +117,7 @@ function Checking({ id, done }: { id: string; done: (facts: SetFacts) => void })
     setError(undefined);
     try {
       const said = await tell<string[]>(`sets/${id}/check`, {});
-      const answer = await fetch(address(`sets/${id}`));
-      done((await answer.json()) as SetFacts);
+      done(await ask<SetFacts>(`sets/${id}`));
       setState(said.length ? said.map((text) => text.split("\n")[0]).join("; ") : "nothing found");
     } catch (problem) {
       setState("");
@@ -134,7 +137,12 @@ function Checking({ id, done }: { id: string; done: (facts: SetFacts) => void })
   );
 }
 
-function Grid({ id, filter, open }: { id: string; filter: Filter; open: (number: number) => void }) {
+function Grid({ id, filter, version, open }: {
+  id: string;
+  filter: Filter;
+  version: string;
+  open: (number: number) => void;
+}) {
   const [box, width] = useWidth();
   const [top, setTop] = useState(0);
   const columns = Math.max(3, Math.min(40, Math.floor((width - 16) / SIDE)));
@@ -146,12 +154,17 @@ function Grid({ id, filter, open }: { id: string; filter: Filter; open: (number:
   const first = Math.max(0, Math.floor(top / sheetHeight) - 1);
   const last = Math.min(sheets - 1, Math.floor((top + HEIGHT) / sheetHeight) + 1);
   const [at, setAt] = useState(0);
+  const [problem, setProblem] = useState<unknown>();
   const rows = Math.ceil(count / columns);
   const pick = async (place: number) => {
     if (place < 0 || place >= count) return;
     setAt(place);
-    const answer = await fetch(address(`sets/${id}/images`, { ...filter, start: place, count: 1 }));
-    open(((await answer.json()) as Selection).first[0]!);
+    try {
+      const found = await ask<Selection>(`sets/${id}/images`, { ...filter, start: place, count: 1 });
+      if (found.first.length) open(found.first[0]!);
+    } catch (error) {
+      setProblem(error);
+    }
   };
   const keys = (event: KeyboardEvent) => {
     const moves: Record<string, number> = {
@@ -174,7 +187,7 @@ function Grid({ id, filter, open }: { id: string; filter: Filter; open: (number:
   }, [at]);
   return (
     <>
-      <Failure error={error} />
+      <Failure error={error ?? problem} />
       <p class="hint">
         {whole(count)} images. Click one, or move with the arrow keys and press Enter.
       </p>
@@ -209,6 +222,7 @@ function Grid({ id, filter, open }: { id: string; filter: Filter; open: (number:
                 style={{ top: `${sheet * sheetHeight}px` }}
                 src={address(`sets/${id}/sheet`, {
                   ...filter, start: sheet * columns * PER_SHEET, columns, side: SIDE,
+                  version: filter.finding && version,
                   count: Math.min(columns * PER_SHEET, count - sheet * columns * PER_SHEET),
                 })}
               />
@@ -309,7 +323,7 @@ function Opened({ id, number, open, marked }: {
         <>
           <div class="looks">
             <figure>
-              <img src={found.picture} alt={`${found.label}: ${found.name}`} class="pixels" />
+              <img src={found.picture} alt={`${found.labels.join(", ")}: ${found.name}`} class="pixels" />
               <figcaption>
                 {found.name}
                 <br />
@@ -324,9 +338,9 @@ function Opened({ id, number, open, marked }: {
             )}
             <div>
               <p>
-                Labelled <strong>{found.label || "nothing"}</strong>
+                Labelled <strong>{found.labels.join(", ") || "nothing"}</strong>
               </p>
-              {found.guesses.length > 0 && <Bars guesses={found.guesses} truth={found.label} />}
+              {found.guesses.length > 0 && <Bars guesses={found.guesses} truth={found.labels} />}
               {found.findings.map((text) => (
                 <p class="bad">{text}</p>
               ))}

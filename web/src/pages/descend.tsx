@@ -106,7 +106,7 @@ export default function DescendPage() {
               <thead>
                 <tr>
                   <th scope="col">rule</th>
-                  <th scope="col">lowest value</th>
+                  <th scope="col">last value</th>
                   <th scope="col">outcome</th>
                 </tr>
               </thead>

@@ -83,7 +83,7 @@ export default function PlaygroundPage() {
     game.say({ play: on ? Number(at) : 0 });
   };
   useEffect(() => {
-    if (picture?.done && playing) setPlaying(false);
+    if (picture?.done && playing) play(false);
   }, [picture?.done]);
   const restart = () => change({});
   const toggle = (feature: string) => {

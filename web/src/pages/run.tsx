@@ -39,10 +39,11 @@ export default function RunPage({ id }: { id: string }) {
       </RunHead>
       {row.fault && (
         <p class="failure" role="alert">
-          {row.fault}. Copy the run once more, or train again.
+          {row.fault}
+          {row.state === "damaged" && ". Copy the run once more, or train again."}
         </p>
       )}
-      {!read_only && <Steering id={id} state={row.state} />}
+      {!read_only && <Steering id={id} state={row.state} fault={row.fault} />}
       {curves && <RunCharts curves={curves} score={row.score_name} />}
       {found && found.findings.length > 0 && (
         <section>
@@ -76,10 +77,17 @@ export default function RunPage({ id }: { id: string }) {
   );
 }
 
-function Steering({ id, state }: { id: string; state: string }) {
+function Steering({ id, state, fault }: { id: string; state: string; fault: string }) {
   const [error, setError] = useState<unknown>();
   const [asked, setAsked] = useState("");
-  useEffect(() => setAsked(""), [state]);
+  useEffect(() => {
+    setAsked("");
+  }, [state, fault]);
+  useEffect(() => {
+    if (!asked) return;
+    const timer = setTimeout(() => setAsked(""), 20_000); // it did not work: one may press again
+    return () => clearTimeout(timer);
+  }, [asked]);
   const press = (verb: string) => {
     setError(undefined);
     setAsked(verb);
@@ -89,7 +97,7 @@ function Steering({ id, state }: { id: string; state: string }) {
     });
   };
   const busy = state === "running" || state === "preparing";
-  if (!busy && state !== "can be resumed" && state !== "failed") return null;
+  if (!busy && !["can be resumed", "failed", "not begun"].includes(state)) return null;
   return (
     <div class="row">
       {busy ? (
@@ -143,10 +151,18 @@ function RunCharts({ curves, score }: { curves: Curves; score: string }) {
   );
 }
 
+interface Begun {
+  id: string;
+  there: boolean;
+}
+
+// A branch from a checkpoint is a run at once; one that begins anew reads its data first.
+const show = (made: Begun) => go(made.there ? `/run/${made.id}` : "/");
+
 function Finding({ id, finding, read_only }: { id: string; finding: FindingRow; read_only: boolean }) {
   const [error, setError] = useState<unknown>();
   const begin = (remedy: string) =>
-    tell<{ id: string }>(`runs/${id}/branch`, { remedy }).then((made) => go(`/run/${made.id}`), setError);
+    tell<Begun>(`runs/${id}/branch`, { remedy }).then(show, setError);
   const lines = Object.entries(finding.curves).map(([name, y]) => ({
     name: name.replaceAll("_", " "),
     x: y.map((_, i) => i + 1),
@@ -168,7 +184,7 @@ function Finding({ id, finding, read_only }: { id: string; finding: FindingRow; 
           remedy.startsWith("--") ? (
             <li>
               {!read_only && (
-                <button onClick={() => begin(remedy)} title="Train a branch with this change">
+                <button onClick={() => begin(remedy)} title="Train a branch with this change; from the first step where nothing is left to train">
                   Try it
                 </button>
               )}{" "}
@@ -189,18 +205,19 @@ function Branch({ id, checkpoints }: { id: string; checkpoints: CheckpointRow[] 
   const [name, setName] = useState("optim.lr");
   const [value, setValue] = useState("");
   const [epochs, setEpochs] = useState("");
-  const [step, setStep] = useState(checkpoints.at(-1)!.step);
+  const [step, setStep] = useState(() => checkpoints.at(-1)!.step);
   const [error, setError] = useState<unknown>();
   const knob = knobs.value?.find((one) => one.name === name);
+  const last = checkpoints.at(-1)!.step;
+  useEffect(() => {
+    if (!checkpoints.some((one) => one.step === step)) setStep(last); // it was pruned
+  }, [last]);
   const begin = (event: Event) => {
     event.preventDefault();
     setError(undefined);
-    const given: Record<string, unknown> = knob ? { [name]: typed(knob, value) } : {};
+    const given: Record<string, unknown> = knob && value !== "" ? { [name]: typed(knob, value) } : {};
     if (epochs) given["budget.epochs"] = Number(epochs);
-    tell<{ id: string }>(`runs/${id}/branch`, { step, knobs: given }).then(
-      (made) => go(`/run/${made.id}`),
-      setError,
-    );
+    tell<Begun>(`runs/${id}/branch`, { step, knobs: given }).then(show, setError);
   };
   return (
     <section>

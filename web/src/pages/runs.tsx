@@ -198,9 +198,9 @@ function Compared({ one, other, names }: { one: string; other: string; names: Ma
           <h2>What differs</h2>
           {value.difference !== null ? (
             <p>
-              On the same {value.images} images, {names.get(one)} is{" "}
+              Of the same {value.images} images, {names.get(one)} answers a share of{" "}
               <strong>{number(Math.abs(value.difference))}</strong>{" "}
-              {value.difference >= 0 ? "better" : "worse"} in {value.score_name} than {names.get(other)}{" "}
+              {value.difference >= 0 ? "more" : "fewer"} rightly than {names.get(other)}{" "}
               (95 % interval of the difference {number(value.low)} to {number(value.high)}):{" "}
               {value.low! > 0 || value.high! < 0
                 ? "the difference is real."
@@ -230,7 +230,7 @@ function Compared({ one, other, names }: { one: string; other: string; names: Ma
               </tbody>
             </table>
           ) : (
-            <p>Their recipes are equal.</p>
+            <p>{value.known ? "Their recipes are equal." : "A recipe of theirs cannot be read."}</p>
           )}
         </>
       )}

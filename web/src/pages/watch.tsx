@@ -39,7 +39,7 @@ export default function WatchPage({ id }: { id: string }) {
                 >
                   <Tile strip={seen} at={one.number} />
                   <span class="truth">
-                    {one.truth} <span class="mark">{one.right ? "✓" : "✗"}</span>
+                    {one.truth.join(", ") || "nothing"} <span class="mark">{one.right ? "✓" : "✗"}</span>
                   </span>
                   <Bars guesses={one.guesses} truth={one.truth} />
                 </button>

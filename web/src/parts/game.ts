@@ -75,43 +75,57 @@ export function useGame(first: Partial<Settings>): Game {
   const history = useRef<Game["history"]>({ step: [], train: [], test: [] });
   const points = useRef<Picture["points"]>();
   const link = useRef<WebSocket>();
+  const now = useRef(first);
   useEffect(() => {
-    const made = socket("play");
-    made.binaryType = "arraybuffer";
-    made.onopen = () => {
-      setConnected(true);
-      made.send(JSON.stringify({ settings: first }));
+    let gone = false;
+    let timer = 0;
+    const open = () => {
+      const made = socket("play");
+      made.binaryType = "arraybuffer";
+      made.onopen = () => {
+        setConnected(true);
+        made.send(JSON.stringify({ settings: now.current }));
+      };
+      made.onclose = () => {
+        setConnected(false);
+        if (!gone) timer = window.setTimeout(open, 2000);
+      };
+      made.onmessage = (event: MessageEvent<ArrayBuffer>) => hear(made, decoded(event.data));
+      link.current = made;
     };
-    made.onclose = () => setConnected(false);
-    made.onmessage = (event: MessageEvent<ArrayBuffer>) => {
-      const found = decoded(event.data);
-      if (found.points) points.current = found.points;
-      const known = history.current;
-      if (found.points || found.step < (known.step.at(-1) ?? 0))
-        history.current = { step: [], train: [], test: [] };
-      if (found.step !== history.current.step.at(-1)) {
-        const h = history.current;
-        history.current = {
-          step: [...h.step, found.step],
-          train: [...h.train, found.train],
-          test: [...h.test, found.test],
-        };
-        if (h.step.length > MOST)
-          for (const key of ["step", "train", "test"] as const)
-            (history.current[key] as unknown[]) = history.current[key].filter((_, i) => i % 2 === 0);
-      }
-      // The next picture is asked for when this one is on the screen: nothing piles up.
-      requestAnimationFrame(() => {
-        setPicture(found);
-        if (made.readyState === WebSocket.OPEN && playing.current && !found.done)
-          made.send('{"ready":true}');
-      });
+    open();
+    return () => {
+      gone = true;
+      clearTimeout(timer);
+      link.current?.close();
     };
-    link.current = made;
-    return () => made.close();
   }, []);
+  const hear = (made: WebSocket, found: Picture) => {
+    if (found.points) points.current = found.points;
+    const known = history.current;
+    if (found.points || found.step < (known.step.at(-1) ?? 0))
+      history.current = { step: [], train: [], test: [] };
+    if (found.step !== history.current.step.at(-1)) {
+      const h = history.current;
+      history.current = {
+        step: [...h.step, found.step],
+        train: [...h.train, found.train],
+        test: [...h.test, found.test],
+      };
+      if (h.step.length > MOST)
+        for (const key of ["step", "train", "test"] as const)
+          (history.current[key] as unknown[]) = history.current[key].filter((_, i) => i % 2 === 0);
+    }
+    // The next picture is asked for when this one is on the screen: nothing piles up.
+    requestAnimationFrame(() => {
+      setPicture(found);
+      if (made.readyState === WebSocket.OPEN && playing.current && !found.done)
+        made.send('{"ready":true}');
+    });
+  };
   const playing = useRef(false);
   const say = (command: object) => {
+    if ("settings" in command) now.current = (command as { settings: Settings }).settings;
     if ("play" in command) playing.current = Number((command as { play: number }).play) > 0;
     if (link.current?.readyState === WebSocket.OPEN) link.current.send(JSON.stringify(command));
   };

@@ -12,9 +12,12 @@ export function useAsk<T>(path: string, query: Record<string, string | number> =
   const [found, setFound] = useState<{ value?: T; error?: unknown }>({});
   const [turn, setTurn] = useState(0);
   const key = path + JSON.stringify(query);
+  const last = useRef(key);
   useEffect(() => {
     if (!path) return;
     const control = new AbortController();
+    if (last.current !== key) setFound({}); // what was asked before is no answer to this
+    last.current = key;
     ask<T>(path, query, control.signal).then(
       (value) => setFound({ value }),
       (error) => control.signal.aborted || setFound((was) => ({ value: was.value, error })),
@@ -50,7 +53,14 @@ export function useRepeated<T extends { wait: number }>(
       if (active && !control.signal.aborted) timer = window.setTimeout(next, wait);
     };
     void next();
+    const seen = () => {
+      if (document.hidden) return;
+      clearTimeout(timer);
+      void next();
+    };
+    document.addEventListener("visibilitychange", seen);
     return () => {
+      document.removeEventListener("visibilitychange", seen);
       control.abort();
       clearTimeout(timer);
     };

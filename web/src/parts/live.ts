@@ -16,7 +16,7 @@ let waiting: RunRow[] = [];
 let connected = false;
 const listeners = new Set<() => void>();
 const curves = new Map<string, Curves>();
-const wanted = new Map<string, number>();
+const wanted = new Set<string>();
 let link: WebSocket | undefined;
 let pause = 500;
 let frame = 0;
@@ -44,13 +44,15 @@ function hear(event: MessageEvent<string>): void {
 function extend(more: Curves): void {
   const known = curves.get(more.id);
   if (!known) return;
-  const last = known.step.at(-1) ?? 0;
-  const back = (more.step[0] ?? Infinity) <= last;
-  if (back || known.step.length > MOST_POINTS) {
-    void load(more.id); // the training was resumed earlier, or there is too much to draw
+  if (more.generation !== known.generation) {
+    curves.set(more.id, more); // the training was resumed at a checkpoint: these are all of them
     return;
   }
-  const joined = { ...known };
+  if (known.step.length > MOST_POINTS) {
+    void load(more.id);
+    return;
+  }
+  const joined = { ...more };
   for (const key of ["step", "loss", "lr", "gradient", "epoch_step", "train_loss", "val_loss",
     "val_score", "measured"] as const)
     (joined[key] as unknown[]) = [...known[key], ...more[key]];
@@ -62,15 +64,17 @@ function extend(more: Curves): void {
 
 async function load(id: string): Promise<void> {
   const found = await ask<Curves>(`runs/${id}/curves`);
+  if (!wanted.has(id)) return;
   curves.set(id, found);
-  wanted.set(id, Math.max(found.step.at(-1) ?? 0, found.epoch_step.at(-1) ?? 0));
   say();
   changed();
 }
 
+// What this page has of the curves that it shows: the server tells what is new beyond it.
 function say(): void {
-  if (link?.readyState === WebSocket.OPEN)
-    link.send(JSON.stringify({ runs: Object.fromEntries(wanted) }));
+  if (link?.readyState !== WebSocket.OPEN) return;
+  const has = [...curves].map(([id, c]) => [id, [c.generation, c.step.at(-1) ?? 0, c.epochs, c.measurements]]);
+  link.send(JSON.stringify({ runs: Object.fromEntries(has) }));
 }
 
 function connect(): void {
@@ -79,8 +83,7 @@ function connect(): void {
   link.onopen = () => {
     connected = true;
     pause = 500;
-    for (const id of wanted.keys()) void load(id);
-    say();
+    for (const id of wanted) void load(id).catch(() => undefined);
     changed();
   };
   link.onclose = () => {
@@ -127,9 +130,17 @@ export function useCurves(ids: string[]): Curves[] {
   const [, setTurn] = useState(0);
   useEffect(() => {
     const stop = listen(() => setTurn((n) => n + 1));
-    for (const id of ids) if (!wanted.has(id)) void load(id).catch(() => undefined);
+    for (const id of ids) {
+      wanted.add(id);
+      if (!curves.has(id)) void load(id).catch(() => undefined);
+    }
+    // A run that is not there yet, as a branch that reads its data first, is asked for again.
+    const again = setInterval(() => {
+      for (const id of ids) if (!curves.has(id)) void load(id).catch(() => undefined);
+    }, 3000);
     return () => {
       stop();
+      clearInterval(again);
       for (const id of ids) {
         wanted.delete(id);
         curves.delete(id);

@@ -32,11 +32,11 @@ export function State({ state }: { state: RunRow["state"] }) {
   );
 }
 
-export function Bars({ guesses, truth }: { guesses: Guess[]; truth?: string }) {
+export function Bars({ guesses, truth }: { guesses: Guess[]; truth?: string[] }) {
   return (
     <ul class="bars">
       {guesses.map((guess) => {
-        const right = truth === undefined ? "" : truth.split(", ").includes(guess.name);
+        const right = truth === undefined ? "" : truth.includes(guess.name);
         return (
           <li class={right === "" ? "" : right ? "right" : "wrong"}>
             <span class="bar" style={{ width: `${100 * guess.probability}%` }} />

@@ -50,7 +50,7 @@ export function Scatter({ map, names, choose }: {
     pen.globalAlpha = 0.75;
     places().forEach(([x, y], i) => {
       const group = Math.max(0, map.groups[i]!);
-      pen.fillStyle = colour(SERIES[group % SERIES.length]!);
+      pen.fillStyle = colour(map.groups[i]! < 0 ? "grey" : SERIES[group % SERIES.length]!);
       pen.beginPath();
       const shape = SHAPES[Math.floor(group / SERIES.length) % SHAPES.length];
       if (shape === "circle") pen.arc(x, y, 3.2, 0, 7);
