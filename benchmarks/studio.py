@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from common import DATA, machine
+from PIL import Image
 
 from striate.core.records import Epoch, Planned, Started, Step, to_json
 
@@ -228,7 +229,7 @@ def _trained(base: Path, name: str, watched: Any) -> float:
     run = base / "runs" / name
     with subprocess.Popen(
         [sys.executable, "-m", "striate", "train", str(DATA / "mnist"), "--run", str(run),
-         "--epochs", "2", "--report.no-write", "--data.check", "off"],
+         "--epochs", "1", "--report.no-write", "--data.check", "off"],
         cwd=base, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         while watched and process.poll() is None:
@@ -329,8 +330,8 @@ def pictures(arguments: list[str]) -> int:
             page.goto(found.address)
             page.wait_for_selector("table.runs")
             run = next(r["id"] for r in found.ask("/api/runs") if r["name"] == "ants-bees")
-            for box in page.get_by_role("checkbox").all()[:2]:
-                box.check()
+            for number in (1, 2):
+                page.get_by_role("checkbox").nth(number).check()
             page.wait_for_timeout(1500)
             page.screenshot(path=out / "studio-runs.png")
             page.goto(f"{found.base}/watch/{run}")
@@ -350,6 +351,8 @@ def pictures(arguments: list[str]) -> int:
             page.locator(".bar button.main").click()
             page.wait_for_timeout(9000)
             page.screenshot(path=out / "studio-playground.png")
+    for picture in out.glob("studio-*.png"):
+        Image.open(picture).convert("RGB").quantize(200).save(picture, optimize=True)
     return 0
 
 

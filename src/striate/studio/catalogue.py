@@ -11,8 +11,9 @@ from pathlib import Path
 
 from striate.core.errors import RunError
 from striate.studio.jobs import Job, Jobs
-from striate.studio.live import Tail, detail_of, row_of
+from striate.studio.live import Tail
 from striate.studio.messages import RunDetail, RunRow, SourceRow
+from striate.studio.rows import detail_of, row_of
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".csv")
 BUILT_IN = ("digits",)

@@ -18,8 +18,8 @@ from striate.labs import descent
 from striate.labs.expression import parse, parse_value
 from striate.labs.naming import formula, name_nodes, shown
 from striate.labs.playground import Playground
-from striate.studio.live import finding_row
 from striate.studio.messages import Convolved, Descent, Graph, GraphNode, Walk
+from striate.studio.rows import finding_row
 from striate.textbook.convolution import correlate, output_size
 from striate.textbook.graph import Node
 

@@ -8,7 +8,7 @@ import { useRuns } from "../parts/live";
 import { Bars, Choice, RunHead } from "../parts/pieces";
 import { Scatter } from "../parts/scatter";
 import { useSession } from "../parts/session";
-import { whole } from "../parts/words";
+import { inside, whole } from "../parts/words";
 
 const SIDE = 56;
 const PER_SHEET = 10; // rows of one picture
@@ -324,8 +324,8 @@ function Opened({ id, number, open, marked }: {
           <div class="looks">
             <figure>
               <img src={found.picture} alt={`${found.labels.join(", ")}: ${found.name}`} class="pixels" />
-              <figcaption>
-                {found.name}
+              <figcaption title={found.name}>
+                {inside(found.name)}
                 <br />
                 {found.width}×{found.height} pixels, {found.split}
               </figcaption>

@@ -1,6 +1,7 @@
 // Small pieces that several pages use.
 import type { ComponentChildren } from "preact";
 import type { Guess, RunRow } from "../messages";
+import { last } from "./words";
 
 export function Progress({ row }: { row: RunRow }) {
   const share = row.steps ? row.step / row.steps : 0;
@@ -63,7 +64,7 @@ export function RunHead({ row, page, children }: { row: RunRow; page: string; ch
       <h1>{row.name}</h1>
       <p class="facts">
         <State state={row.state} /> {row.model && <span>{row.model}</span>}
-        {row.source && <span>{row.source}</span>} {children}
+        {row.source && <span title={row.source}>{last(row.source)}</span>} {children}
       </p>
       <nav class="tabs" aria-label="Pages of this run">
         {pages.map(([path, name]) => (

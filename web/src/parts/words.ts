@@ -30,3 +30,8 @@ export const shown = (value: unknown): string =>
       : typeof value === "number"
         ? number(value, 6)
         : String(value);
+
+// The last part of a path, and an image's name inside its archive or folder.
+export const last = (path: string) => path.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1) ?? path;
+export const inside = (name: string) =>
+  name.includes("#") ? name.slice(name.indexOf("#") + 1) : name.split("/").slice(-3).join("/");
