@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -79,6 +80,12 @@ class Jobs:
 
     runs: Path
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _launcher: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+
+    def __post_init__(self) -> None:
+        """A process has the priority of the thread that starts it: this one keeps the usual one,
+        whatever becomes of the others."""
+        self._launcher.submit(lambda: None).result()
 
     def start(self, recipe: Recipe) -> Path:
         """Begin a training; the folder of its run. Raises RecipeError for what cannot be asked."""
@@ -192,11 +199,11 @@ class Jobs:
         log = self._beside(folder, "log")
         environment = {**os.environ, "COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
         with disk_faults_explained(log), log.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "striate", *words],
+            process = self._launcher.submit(
+                subprocess.Popen, [sys.executable, "-m", "striate", *words],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                 start_new_session=True, env=environment,
-            )  # fmt: skip
+            ).result()  # fmt: skip
         self._children.append(process)
         began = (folder / "environment.json").is_file()
         write_json(

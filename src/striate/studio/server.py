@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import html
+import os
 import socket
+import sys
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from striate.studio.guard import Guard, new_token
 
 PORT = 8400
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_PRIORITY = 10
 _ANY = ("0.0.0.0", "::")
 
 
@@ -65,12 +69,21 @@ def serve(
             "address can steer it."
         )
     say("Ctrl-C ends the studio; trainings go on.")
+    _be_modest()
     config = uvicorn.Config(
         guard, log_level="critical", access_log=False, server_header=False, ws_max_size=1_000_000,
         timeout_graceful_shutdown=1, ws="websockets-sansio",
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt), _opened(address, open_browser):
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _be_modest() -> None:
+    """From here on a training that wants the processor has it first. On Linux priority is a
+    thread's own: the launcher of trainings, which is there already, keeps the usual one."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PRIORITY)
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

@@ -11,6 +11,8 @@ interface Told {
 }
 
 const MOST_POINTS = 4000;
+const BEAT = 50; // milliseconds
+const SHARE = 0.02; // of a core, for drawing
 const rows = new Map<string, RunRow>();
 let waiting: RunRow[] = [];
 let connected = false;
@@ -19,14 +21,27 @@ const curves = new Map<string, Curves>();
 const wanted = new Set<string>();
 let link: WebSocket | undefined;
 let pause = 500;
-let frame = 0;
+let waits = false;
+let next = 0;
 
+// Draws at most twenty times a second, and so seldom that drawing stays a small part of a core: a
+// training may need it.
 function changed(): void {
-  if (frame) return;
-  frame = requestAnimationFrame(() => {
-    frame = 0;
-    listeners.forEach((listener) => listener());
-  });
+  if (waits) return;
+  waits = true;
+  setTimeout(
+    () =>
+      requestAnimationFrame(() => {
+        waits = false;
+        const began = performance.now();
+        listeners.forEach((listener) => listener());
+        setTimeout(() => {
+          const took = performance.now() - began;
+          next = performance.now() + Math.max(BEAT, took / SHARE);
+        });
+      }),
+    Math.max(0, next - performance.now()),
+  );
 }
 
 function hear(event: MessageEvent<string>): void {
