@@ -56,7 +56,7 @@ from striate.training.state import load_weights
 T = TypeVar("T")
 SHOWN, CHANNELS, _SEARCHED = 24, 36, 1000
 """Validation images of the strip, channels of a layer, images that patches are looked for in."""
-_SHARE, _SOONEST = 0.02, 1000
+_SHARE, _SOONEST = 0.01, 1000
 """The part of a core that looking may take, and the fewest milliseconds between two looks."""
 _KEPT = 3
 _TILE = 56

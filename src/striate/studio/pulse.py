@@ -13,8 +13,9 @@ from striate.core.strict_json import one_line
 from striate.studio.catalogue import Catalogue
 from striate.studio.live import Since, curves_of
 
-_BEAT, _ROWS, _SEARCH = 0.05, 0.25, 1.0
-"""Seconds between two looks at the logs, two tables, and two searches for runs."""
+_BEAT, _BESIDE, _ROWS, _SEARCH = 0.05, 0.2, 0.25, 1.0
+"""Seconds between two looks at the logs (and while a training is at work here, which needs the
+processor), two tables, and two searches for runs."""
 
 
 class Pulse:
@@ -102,26 +103,28 @@ class Pulse:
 
     async def _run(self) -> None:
         """Read on and on while there are pages."""
-        beats = 0
+        clock, searched = asyncio.get_running_loop().time, 0.0
         try:
             while self._pages:
+                search = clock() - searched > _SEARCH
+                searched = clock() if search else searched
                 try:
-                    await self._look(beats)
+                    await self._look(search)
                 except Exception as error:
                     traceback.print_exception(error)
-                beats += 1
-                await asyncio.sleep(_BEAT)
+                busy = any(tail.running for tail in self._catalogue.tails.values())
+                await asyncio.sleep(_BESIDE if busy else _BEAT)
         finally:
             self._task = None
 
-    async def _look(self, beats: int) -> None:
+    async def _look(self, search: bool) -> None:
         """Read all logs on; now and then search for runs, and ask which are at work."""
         changed = await asyncio.to_thread(self._catalogue.read)
-        if beats % round(_SEARCH / _BEAT) == 0:
+        if search:
             if await asyncio.to_thread(self._catalogue.look):
                 changed = list(self._catalogue.tails)
             changed += await asyncio.to_thread(self._catalogue.look_who_runs)
-        if changed or beats % round(_ROWS / _BEAT) == 0:
+        if changed or search:  # a second after the last change the last table is told too
             self._count += 1
             self._changes.update(dict.fromkeys(changed, self._count))
             beat, self._beat = self._beat, asyncio.Event()
