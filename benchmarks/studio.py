@@ -4,6 +4,7 @@
     python benchmarks/studio.py grid             scrolling through 70,000 images (mnist)
     python benchmarks/studio.py play             updates and pictures a second of the playground
     python benchmarks/studio.py slow [PAIRS]     the speed of a training with pages open and without
+    python benchmarks/studio.py cost             processor time of server and browser beside one
     python benchmarks/studio.py live [MINUTES]   20 updates a second, memory of page and server
     python benchmarks/studio.py kills [COUNT]    kill -9 of the studio while it trains
     python benchmarks/studio.py pictures [DIR]   the pictures of docs/studio.md
@@ -224,6 +225,51 @@ def slow(arguments: list[str]) -> int:
     return 0
 
 
+def cost(_: list[str]) -> int:
+    """Of the machine's cores, what the server, the browser and a training use beside each other."""
+    command = [sys.executable, "-m", "striate", "train", str(DATA / "mnist"), "--run", "runs/one",
+               "--epochs", "3", "--report.no-write", "--data.check", "off"]  # fmt: skip
+    with tempfile.TemporaryDirectory() as base, browser() as chromium, studio(
+        Path(base)
+    ) as found:  # fmt: skip
+        page = chromium.new_page()
+        page.goto(found.address)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, cwd=base, **quiet) as training:  # type: ignore[call-overload]
+            rows: list[Any] = []
+            while not rows:
+                rows = [r for r in found.ask("/api/runs") if r["state"] == "running"]
+                time.sleep(0.2)
+            for path in ("run", "watch"):
+                page.goto(f"{found.base}/{path}/{rows[0]['id']}")
+                page.wait_for_timeout(12_000)  # the data are opened once
+                who = {"server": [found.process.pid], "browser": _processes("chromium"),
+                       "training": [training.pid]}  # fmt: skip
+                before, began = {k: _processor(v) for k, v in who.items()}, time.time()
+                page.wait_for_timeout(20_000)
+                seconds = time.time() - began
+                shares = {k: (_processor(v) - before[k]) / seconds for k, v in who.items()}
+                print(f"{path}: " + ", ".join(f"{k} {v:.3f} cores" for k, v in shares.items()),
+                      flush=True)  # fmt: skip
+            training.terminate()
+    return 0
+
+
+def _processes(name: str) -> list[int]:
+    found = subprocess.run(["pgrep", "-f", name], capture_output=True, text=True, check=False)
+    return [int(number) for number in found.stdout.split()]
+
+
+def _processor(pids: list[int]) -> float:
+    """Seconds of processor time that processes have used."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def _trained(base: Path, name: str, watched: Any) -> float:
     """Images a second in the second half of a training of MNIST's IDX files."""
     run = base / "runs" / name
@@ -367,7 +413,7 @@ def _megabytes(pid: int) -> float:
 
 def main(argv: list[str]) -> int:
     parts = {"paint": paint, "grid": grid, "play": play, "slow": slow, "live": live,
-             "kills": kills, "pictures": pictures}  # fmt: skip
+             "cost": cost, "kills": kills, "pictures": pictures}  # fmt: skip
     if not argv or argv[0] not in parts:
         print(__doc__)
         return 2
