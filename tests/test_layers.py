@@ -15,7 +15,8 @@ FLOORS = {
     "ladder": 5,
     "report": 6,
     "api": 7, "labs": 7,
-    "testing": 8, "cli": 8, "studio": 8, "serve": 8,
+    "testing": 8, "studio": 8, "serve": 8,
+    "cli": 9,
 }  # fmt: skip
 DOORS = {"__init__", "__main__"}  # the front door opens onto every floor, lazily
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "train, folds": ("train", "colours", "--run", "folds", "--folds", 2, *SMALL),
     "resume": ("resume", "run"),
     "resume, more epochs": ("resume", "folds/fold-1", "--epochs", 3),
+    "branch": ("branch", "run", "--epochs", 4, "--lr", 0.01, "--run", "branch"),
     "preflight": ("preflight", "colours", *SMALL),
     "lr": ("lr", "colours", *SMALL),
     "search": ("search", "colours", "--trials", 2, "--study", "study", "--space", "lr=0.01..0.1",
