@@ -150,11 +150,11 @@ def small(_: Path) -> bool:
     torch.set_num_threads(usable_cores())
     theirs = _timed(lambda: sum(1 for _ in DataLoader(InMemory(), 256, True, num_workers=WORKERS)))
     pipe = Pipeline(0, {"pad": 2, "flip": 0.5, "cutout": 8}, About(32, np.full(3, 120.0)))
-    store = ArrayStore(pixels)
+    store, targets = ArrayStore(pixels), blank(len(pixels))
 
     def ours() -> None:
         plan = epoch_plan(len(store), 256, 0, 0)
-        for _ in batches(store, plan, pipe, 0, start=0, threads=WORKERS):
+        for _ in batches(store, targets, plan, pipe, 0, start=0, threads=WORKERS):
             pass
 
     times = [_timed(ours) for _ in range(3)]

@@ -40,6 +40,7 @@ from striate.models.zoo import build
 from striate.optim.rules import find_rule, make_optimiser
 from striate.tasks import make_task
 from striate.training.job import Job
+from striate.training.loop import endless
 from striate.training.state import Position, State
 from striate.training.update import update
 
@@ -137,15 +138,8 @@ def _ours(name: str, precision: str) -> float:
         validate=lambda _: {}, save=lambda _: "",
     )  # fmt: skip
     state = State(net, optimiser, None, Position())
-    ready = _forever(job)
+    ready = endless(job, state)
     return batch / _best(lambda: update(job, state, next(ready), 0.01))
-
-
-def _forever(job: Job) -> Any:
-    epoch = 0
-    while True:
-        yield from job.batches(epoch, 0)
-        epoch += 1
 
 
 def _best(step: Any) -> float:

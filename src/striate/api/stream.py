@@ -20,6 +20,7 @@ from striate.core.recipe import Recipe
 from striate.core.records import Finished, Note, Planned, Record, Started
 from striate.core.run import RunDirectory, begin_run, locked, release_run, reserve_run
 from striate.core.runtime import describe
+from striate.core.sharing import giving_way
 from striate.data.sources import lasting
 from striate.doctor.live import Watch
 from striate.models.fit import parameter_count
@@ -253,7 +254,8 @@ def _train_and_score(
             glance.see(record)
         return watch.see(record)
 
-    reason = yield from seen_by(see, training_loop(job, state))
+    with giving_way():
+        reason = yield from seen_by(see, training_loop(job, state))
     if glance is not None:
         glance.end()
     if reason == "interrupted":

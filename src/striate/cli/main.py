@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from striate.core.errors import StriateError, perhaps
 from striate.core.group import leave
+from striate.core.sharing import giving_way
 
 VERBS = {
     "train": ("striate.cli.train:train", "train on images: a folder, an archive, IDX, CSV, digits"),
@@ -95,7 +96,8 @@ def _guarded(verb: str, rest: Sequence[str]) -> int:
         if verb not in VERBS:
             raise StriateError(f"no verb '{verb}'", perhaps(verb, VERBS))
         module, _, function = VERBS[verb][0].partition(":")
-        code: int = getattr(importlib.import_module(module), function)(rest)
+        with giving_way():
+            code: int = getattr(importlib.import_module(module), function)(rest)
         sys.stdout.flush()
     except StriateError as error:
         print(f"striate: {error.message}", file=sys.stderr)
