@@ -1,7 +1,7 @@
 """A training on a machine that does other work: how much slower, with threads that give way.
 
-    python benchmarks/load.py            steps of the default network (two minutes)
-    python benchmarks/load.py train      whole trainings on photographs of hand signs (15 minutes)
+    python benchmarks/load.py            steps of the default network (seven minutes)
+    python benchmarks/load.py train      whole trainings on photographs of hand signs (nine minutes)
 
 Each is timed alone, beside one program that is busy all the time, and two of a kind at once. Steps
 are timed as torch's threads wait by themselves, too ("spinning"), in turn with ours.
@@ -29,7 +29,7 @@ CASES = ((32, 256), (32, 32), (96, 32))
 """(side, batch) of the steps."""
 BESIDE, TWO = 2.2, 2.4
 """At most so many times its time alone."""
-_SECONDS, _ROUNDS = 6.0, 3
+_SECONDS, _ROUNDS = 5.0, 1
 Times = dict[str, list[float]]
 
 
@@ -62,8 +62,7 @@ def trainings() -> int:
         return 0
     times: Times = {}
     with tempfile.TemporaryDirectory() as folder:
-        _note(times, [sys.executable, __file__, "--train", folder])  # the first fills the cache
-        times.clear()
+        _run([[sys.executable, __file__, "--train", folder]])  # the first fills the cache
         _note(times, [sys.executable, __file__, "--train", folder])
     alone, beside, two = (times[name][0] for name in ("alone", "beside", "two"))
     print(f"alone {alone:.0f} s; beside a busy program {beside:.0f} s, {beside / alone:.2f}×; "

@@ -49,6 +49,9 @@ ROWS = {"fastnet": (32, 256), "resnet18": (224, 32), "resnet50": (224, 16)}
 TARGETS = {("fastnet", "ours, float32"): 3.5, ("resnet18", "eager"): 3.5,
            ("resnet50", "eager"): 3.5, ("resnet18", "eager, pages kept"): 3.0,
            ("resnet50", "eager, pages kept"): 3.0}  # fmt: skip
+FLOAT32 = {("fastnet", "eager"): 1.3, ("resnet18", "eager"): 1.3, ("resnet18", "timm"): 1.3,
+           ("resnet50", "eager"): 1.3, ("resnet50", "timm"): 1.3}  # fmt: skip
+"""The same for a processor without units for bfloat16, which would only be emulated."""
 _STEPS = 6
 
 
@@ -57,13 +60,15 @@ def main(names: list[str]) -> int:
           f"Python {platform.python_version()}\n")  # fmt: skip
     print("| network | how | images/s | of the product's rate | ours is so much faster | target |")
     print("|---|---|---|---|---|---|", flush=True)
-    missed = 0
+    missed, emulated = 0, _chosen() == "float32"
     for name in names or ROWS:
         modes = [m for m in MODES if name != "fastnet" or not m.startswith("timm")]
+        if emulated:
+            modes = [m for m in modes if m not in ("timm, amp", "ours, float32")]
         found = {mode: _measured(name, mode) for mode in modes}
         for mode, row in found.items():
             gain = found["ours"]["rate"] / row["rate"]
-            target = TARGETS.get((name, mode), 0)
+            target = (FLOAT32 if emulated else TARGETS).get((name, mode), 0)
             verdict = f"≥ {target}: {'met' if gain >= target else 'MISSED'}" if target else ""
             missed += bool(target and gain < target)
             print(f"| {name} {ROWS[name][0]} px | {mode} | {row['rate']:.1f} | {row['share']:.0%} "

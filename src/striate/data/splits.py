@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from striate.core.errors import DataError, listing, perhaps
 from striate.core.randomness import permutation
@@ -161,6 +160,8 @@ def dealt(
     Greedy, large groups first: each goes where the strata then are nearest to their shares. Every
     bin gets a group. Raises DataError if there are fewer groups than bins.
     """
+    from scipy.sparse import csr_array
+
     names, group = np.unique(np.asarray(groups), return_inverse=True)
     _, stratum = np.unique(np.asarray(strata), return_inverse=True)
     if len(names) < len(shares):

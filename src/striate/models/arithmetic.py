@@ -10,13 +10,12 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from striate.core.errors import ModelError
 from striate.models.fit import explained, place_of, trail_of
@@ -25,6 +24,9 @@ from striate.models.spec import is_spec
 from striate.models.zoo import build, check_name
 from striate.textbook.arithmetic import Field, dropped
 from striate.textbook.arrays import Array, Pair, TextbookError
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 _BYTES = 4  # of a float32
 _NORMS = (nn.LocalResponseNorm, nn.GroupNorm, nn.LayerNorm)  # statistics do not count as sight
@@ -57,6 +59,8 @@ def layer_table(net: nn.Module, shape: tuple[int, int, int], name: str = "") -> 
     multiply–adds outside of these innermost layers (attention) are a last row "(elsewhere)".
     Raises ModelError that names the layer where the shapes do not fit.
     """
+    from torch.utils.flop_counter import FlopCounterMode
+
     rows: dict[str, Row] = {}
     trail: list[tuple[str, tuple[int, ...]]] = []
     tracer, counter = _Fields(), FlopCounterMode(display=False)

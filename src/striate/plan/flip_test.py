@@ -6,6 +6,7 @@ traffic sign changes its meaning, a frog does not.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from striate.core.arrays import Ids, Pixels
 from striate.core.geometry import identity
 from striate.core.randomness import permutation
-from striate.core.runtime import Runtime
+from striate.core.runtime import Runtime, one_thread
 from striate.data.targets import Targets, concatenated
 from striate.tasks.scorer import joined
 from striate.tasks.task import Predictions, Task
@@ -25,6 +26,10 @@ from striate.training.quick import learn
 
 KEPT_SKILL = 0.85
 _LEAST = 40
+_TINY = 16
+"""Side up to which a second thread only waits for the first."""
+_CLEAR = 4.0
+"""Standard deviations from the limit at which the answer is clear."""
 _RUNTIME = Runtime(torch.device("cpu"), "float32")
 _IMAGES, _VAL, _FEW, _STEPS, _BATCH, _SIDE = 3000, 1000, 1500, 240, 64, 32
 
@@ -48,7 +53,7 @@ def flip_test(
     """Train a tiny network on upright images, compare its scores on upright and mirrored ones.
 
     train, val: (uint8 (N, H, W, C), targets). A third of the training sample joins validation; with
-    few images each third has its turn, so that every image says something. Undecided (no skill
+    few images each third has its turn until the answer is clear. Undecided (no skill
     beyond chance) means no flips. `turn` may be another change than mirroring.
     """
     count = len(train[0]) + len(val[0])
@@ -62,12 +67,16 @@ def flip_test(
     thirds = np.array_split(np.arange(len(images)), 3)
     for held in thirds if len(images) < _FEW else thirds[:1]:
         rest = np.setdiff1d(np.arange(len(images)), held)
-        net = _trained(images[rest], targets.take(rest), task, classes, seed)
+        with one_thread() if images.shape[1] <= _TINY else contextlib.nullcontext():
+            net = _trained(images[rest], targets.take(rest), task, classes, seed)
         unseen = np.concatenate([images[held], more])
         upright, turned = (_ask(task, net, x) for x in (unseen, turn(unseen)))
         truth = concatenated([targets.take(held), more_targets])
         found.append(_Answers(upright, turned, truth))
-    return _verdict(found, task)
+        verdict, clear = _verdict(found, task)
+        if clear:
+            break
+    return verdict
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,8 @@ class _Answers:
     truth: Targets
 
 
-def _verdict(found: list[_Answers], task: Task) -> FlipVerdict:
+def _verdict(found: list[_Answers], task: Task) -> tuple[FlipVerdict, bool]:
+    """What the answers say, and whether more of them could hardly say something else."""
     truth = concatenated([part.truth for part in found])
     score, turned = (
         task.scores(joined(parts), truth)[task.main_score]
@@ -90,8 +100,10 @@ def _verdict(found: list[_Answers], task: Task) -> FlipVerdict:
     skill, noise = score - chance, 2 * (score * (1 - score) / len(truth)) ** 0.5
     measured = f"a probe scores {score:.0%} upright, {turned:.0%} mirrored, chance {chance:.0%}"
     if skill <= max(noise, 0.05):
-        return FlipVerdict(False, f"undecided, so no: {measured}")
-    return FlipVerdict((turned - chance) / skill >= KEPT_SKILL, measured)
+        return FlipVerdict(False, f"undecided, so no: {measured}"), False
+    margin = turned - chance - KEPT_SKILL * skill
+    spread = (turned * (1 - turned) + KEPT_SKILL**2 * score * (1 - score)) / len(truth)
+    return FlipVerdict(margin >= 0, measured), abs(margin) > _CLEAR * spread**0.5
 
 
 def _sample(images: Pixels, targets: Targets, seed: int) -> tuple[Pixels, Targets]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from striate.core.arrays import Floats, Pixels
 from striate.data.augment.common import About, Draw
@@ -73,5 +72,7 @@ def cutmix(
 
 def _beta(u: Floats, alpha: float) -> Floats:
     """Quantiles of Beta(α, α): random numbers from one uniform each; α = 0 keeps the image."""
+    from scipy.special import betaincinv
+
     values: Floats = betaincinv(alpha, alpha, u) if alpha else np.ones_like(u)
     return values

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2_contingency
 
 from striate.core.errors import counted, listing
 from striate.core.findings import Finding
@@ -89,6 +88,8 @@ def _balance(dataset: Dataset) -> Iterator[Finding]:
 
 def _shares(dataset: Dataset) -> Iterator[Finding]:
     """Classes whose share of another split is not that of training (a χ² test)."""
+    from scipy.stats import chi2_contingency
+
     train = np.array(dataset.counts("train"))
     for name in dataset.splits:
         other = np.array(dataset.counts(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,17 @@ _OFFLINE_SECONDS = 10.0
 
 def open_digits() -> Listing:
     """scikit-learn's 1,797 handwritten digits, 8×8 pixels with 17 grey levels."""
-    from sklearn.datasets import load_digits
+    rows = np.loadtxt(_digits_file(), dtype=np.int64, delimiter=",")
+    grey = np.rint(rows[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    return Listing("digits", {WHOLE: numbered_part(ArrayImages(grey, "digits[]"), rows[:, -1])})
 
-    bunch = load_digits()
-    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    return Listing("digits", {WHOLE: numbered_part(ArrayImages(grey, "digits[]"), bunch.target)})
+
+def _digits_file() -> Path:
+    """The table inside scikit-learn; importing that to read it would take longer than training."""
+    package = find_spec("sklearn")
+    assert package is not None  # this package requires it
+    assert package.origin is not None
+    return Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
 def open_torchvision(name: str, root: Path = DOWNLOADS) -> Listing:
