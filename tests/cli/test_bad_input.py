@@ -432,3 +432,10 @@ def test_no_processes(striate_cli, command):
     code, _, err = striate_cli(verb, "digits", flag, "0")
     assert code == 2
     assert f"{flag} 0" in err
+
+
+def test_a_misspelt_knob_of_a_branch(striate_cli):
+    code, _, err = striate_cli("branch", "somewhere", "--optim.momentm", "0.9")
+    assert code == 2
+    assert "no knob --optim.momentm" in err
+    assert "optim.momentum" in err

@@ -28,3 +28,16 @@ def test_a_port_that_is_taken_is_said(striate_cli):
     assert code == 2
     assert f"port {port}" in err
     assert "--port N" in err
+
+
+def test_a_port_that_there_is_not_is_said(striate_cli):
+    code, _, err = striate_cli("studio", "--port", 99999)
+    assert code == 2
+    assert "there is no port 99999" in err
+
+
+def test_a_file_cannot_be_the_home(striate_cli, tmp_path):
+    (tmp_path / "runs.txt").write_text("")
+    code, _, err = striate_cli("studio", "--home", tmp_path / "runs.txt")
+    assert code == 2
+    assert "runs.txt is a file" in err

@@ -11,9 +11,13 @@ import tyro
 
 from striate.cli.flags import parse
 from striate.cli.train import watch
+from striate.core.errors import RecipeError, perhaps
 from striate.core.recipe import SHORT_FLAGS
 from striate.core.recipe_io import knob_names
 from striate.doctor.saying import knobs_of
+
+_OWN = ("step", "run", "json", "help")
+"""The verb's own words."""
 
 
 def branch(argv: Sequence[str]) -> int:
@@ -55,8 +59,11 @@ def _sorted_out(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         word = rest.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
         plain = name.replace("-", "_")
-        unset = plain.rpartition(".")
-        if not word.startswith("--") or not ({plain, f"{unset[0]}.{unset[2][3:]}"} & known):
+        group, _, last = plain.rpartition(".")
+        knob = {plain, f"{group}.{last[3:]}"} & known  # --augment.no-flip
+        if word.startswith("--") and name and not knob and name not in _OWN:
+            raise RecipeError(f"no knob --{name}", perhaps(plain, known))
+        if not word.startswith("--") or not knob:
             own.append(word)
         elif equals:
             knobs += [f"--{name}", value]

@@ -37,7 +37,7 @@ def serve(
     the address.
 
     Raises MissingExtraError without the packages of `striate[studio]`, StriateError for a port that
-    is taken and for data or runs that are not there.
+    is taken or that there is not, and for data, runs or a home that are no folders.
     """
     try:
         import fastapi  # noqa: F401
@@ -50,6 +50,10 @@ def serve(
     for folder in (*runs, *((data,) if data else ())):
         if not folder.is_dir():
             raise StriateError(f"no folder {folder}", "Name folders of runs, or runs.")
+    if home.exists() and not home.is_dir():
+        raise StriateError(f"{home} is a file", "--home names the folder to which new runs go.")
+    if port is not None and not 0 <= port < 2**16:
+        raise StriateError(f"there is no port {port}", "Ports are numbers from 0 to 65535.")
     import torch
 
     torch.set_num_threads(1)  # a training has the other cores
