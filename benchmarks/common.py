@@ -39,3 +39,11 @@ def verb(*arguments: object, ok: tuple[int, ...] = (0,)) -> tuple[dict[str, Any]
     if process.returncode not in ok:
         raise SystemExit(f"{' '.join(command)} exited with {process.returncode}")
     return json.loads(out.splitlines()[-1]), time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def judge(text: str, value: float, limit: float, *, most: bool = False) -> bool:
+    """Print a figure beside its limit; whether it is kept."""
+    good = value <= limit if most else value >= limit
+    sign = "≤" if most else "≥"
+    print(f"  {text}: {value:.4g} ({sign} {limit:g}: {'met' if good else 'MISSED'})", flush=True)
+    return good

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from alterations import ALTERED, RE_ENCODED, pixels
+from common import judge
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
@@ -64,13 +65,6 @@ def main(names: list[str]) -> int:
             print(f"\n{name}: {(PARTS[name].__doc__ or '').splitlines()[0]}", flush=True)
             missed += not PARTS[name](Path(folder))
     return 1 if missed else 0
-
-
-def judge(text: str, value: float, limit: float, *, most: bool = False) -> bool:
-    good = value <= limit if most else value >= limit
-    sign = "≤" if most else "≥"
-    print(f"  {text}: {value:.4g} ({sign} {limit:g}: {'met' if good else 'MISSED'})", flush=True)
-    return good
 
 
 def jpeg(folder: Path) -> bool:

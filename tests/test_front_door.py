@@ -11,9 +11,9 @@ import striate
 FRONT_DOOR = [
     "Diagnosis", "Evaluation", "Folds", "PRESETS", "Prediction", "Recipe", "Run", "StriateError",
     "Tally", "add_weights", "advise_transfer", "branch", "climb_ladder", "compare",
-    "cross_validate", "diagnose", "explain_run", "find_rate", "list_weights", "load_recipe",
-    "make_map", "probe", "resume", "run_preflight", "slices", "stream", "stream_search",
-    "thresholds", "train",
+    "cross_validate", "diagnose", "explain_run", "export_run", "find_rate", "list_weights",
+    "load_recipe", "make_map", "open_export", "probe", "resume", "run_preflight", "slices",
+    "stream", "stream_search", "thresholds", "train",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ FLOORS = {
     "plan": 4,
     "audit": 5, "preflight": 5, "doctor": 5, "explain": 5, "atlas": 5, "transfer": 5,
     "ladder": 5,
-    "report": 6,
+    "report": 6, "export": 6,
     "api": 7, "labs": 7,
     "testing": 8, "studio": 8, "serve": 8,
     "cli": 9,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from striate.api.evaluating import slices as slices
     from striate.api.evaluating import thresholds as thresholds
     from striate.api.explaining import explain_run as explain_run
+    from striate.api.exporting import export_run as export_run
+    from striate.api.exporting import open_export as open_export
     from striate.api.folds import Folds as Folds
     from striate.api.folds import cross_validate as cross_validate
     from striate.api.ladder import climb_ladder as climb_ladder
@@ -65,10 +67,12 @@ _FRONT_DOOR = {
     "advise_transfer": "striate.api.transfer:advise_transfer",
     "climb_ladder": "striate.api.ladder:climb_ladder",
     "explain_run": "striate.api.explaining:explain_run",
+    "export_run": "striate.api.exporting:export_run",
     "find_rate": "striate.api.rate:find_rate",
     "load_recipe": "striate.core.recipe_io:load_recipe",
     "list_weights": "striate.api.zoo:list_weights",
     "make_map": "striate.api.mapping:make_map",
+    "open_export": "striate.api.exporting:open_export",
     "probe": "striate.api.transfer:probe",
     "run_preflight": "striate.api.preflight:run_preflight",
     "resume": "striate.api.train:resume",

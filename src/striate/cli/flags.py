@@ -39,6 +39,8 @@ class TrainFlags:
     """print one JSON object as the last line"""
     procs: int = 1
     """processes on this machine that train together; the batch size is that of all"""
+    sink: tuple[str, ...] = ()
+    """give the figures to csv, tensorboard, wandb or mlflow too; can be given several times"""
     knobs: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()  # noqa: RUF009 - frozen
 
 

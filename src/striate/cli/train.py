@@ -29,9 +29,10 @@ def train(argv: Sequence[str]) -> int:
     if flags.knobs.data.folds and not flags.knobs.data.fold:
         return _train_folds(flags)
     if restarted() and flags.run and has_checkpoint(flags.run):
-        return _resume(flags.run, json=flags.json)
+        return _resume(flags.run, json=flags.json, sink=flags.sink)
     with graceful_stop() as stop:
-        return watch(stream(recipe=flags.knobs, run=flags.run, stop=stop), as_json=flags.json)
+        records = stream(recipe=flags.knobs, run=flags.run, stop=stop)
+        return watch(records, as_json=flags.json, sinks=flags.sink)
 
 
 def _train_together(argv: Sequence[str], flags: TrainFlags) -> int:
@@ -82,6 +83,7 @@ def _resume(
     data: Annotated[str | None, tyro.conf.Positional] = None,
     json: bool = False,
     epochs: int | None = None,
+    sink: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
 ) -> int:
     """Continue a run from its last good checkpoint.
 
@@ -90,12 +92,14 @@ def _resume(
         data: where its data are now, if they were moved
         json: print one JSON object as the last line
         epochs: extend the run to this number of epochs, more than were planned
+        sink: give the figures to csv, tensorboard, wandb or mlflow too
     """
     from striate.api.stopping import graceful_stop
     from striate.api.stream import resume as resumed
 
     with graceful_stop() as stop:
-        return watch(resumed(run, data=data, epochs=epochs, stop=stop), as_json=json)
+        records = resumed(run, data=data, epochs=epochs, stop=stop)
+        return watch(records, as_json=json, sinks=sink)
 
 
 def _doctor(run: Path) -> dict[str, object]:
@@ -121,13 +125,17 @@ def watch(
     *,
     as_json: bool,
     begun: Callable[[Path], object] = lambda _: None,
+    sinks: Sequence[str] = (),
 ) -> int:
-    """Show a training to its end; `begun` is called with the run as soon as it is there."""
+    """Show a training to its end; `begun` is called with the run as soon as it is there. sinks: the
+    names of those that get its figures too."""
+    from striate.api.sinks import into
+
     if not first():  # of several processes the first speaks
         for _ in records:
             pass
         return 0
-    path, last = show(_telling(records, begun))
+    path, last = show(_telling(into(sinks, records), begun))
     if not isinstance(last, Finished):
         raise KeyboardInterrupt(f"stopped and saved. Continue with: {program()} resume {path}")
     closing_table(last)

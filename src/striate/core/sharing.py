@@ -54,9 +54,12 @@ def waited_for_cores() -> dict[str, float] | None:
     waited = {}
     try:
         for thread in os.listdir(_TASKS):  # noqa: PTH208 - twice a second
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(  # noqa: PTH123
-                f"{_TASKS}/{thread}/schedstat", "rb"
-            ) as file:
+            with (
+                contextlib.suppress(FileNotFoundError, ProcessLookupError),
+                open(  # noqa: PTH123
+                    f"{_TASKS}/{thread}/schedstat", "rb"
+                ) as file,
+            ):
                 waited[thread] = int(file.read().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return None

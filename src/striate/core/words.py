@@ -23,3 +23,8 @@ def sourced(text: str) -> str:
         f"lecture note{'s' * (',' in piece)} {piece}" if match and piece[0] != "F" else piece
         for piece, match in zip(pieces, known, strict=True)
     )
+
+
+def megabytes(size: int) -> str:
+    """Bytes as a person says them: `12.3 MB`, `40 KB`."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(1, round(size / 1e3))} KB"

@@ -105,11 +105,9 @@ class Anchored(Detector):
         offsets = to_offsets(own.places[found[taken]], placed[taken])
         return of_class, smooth_l1(rows[taken, :SIDES], offsets, beta=0.1).sum() / count
 
-    def candidates(self, outputs: Rows) -> list[tuple[Tensor, Tensor]]:
-        return [
-            (from_offsets(rows[:, :SIDES], outputs.anchors), rows[:, SIDES:].sigmoid())
-            for rows in outputs.rows.float()
-        ]
+    def all_candidates(self, outputs: Rows) -> tuple[Tensor, Tensor]:
+        rows = outputs.rows.float()
+        return from_offsets(rows[..., :SIDES], outputs.anchors), rows[..., SIDES:].sigmoid()
 
     def answering(self, outputs: Rows, index: int, own: Objects) -> tuple[Tensor, Tensor]:
         """Anchors."""

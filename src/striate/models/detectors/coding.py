@@ -74,9 +74,9 @@ def to_offsets(boxes: Tensor, anchors: Tensor) -> Tensor:
 def from_offsets(offsets: Tensor, anchors: Tensor) -> Tensor:
     """The other way, with growth limited."""
     own, wide = _centre_and_side(anchors)
-    centre = own + offsets[:, :2] * wide
-    half = wide * offsets[:, 2:].clamp(max=MOST_GROWTH).exp() / 2
-    return torch.cat([centre - half, centre + half], dim=1)
+    centre = own + offsets[..., :2] * wide
+    half = wide * offsets[..., 2:].clamp(max=MOST_GROWTH).exp() / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
 
 
 def _centre_and_side(boxes: Tensor) -> tuple[Tensor, Tensor]:

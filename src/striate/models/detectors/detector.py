@@ -94,7 +94,17 @@ class Detector(nn.Module):
     def candidates(self, outputs: Any) -> list[tuple[Tensor, Tensor]]:
         """All that is said of each image: boxes (P, 4) in pixels of the network's input, and the
         score of each class (P, classes), from 0 to 1; gradients pass."""
+        return list(zip(*self.all_candidates(outputs), strict=True))
+
+    def all_candidates(self, outputs: Any) -> tuple[Tensor, Tensor]:
+        """The same of all images at once, (N, P, 4) and (N, P, classes), where each image has as
+        many candidates."""
         raise NotImplementedError
+
+    @property
+    def at_once(self) -> bool:
+        """Whether each image has as many candidates, whatever it shows."""
+        return type(self).candidates is Detector.candidates
 
     def answering(self, outputs: Any, index: int, own: Objects) -> tuple[Tensor, Tensor]:
         """What is asked for the objects of an image: boxes (K, 4), anchors, cells or regions, and

@@ -66,18 +66,15 @@ class Grid(Detector):
             )  # fmt: skip
         return {name: torch.stack(each) for name, each in found.items()}
 
-    def candidates(self, outputs: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def all_candidates(self, outputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         rows, size = outputs
         number = torch.arange(CELLS**2, device=rows.device)
         corner = torch.stack([number % CELLS, number // CELLS], dim=1)
-        found = []
-        for row in rows:
-            said = row[:, 1 : 1 + SIDES].sigmoid()
-            centre = (corner + said[:, :2]) * (size / CELLS)
-            half = said[:, 2:].square() * size / 2
-            scores = row[:, :1].sigmoid() * row[:, 1 + SIDES :].softmax(dim=1)
-            found.append((torch.cat([centre - half, centre + half], dim=1), scores))
-        return found
+        said = rows[..., 1 : 1 + SIDES].sigmoid()
+        centre = (corner + said[..., :2]) * (size / CELLS)
+        half = said[..., 2:].square() * size / 2
+        scores = rows[..., :1].sigmoid() * rows[..., 1 + SIDES :].softmax(dim=-1)
+        return torch.cat([centre - half, centre + half], dim=-1), scores
 
     def answering(
         self, outputs: tuple[Tensor, Tensor], index: int, own: Objects

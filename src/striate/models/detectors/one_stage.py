@@ -85,12 +85,10 @@ class OneStage(Detector):
         of_class = (counted[..., None] * varifocal(logits, wanted)).sum(dim=(1, 2)) / total
         return {"classes": of_class, "boxes": OF_BOXES * apart.sum(dim=1) / total}
 
-    def candidates(self, outputs: Rows) -> list[tuple[Tensor, Tensor]]:
-        return [
-            (from_distances(outputs.points, outputs.strides, rows[:, :SIDES]),
-             rows[:, SIDES:].sigmoid())
-            for rows in outputs.rows.float()
-        ]  # fmt: skip
+    def all_candidates(self, outputs: Rows) -> tuple[Tensor, Tensor]:
+        rows = outputs.rows.float()
+        boxes = from_distances(outputs.points, outputs.strides, rows[..., :SIDES])
+        return boxes, rows[..., SIDES:].sigmoid()
 
     def answering(self, outputs: Rows, index: int, own: Objects) -> tuple[Tensor, Tensor]:
         """Cells."""

@@ -1,0 +1,1 @@
+"""Trained networks as files that run elsewhere: what these compute, and whether they agree."""

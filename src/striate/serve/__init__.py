@@ -1,0 +1,1 @@
+"""A trained network as a service: images in, answers out, within bounds."""

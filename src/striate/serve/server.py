@@ -1,0 +1,86 @@
+"""`striate serve`: from a run or a file to a service that listens."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from striate.core.errors import MissingExtraError, StriateError
+from striate.serve.service import Bounds, Service, open_service
+
+PORT = 8500
+USUAL = Bounds()
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    source: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    token: str = "",
+    bounds: Bounds = USUAL,
+    views: str = "",
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve a run or an exported file until SIGTERM or Ctrl-C; what was begun is answered first.
+
+    host: an address that others can reach needs a token; one is made where none is given. port: 0:
+    any that is free. say: is told the address. Raises MissingExtraError without the packages of
+    `striate[serve]`, StriateError for a port that is taken, and what `open_service` raises.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "serve", "for the service") from None
+    from striate.serve.app import make_app
+
+    if not 0 <= port < 2**16:
+        raise StriateError(f"there is no port {port}", "Ports are numbers from 0 to 65535.")
+    local = host in _LOOPBACK
+    made = "" if token or local else secrets.token_urlsafe(24)
+    service = open_service(source, bounds, views)
+    gate, _ = make_app(service, token or made, local=local)
+    listening = _listen(host, port)
+    config = uvicorn.Config(
+        gate, log_level="warning", access_log=False, server_header=False, lifespan="off",
+        timeout_graceful_shutdown=int(bounds.seconds) + 1, backlog=2048,
+    )  # fmt: skip
+    threading.Thread(target=_make_ready, args=(service, gate), daemon=True).start()
+    shown = f"[{host}]" if ":" in host else host
+    say(f"{source} answers at http://{shown}:{listening.getsockname()[1]} (POST /predict)")
+    if made:
+        say(f"Others can reach it, so each request needs: Authorization: Bearer {made}")
+    say("Ctrl-C ends it.")
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+    gate.ready = False
+    service.close()
+
+
+def _make_ready(service: Service, gate: object) -> None:
+    service.warm_up()
+    gate.ready = True  # type: ignore[attr-defined]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(kind, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        raise StriateError(
+            f"port {port} of {host} cannot be used: {error.strerror}",
+            "Choose another one: --port N, or 0 for any that is free.",
+        ) from None
+    found.listen(2048)
+    return found
