@@ -82,6 +82,8 @@ def test_every_way_to_send_images_gets_the_runs_answers(client, run):
         ({"json": {"pictures": []}}, 422, "base64"),
         ({"json": {"images": ["no base64!"]}}, 422, "base64"),
         ({"json": {"images": 3}}, 422, "base64"),
+        ({"content": RED, "params": {"top": 0}}, 422, "top: "),
+        ({"content": RED, "params": {"top": "all"}}, 422, "top: "),
     ],
 )
 def test_what_cannot_be_answered_is_said(client, how, status, said):
@@ -108,6 +110,8 @@ def test_machines_can_look_after_it(client):
     assert "striate_request_seconds_bucket" in text
     assert "/predict" in client.get("/openapi.json").json()["paths"]
     assert "Drop pictures" in client.get("/").text
+    assert "GET /nowhere" in client.get("/nowhere").json()["error"]
+    assert "GET /predict" in client.get("/predict").json()["error"]
 
 
 def test_before_it_is_ready_it_lives_and_is_busy(service):

@@ -147,7 +147,7 @@ def tensorboard(run: Path, done: int) -> Iterator[Write]:
     """RUN/tensorboard: `tensorboard --logdir RUN`."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer: Any = SummaryWriter(run / "tensorboard", purge_step=done + 1 if done else None)  # type: ignore[no-untyped-call]
+    writer: Any = SummaryWriter(run / "tensorboard", purge_step=done + 1 if done else None)
     try:
         yield lambda step, figures: _each(writer.add_scalar, figures, step)
     finally:

@@ -33,7 +33,7 @@ def _serve(
 
     POST /predict takes the files of a form, the bytes of an image, or {"images": [base64, …]};
     /healthz, /readyz and /metrics are for machines that look after it, / is a page to drop pictures
-    on, /docs describes all. What is too large, too much or no image is refused in words.
+    on, /openapi.json describes all. What is too large, too much or no image is refused in words.
 
     Args:
         source: a run directory, or a file that `striate export` wrote

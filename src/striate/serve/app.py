@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -22,6 +23,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from starlette.exceptions import HTTPException as StarletteError
 
 from striate import __version__
 from striate.data.decode import UndecodableError
@@ -74,20 +76,24 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = self._refusal(scope["path"], headers)
+        refusal = self._refusal((scope["method"], scope["path"]), headers)
         if refusal is not None:
             self._counts.requests.labels(refusal.status_code).inc()
             await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _refusal(self, path: str, headers: dict[bytes, str]) -> Response | None:
+    def _refusal(self, what: tuple[str, str], headers: dict[bytes, str]) -> Response | None:
         host = headers.get(b"host", "").rpartition(":")[0] or headers.get(b"host", "")
         if self._local and host not in _LOCAL:
             return said(403, f"this service answers requests to this machine, not to {host!r}")
-        if self._token and path not in _OPEN and not self._known(headers):
+        if self._token and what[1] not in _OPEN and not self._known(headers):
             return said(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
-        return self._too_much(headers.get(b"content-length", "")) if path == "/predict" else None
+        return (
+            self._too_much(headers.get(b"content-length", ""))
+            if what == ("POST", "/predict")
+            else None
+        )
 
     def _too_much(self, length: str) -> Response | None:
         bounds = self._service.bounds
@@ -116,7 +122,12 @@ def make_app(service: Service, token: str = "", *, local: bool = True) -> tuple[
     """(what a server runs, the application behind it). token: callers must send it; local: only
     requests that name this machine are answered."""
     counts = Counts()
-    app = FastAPI(title="Striate", version=__version__, description="Images in, answers out.")
+    app = FastAPI(
+        title="Striate", version=__version__, description="Images in, answers out.",
+        docs_url=None, redoc_url=None,  # pages that fetch from other hosts
+    )  # fmt: skip
+    app.add_exception_handler(RequestValidationError, _wrong_query)
+    app.add_exception_handler(StarletteError, _no_such_address)
     gate = Gate(app, service, counts, token, local)
 
     @app.post("/predict", openapi_extra={"requestBody": {"content": _BODIES, "required": True}})
@@ -180,6 +191,17 @@ def make_app(service: Service, token: str = "", *, local: bool = True) -> tuple[
         })  # fmt: skip
 
     return gate, app
+
+
+async def _wrong_query(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()]
+    return said(422, "; ".join(faults))
+
+
+async def _no_such_address(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteError)
+    return said(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
 
 
 async def _answered(gate: Gate, service: Service, images: list[tuple[str, bytes]]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -59,6 +60,7 @@ def serve(
     if made:
         say(f"Others can reach it, so each request needs: Authorization: Bearer {made}")
     say("Ctrl-C ends it.")
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has ended
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
     gate.ready = False
