@@ -48,6 +48,14 @@ def giving_way() -> Iterator[None]:
         _inside.release()
 
 
+def be_modest(by: int = 5) -> None:
+    """From here on other threads have the processor first. On Linux priority is a thread's own,
+    and that of the threads that it starts; elsewhere nothing happens."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), by)
+
+
 def waited_for_cores() -> dict[str, float] | None:
     """Thread of this process → seconds in which it was ready and had no core; None where the system
     does not tell."""

@@ -24,12 +24,18 @@ class Batcher(Generic[A, B]):
     """One thread that takes what waits, up to `most` items or as many as come within `wait` seconds
     after the first, and gives them to `work` together.
 
-    work(items) → an answer for each, in order; what it raises, all callers of that batch get. Items
-    whose future was cancelled meanwhile are left out.
+    begin() is called in the thread first. work(items) → an answer for each, in order; what it
+    raises, all callers of that batch get. Items whose future was cancelled meanwhile are left out.
     """
 
-    def __init__(self, work: Callable[[Sequence[A]], Sequence[B]], most: int, wait: float) -> None:
-        self._work, self._most, self._wait = work, most, wait
+    def __init__(
+        self,
+        work: Callable[[Sequence[A]], Sequence[B]],
+        most: int,
+        wait: float,
+        begin: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._work, self._most, self._wait, self._begin = work, most, wait, begin
         self._waiting: queue.SimpleQueue[_Asked[A, B] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="striate-batches", daemon=True)
         self._thread.start()
@@ -46,6 +52,7 @@ class Batcher(Generic[A, B]):
         self._thread.join()
 
     def _run(self) -> None:
+        self._begin()
         while (first := self._waiting.get()) is not None:
             batch, ending = self._gathered(first)
             self._answer([asked for asked in batch if asked.answer.set_running_or_notify_cancel()])

@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from striate.core.errors import MissingExtraError, StriateError
 from striate.serve.service import Bounds, Service, open_service
 
 PORT = 8500
+_SWITCH = 0.0005
+"""Seconds for which a thread may hold the interpreter while the one that answers callers waits."""
 USUAL = Bounds()
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -45,6 +48,7 @@ def serve(
 
     if not 0 <= port < 2**16:
         raise StriateError(f"there is no port {port}", "Ports are numbers from 0 to 65535.")
+    sys.setswitchinterval(_SWITCH)
     local = host in _LOOPBACK
     made = "" if token or local else secrets.token_urlsafe(24)
     service = open_service(source, bounds, views)

@@ -17,6 +17,7 @@ from striate.api.runs import Run
 from striate.core.arrays import Pixels
 from striate.core.errors import RunError
 from striate.core.runtime import usable_cores
+from striate.core.sharing import be_modest
 from striate.data.decode import Unified, examine
 from striate.data.loader import ArrayStore
 from striate.plan.predictor import Predictor
@@ -45,12 +46,12 @@ class _Decoded(NamedTuple):
 
 class Service:
     """A predictor that answers many callers at once. Decoding runs in one thread a core, the
-    network in one thread of its own."""
+    network in one thread of its own; who answers callers has the processor before them."""
 
     def __init__(self, predictor: Predictor, how: Unified, bounds: Bounds) -> None:
         self.predictor, self.how, self.bounds = predictor, how, bounds
-        self._decoders = ThreadPoolExecutor(usable_cores(), "striate-decoder")
-        self._batcher = Batcher(self._answer, bounds.batch, bounds.wait)
+        self._decoders = ThreadPoolExecutor(usable_cores(), "striate-decoder", be_modest)
+        self._batcher = Batcher(self._answer, bounds.batch, bounds.wait, be_modest)
 
     def warm_up(self) -> None:
         """Answer an empty image, so that the first caller does not wait for what is set up once."""

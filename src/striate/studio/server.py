@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import html
-import os
 import socket
-import sys
 import tempfile
-import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from striate.core.errors import MissingExtraError, StriateError
+from striate.core.sharing import be_modest
 from striate.studio.guard import Guard, new_token
 
 PORT = 8400
@@ -73,21 +71,15 @@ def serve(
             "address can steer it."
         )
     say("Ctrl-C ends the studio; trainings go on.")
-    _be_modest()
+    # A training that wants the processor has it first; the launcher of trainings, a thread that is
+    # there already, keeps the usual priority.
+    be_modest(_PRIORITY)
     config = uvicorn.Config(
         guard, log_level="critical", access_log=False, server_header=False, ws_max_size=1_000_000,
         timeout_graceful_shutdown=1, ws="websockets-sansio",
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt), _opened(address, open_browser):
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def _be_modest() -> None:
-    """From here on a training that wants the processor has it first. On Linux priority is a
-    thread's own: the launcher of trainings, which is there already, keeps the usual one."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PRIORITY)
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
