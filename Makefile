@@ -4,6 +4,7 @@
 # make bench   the benchmarks on real data (STRIATE_DATA, default ../shared/data): about 40 minutes
 # make chaos   thousands of damaged files, kills, signals, full disks: nothing is lost (an hour)
 # make studio  build the page of the studio from web/ (needs Node; the built page is committed)
+# make site    the documentation as pages in site/ (links are checked)
 # make lock    write requirements.lock anew from pyproject.toml (needs uv)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test check bench chaos lock setup clean studio
+.PHONY: train test check bench chaos lock setup clean studio site
 
 train: setup
 	$(BIN)/striate train
@@ -35,6 +36,10 @@ bench: setup
 studio: setup
 	$(BIN)/python -m striate.studio.typescript web/src/messages.ts
 	cd web && npm ci --no-fund --no-audit && npm run build
+
+site: setup
+	$(BIN)/python -m striate.core.recipe_text > docs/knobs.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py

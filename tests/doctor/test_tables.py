@@ -202,3 +202,13 @@ def test_what_is_no_file_of_curves(tmp_path, name, text, message):
 def test_no_run_there(tmp_path):
     with pytest.raises(RunError, match="no run directory"):
         striate.diagnose(tmp_path / "none")
+
+
+def test_a_validation_loss_that_was_0_is_judged(tmp_path, striate_cli):
+    """Losses that rise from nothing rise without bound; a division by that nothing ended it."""
+    rows = ["epoch,train_loss,val_loss", "1,0.5,0.0", "2,0.01,1.0", "3,0.001,2.0"]
+    (tmp_path / "curves.csv").write_text("\n".join(rows) + "\n")
+    code, out, err = striate_cli("doctor", tmp_path / "curves.csv")
+    assert code in (0, 1)
+    assert out
+    assert "Traceback" not in err

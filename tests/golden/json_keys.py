@@ -61,6 +61,7 @@ COMMANDS = {
     "predict, several labels": ("predict", "several", "colours/test", "--top", 2),
     "certify": ("certify", "run"),
     "certify, verify": ("certify", "run", "--verify", "--steps", 3),
+    "export": ("export", "run", "--to", "torch"),
     "data check": ("data", "check", "colours", "--quick"),
     "data check, run": ("data", "check", "run"),
     "data augment": ("data", "augment", "colours", "--augment.flip", "True"),

@@ -62,7 +62,7 @@ def overfitting(h: History) -> Answer:
     if not (math.isfinite(train) and math.isfinite(val)) or val <= train:
         return None
     lowest, when, error = _lowest(h, curve)
-    rise = (val - lowest) / lowest
+    rise = (val - lowest) / max(lowest, 1e-12)  # a loss can have been 0
     apart = _score_gap(curve)
     gap = (val - train) / h.chance
     significant = val - train > 3 * curve.gap_error[-1]
