@@ -1,4 +1,4 @@
-"""The documentation builds as a site: every link leads somewhere, and the knobs are those there are."""
+"""The documentation builds as a site: its links lead somewhere, its knobs are those there are."""
 
 import os
 import subprocess

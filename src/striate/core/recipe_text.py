@@ -58,9 +58,10 @@ def reference() -> str:
 _REFERENCE = """\
 # Every knob
 
-A recipe has these knobs. On the command line each is a flag, the everyday ones under a short name too; in
-Python `striate.train(data, lr=0.01, **{"optim.rule": "adamw"})`; in a file (`--recipe`) YAML. "auto" is
-decided from the data and by measurement; a run writes down what it became and why (`resolved.json`).
+A recipe has these knobs. On the command line each is a flag, the everyday ones under a short name
+too; in Python `striate.train(data, lr=0.01, **{"optim.rule": "adamw"})`; in a file (`--recipe`)
+YAML. "auto" is decided from the data and by measurement; a run writes down what it became and why
+(`resolved.json`).
 
 ```console
 $ striate train --help
