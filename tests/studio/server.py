@@ -8,9 +8,10 @@ import time
 
 import uvicorn
 
+from striate.core.listening import listen
 from striate.studio.app import Options, make_app
 from striate.studio.guard import Guard
-from striate.studio.server import _listen, _names
+from striate.studio.server import _names
 
 TOKEN = "a-token-of-tests_0123456"
 
@@ -66,7 +67,7 @@ class Studio:
 
 @contextlib.contextmanager
 def studio(*, read_only=False, **options):
-    listening = _listen("127.0.0.1", 0)
+    listening = listen("127.0.0.1", [0], "")
     port = listening.getsockname()[1]
     app = make_app(Options(read_only=read_only, **options))
     guard = Guard(app, TOKEN, _names("127.0.0.1"), port, read_only)

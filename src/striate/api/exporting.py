@@ -23,6 +23,7 @@ from striate.core.runtime import Runtime, version_of
 from striate.data.decode import Unified
 from striate.data.loader import even, spread
 from striate.export.forms import FORMS, form_named, names_of, open_exported
+from striate.export.forms import Opened as OpenedFile
 from striate.export.packed import packed
 from striate.export.smaller import halve, quantise
 from striate.export.verify import Agreement, FileNetwork, agreement, seconds
@@ -124,14 +125,16 @@ def open_export(path: str | Path) -> tuple[Predictor, Unified]:
     """An exported file as a predictor, and how images are brought to its input. Raises ModelError
     where it is none, and MissingExtraError."""
     opened = open_exported(Path(path))
+    return _predictor(opened), Unified(**opened.about["input"]["how"])
+
+
+def _predictor(opened: OpenedFile) -> Predictor:
     about = opened.about
     task = make_task(about["kind"], about["loss"], 0.0, about["detector"])
-    how = Unified(**about["input"]["how"])
-    predictor = Predictor(
+    return Predictor(
         FileNetwork(opened), task, tuple(about["classes"]), about["input"]["size"], _PLAIN,
         temperature=about["temperature"],
     )  # fmt: skip
-    return predictor, how
 
 
 _PLAIN = Runtime(torch.device("cpu"), "float32")
@@ -173,8 +176,9 @@ def _tried(run: Run, net: nn.Module, draft: Path, val: Opened, target: Path) -> 
     ours = Predictor(
         run.network, run.task, run.classes, run.size, _PLAIN, temperature=run.temperature
     )
-    theirs, _ = open_export(draft)
-    own, found = (p.evaluate(val.store, val.split.targets, val.scored) for p in (ours, theirs))
+    own, found = (
+        p.evaluate(val.store, val.split.targets, val.scored) for p in (ours, _predictor(opened))
+    )
     times = {}
     for count in (1, _MANY):
         some = _pixels(val, run.size, count)

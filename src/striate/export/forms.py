@@ -88,7 +88,7 @@ def _need(form: Form) -> None:
 def _write_onnx(net: nn.Module, example: Tensor, path: Path, about: Mapping[str, Any]) -> None:
     import onnx
 
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             net, (example,), dynamo=True, verbose=False, optimize=True,
             input_names=[IMAGES], output_names=list(names_of(net)),
@@ -119,7 +119,7 @@ def _read_onnx(path: Path) -> Opened:
 
 
 def _write_torch(net: nn.Module, example: Tensor, path: Path, about: Mapping[str, Any]) -> None:
-    with _quiet():
+    with quiet():
         program = torch.export.export(
             net, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
         )
@@ -128,7 +128,7 @@ def _write_torch(net: nn.Module, example: Tensor, path: Path, about: Mapping[str
 
 def _read_torch(path: Path) -> Opened:
     extra = {ABOUT: ""}
-    with _quiet():
+    with quiet():
         program = torch.export.load(path, extra_files=extra)
     about = _about(extra[ABOUT], path)
     net = program.module()
@@ -186,7 +186,7 @@ def _about(text: str | None, path: Path) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Exporters talk of their own insides: what matters is tried afterwards."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from striate.core.arrays import Pixels
+from striate.export.forms import quiet
 from striate.export.packed import IMAGES
 
 _PRODUCTS = ["Conv", "Gemm", "MatMul"]
@@ -32,17 +32,16 @@ def quantise(path: Path, batches: Iterator[Pixels]) -> None:
             return None if images is None else {IMAGES: images}
 
     prepared, result = (path.with_name(f"{path.name}.{end}") for end in ("pre", "int8"))
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    shapes = quant.shape_inference.quant_pre_process
     try:
-        quant.shape_inference.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-        quant.quantize_static(
-            str(prepared), str(result), Reader(), quant_format=quant.QuantFormat.QDQ,
-            op_types_to_quantize=_PRODUCTS, per_channel=True,
-            activation_type=quant.QuantType.QUInt8, weight_type=quant.QuantType.QInt8,
-        )  # fmt: skip
+        with quiet():
+            shapes(str(path), str(prepared), skip_symbolic_shape=True)
+            quant.quantize_static(
+                str(prepared), str(result), Reader(), quant_format=quant.QuantFormat.QDQ,
+                op_types_to_quantize=_PRODUCTS, per_channel=True,
+                activation_type=quant.QuantType.QUInt8, weight_type=quant.QuantType.QInt8,
+            )  # fmt: skip
         result.replace(path)
     finally:
-        logging.disable(level)
         prepared.unlink(missing_ok=True)
         result.unlink(missing_ok=True)

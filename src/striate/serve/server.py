@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import secrets
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from striate.core.errors import MissingExtraError, StriateError
+from striate.core.errors import MissingExtraError
+from striate.core.listening import LOOPBACK, check_port, listen
 from striate.serve.service import Bounds, Service, open_service
 
 PORT = 8500
 _SWITCH = 0.0005
 """Seconds for which a thread may hold the interpreter while the one that answers callers waits."""
 USUAL = Bounds()
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(
@@ -46,14 +45,14 @@ def serve(
         raise MissingExtraError(str(error.name), "serve", "for the service") from None
     from striate.serve.app import make_app
 
-    if not 0 <= port < 2**16:
-        raise StriateError(f"there is no port {port}", "Ports are numbers from 0 to 65535.")
+    check_port(port)
     sys.setswitchinterval(_SWITCH)
-    local = host in _LOOPBACK
+    local = host in LOOPBACK
     made = "" if token or local else secrets.token_urlsafe(24)
     service = open_service(source, bounds, views)
     gate, _ = make_app(service, token or made, local=local)
-    listening = _listen(host, port)
+    hint = "Choose another one: --port N, or 0 for any that is free."
+    listening = listen(host, [port], hint, backlog=2048)
     config = uvicorn.Config(
         gate, log_level="warning", access_log=False, server_header=False, lifespan="off",
         timeout_graceful_shutdown=int(bounds.seconds) + 1, backlog=2048,
@@ -74,19 +73,3 @@ def serve(
 def _make_ready(service: Service, gate: object) -> None:
     service.warm_up()
     gate.ready = True  # type: ignore[attr-defined]
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(kind, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-    except OSError as error:
-        found.close()
-        raise StriateError(
-            f"port {port} of {host} cannot be used: {error.strerror}",
-            "Choose another one: --port N, or 0 for any that is free.",
-        ) from None
-    found.listen(2048)
-    return found

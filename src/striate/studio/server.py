@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from striate.core.errors import MissingExtraError, StriateError
+from striate.core.listening import LOOPBACK, check_port, listen
 from striate.core.sharing import be_modest
 from striate.studio.guard import Guard, new_token
 
 PORT = 8400
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PRIORITY = 10
 _ANY = ("0.0.0.0", "::")
 
@@ -50,12 +50,13 @@ def serve(
             raise StriateError(f"no folder {folder}", "Name folders of runs, or runs.")
     if home.exists() and not home.is_dir():
         raise StriateError(f"{home} is a file", "--home names the folder to which new runs go.")
-    if port is not None and not 0 <= port < 2**16:
-        raise StriateError(f"there is no port {port}", "Ports are numbers from 0 to 65535.")
+    if port is not None:
+        check_port(port)
     import torch
 
     torch.set_num_threads(1)  # a training has the other cores
-    listening = _listen(host, port)
+    ports = [*range(PORT, PORT + 20), 0] if port is None else [port]
+    listening = listen(host, ports, "Choose another one: --port N, or leave it out.")
     number = listening.getsockname()[1]
     guard = Guard(
         make_app(Options(tuple(r.absolute() for r in runs), home, data and data.absolute(),
@@ -65,7 +66,7 @@ def serve(
     shown = socket.gethostname() if host in _ANY else _shown(host)
     address = f"http://{shown}:{number}/?token={guard.token}"
     say(f"the studio: {address}")
-    if host not in _LOOPBACK:
+    if host not in LOOPBACK:
         say(
             f"It can be reached from other machines ({host}), without encryption: whoever sees the "
             "address can steer it."
@@ -82,34 +83,12 @@ def serve(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int | None) -> socket.socket:
-    """A socket on the port that was asked for, or from `PORT` on the first that is free."""
-    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-    wanted = [port] if port is not None else [*range(PORT, PORT + 20), 0]
-    for number in wanted:
-        found = socket.socket(kind, socket.SOCK_STREAM)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            found.bind((host, number))
-        except OSError as error:
-            found.close()
-            if number == wanted[-1]:
-                raise StriateError(
-                    f"port {number} of {host} cannot be used: {error.strerror}",
-                    "Choose another one: --port N, or leave it out.",
-                ) from None
-            continue
-        found.listen(128)
-        return found
-    raise AssertionError("one of the ports is the last")
-
-
 def _names(host: str) -> frozenset[str]:
     """Under which names a browser may ask."""
     names = {"127.0.0.1", "localhost", "[::1]"}
     if host in _ANY:
         names.add(socket.gethostname().lower())
-    elif host not in _LOOPBACK:
+    elif host not in LOOPBACK:
         names.add(_shown(host))
     return frozenset(names)
 
