@@ -21,7 +21,7 @@ import torch
 from common import machine
 from torch import nn
 
-from striate.api.exporting import export_run
+from striate.api.exporting import export_run, through
 from striate.export.forms import FORMS
 from striate.export.packed import packed
 from striate.export.verify import agreement, seconds
@@ -139,7 +139,7 @@ def latency(_: list[str]) -> int:
                 FORMS[form].write(net, torch.from_numpy(image), path, about)
                 opened = FORMS[form].read(path)
                 ours, theirs = seconds(
-                    lambda: _eager(net, image[:1]),  # noqa: B023
+                    lambda: through(net, image[:1]),  # noqa: B023
                     lambda: opened.run(image[:1]),  # noqa: B023
                 )
             missed += form == "onnx" and theirs > QUICK * ours
@@ -147,11 +147,6 @@ def latency(_: list[str]) -> int:
                   f"| {theirs / ours:.2f} |", flush=True)  # fmt: skip
     print(f"\nonnx at most {QUICK} of torch's time: {'MISSED' if missed else 'met'}")
     return int(missed > 0)
-
-
-def _eager(net: Any, images: Any) -> Any:
-    with torch.inference_mode():
-        return net(torch.from_numpy(images))
 
 
 def of_run(names: list[str]) -> int:

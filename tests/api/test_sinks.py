@@ -9,10 +9,11 @@ import striate
 from striate.api import sinks
 from striate.api.sinks import SINKS, figures_of, into, replay
 from striate.core.errors import RunError
-from striate.core.records import Epoch, Note, Planned, Started, Step
+from striate.core.records import Epoch, Finished, Note, Planned, Started, Step
 from tests.conftest import QUICK
 
 STEPS = [Step(n, 0, 1.0 / n, 0.1, 2.0, 100.0, {"boxes": 0.5}) for n in (1, 2, 3)]
+FINISHED = Finished("run", 1, 1.0, "planned", {}, {}, {})
 PLANNED = Planned(1, 3, 10, "lenet", 10, "accuracy")
 
 
@@ -91,6 +92,53 @@ def test_a_sink_that_fails_costs_nothing(monkeypatch):
     assert len(notes) == 2
     assert "no server" in notes[0]
     assert "the disk is full" in notes[1]
+
+
+def _sink_that_does_not_close(got):
+    @contextlib.contextmanager
+    def sink(run, done):
+        try:
+            yield lambda step, figures: got.append(step)
+        finally:
+            got.append("closed")
+            raise ConnectionError("the server is gone")
+
+    return "", sink
+
+
+def test_a_sink_that_does_not_close_costs_nothing(monkeypatch):
+    got, other = [], []
+    monkeypatch.setitem(SINKS, "first", _sink_that_does_not_close(got))
+    monkeypatch.setitem(SINKS, "second", _sink_that_does_not_close(other))
+    records = [Started("run", "data"), PLANNED, *STEPS]
+    stopped = list(into(["first", "second"], records))
+    assert got == other == [1, 2, 3, "closed"]
+    notes = [record.text for record in stopped if isinstance(record, Note)]
+    assert ["server is gone" in note for note in notes] == [True, True]
+    ended = list(into(["first", "second"], [*records, FINISHED]))
+    assert [type(record) for record in ended[-3:]] == [Note, Note, Finished]  # that stays the last
+
+
+def test_sinks_are_closed_when_a_training_ends_with_an_error(monkeypatch):
+    def records():
+        yield from [Started("run", "data"), PLANNED, *STEPS[:1]]
+        raise RuntimeError("the training's own error")
+
+    got = []
+    monkeypatch.setitem(SINKS, "first", _sink_that_does_not_close(got))
+    with pytest.raises(RuntimeError, match="the training's own error"):
+        list(into(["first"], records()))
+    assert got == [1, "closed"]
+
+
+def test_sinks_are_closed_when_nobody_asks_for_more(monkeypatch):
+    got = []
+    monkeypatch.setitem(SINKS, "first", _sink_that_does_not_close(got))
+    records = into(["first"], [Started("run", "data"), PLANNED, *STEPS])
+    for _ in range(3):
+        next(records)
+    records.close()
+    assert got == [1, "closed"]
 
 
 def test_terms_of_a_loss_are_figures_too():

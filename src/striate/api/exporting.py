@@ -183,7 +183,7 @@ def _tried(run: Run, net: nn.Module, draft: Path, val: Opened, target: Path) -> 
     for count in (1, _MANY):
         some = _pixels(val, run.size, count)
         some = np.ascontiguousarray(np.resize(some, (count, *some.shape[1:])))
-        times[count] = seconds(partial(_through, net, some), partial(opened.run, some))
+        times[count] = seconds(partial(through, net, some), partial(opened.run, some))
     size = sum(file.stat().st_size for file in draft.parent.iterdir())
     weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
     return Exported(
@@ -191,7 +191,8 @@ def _tried(run: Run, net: nn.Module, draft: Path, val: Opened, target: Path) -> 
     )
 
 
-def _through(net: nn.Module, images: Pixels) -> Any:
+def through(net: nn.Module, images: Pixels) -> Any:
+    """A packed network's outputs, by torch."""
     with torch.inference_mode():
         return net(torch.from_numpy(images))
 

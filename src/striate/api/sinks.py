@@ -10,7 +10,7 @@ import contextlib
 import csv as csv_files
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -94,30 +94,61 @@ def figures_of(record: Record, step: int) -> tuple[int, Figures]:
 
 
 def _through(sinks: dict[str, Sink], records: Iterable[Record]) -> Iterator[Record]:
-    run, step, writers = Path(), 0, dict[str, Write]()
-    with ExitStack() as stack:
+    run, step = Path(), 0
+    opened: dict[str, tuple[AbstractContextManager[Write], Write]] = {}
+    try:
         for record in records:
             if isinstance(record, Started):
                 run = Path(record.run)
             if isinstance(record, Planned):
                 for name, sink in sinks.items():
                     try:
-                        writers[name] = stack.enter_context(sink(run, record.step))
+                        entered = sink(run, record.step)
+                        opened[name] = entered, entered.__enter__()
                     except Exception as error:  # foreign code
                         yield _ended(name, error)
             step, figures = figures_of(record, step)
-            for name in list(writers) if figures else ():
+            for name in list(opened) if figures else ():
                 try:
-                    writers[name](step, figures)
+                    opened[name][1](step, figures)
                 except Exception as error:  # foreign code
-                    del writers[name]
+                    _close(opened.pop(name)[0])
                     yield _ended(name, error)
+            if isinstance(record, Finished):  # which stays the last record
+                yield from _closed(opened)
             yield record
+        yield from _closed(opened)
+    finally:  # the training ended with an error, or nobody asks for more records
+        for entered, _ in opened.values():
+            _close(entered)
+
+
+def _closed(opened: dict[str, tuple[AbstractContextManager[Write], Write]]) -> Iterator[Note]:
+    for name in list(opened):
+        if error := _close(opened.pop(name)[0]):
+            yield Note(
+                "warning",
+                f"the sink {name} could not be closed ({_why(error)}), and its last figures may be "
+                "missing there. The run has all of them: `striate replay` sends them once more",
+            )
+
+
+def _close(sink: AbstractContextManager[Write]) -> Exception | None:
+    """What went wrong while a sink closed: its server may be gone by then."""
+    try:
+        sink.__exit__(None, None, None)
+    except Exception as error:  # foreign code
+        return error
+    return None
 
 
 def _ended(name: str, error: Exception) -> Note:
-    why = f"{type(error).__name__}: {error}".partition("\n")[0]
-    return Note("warning", f"the sink {name} takes no more figures ({why}); the training goes on")
+    text = f"the sink {name} takes no more figures ({_why(error)}); the training goes on"
+    return Note("warning", text)
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 @contextlib.contextmanager

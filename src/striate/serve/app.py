@@ -146,7 +146,7 @@ def make_app(service: Service, token: str = "", *, local: bool = True) -> tuple[
                 if gate.waiting + len(images) > service.bounds.waiting:
                     counts.requests.labels(503).inc()
                     return busy()
-                answers = await _answered(gate, service, images)
+                answers = await _answered(gate, service, images, top)
         except TimeoutError:
             counts.requests.labels(503).inc()
             return busy()
@@ -204,11 +204,13 @@ async def _no_such_address(request: Request, error: Exception) -> Response:
     return said(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
 
 
-async def _answered(gate: Gate, service: Service, images: list[tuple[str, bytes]]) -> list[Any]:
+async def _answered(
+    gate: Gate, service: Service, images: list[tuple[str, bytes]], top: int
+) -> list[Any]:
     """An answer each. Raises HTTPException that names every image that cannot be used."""
     gate.waiting += len(images)
     try:
-        asked = [asyncio.wrap_future(service.ask(data, name)) for name, data in images]
+        asked = [asyncio.wrap_future(service.ask(data, name, top)) for name, data in images]
         found = await asyncio.gather(*asked, return_exceptions=True)
     finally:
         gate.waiting -= len(images)

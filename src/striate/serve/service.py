@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from striate.api.exporting import open_export
 from striate.api.runs import Run
@@ -42,6 +41,7 @@ class _Decoded(NamedTuple):
     pixels: Pixels
     side: tuple[int, int]
     name: str
+    top: int
 
 
 class Service:
@@ -57,11 +57,11 @@ class Service:
         """Answer an empty image, so that the first caller does not wait for what is set up once."""
         how = self.how
         blank = np.zeros((how.size, how.size, how.channels), np.uint8)
-        self._batcher.ask(_Decoded(blank, (how.size, how.size), "warm-up")).result()
+        self._batcher.ask(_Decoded(blank, (how.size, how.size), "warm-up", 1)).result()
 
-    def ask(self, data: bytes, name: str) -> Future[Any]:
-        """The answer to the bytes of an image. The future raises UndecodableError for what is no
-        image, or too large a one."""
+    def ask(self, data: bytes, name: str, top: int = 1) -> Future[Any]:
+        """The answer to the bytes of an image, with the `top` likeliest classes at least. The
+        future raises UndecodableError for what is no image, or too large a one."""
         answer: Future[Any] = Future()
 
         def decoded(step: Future[_Decoded]) -> None:
@@ -79,7 +79,7 @@ class Service:
                 else:
                     answer.set_result(step.result())
 
-        self._decoders.submit(self._decode, data, name).add_done_callback(decoded)
+        self._decoders.submit(self._decode, data, name, top).add_done_callback(decoded)
         return answer
 
     def close(self) -> None:
@@ -87,15 +87,15 @@ class Service:
         self._decoders.shutdown(wait=True)
         self._batcher.close()
 
-    def _decode(self, data: bytes, name: str) -> _Decoded:
+    def _decode(self, data: bytes, name: str, top: int) -> _Decoded:
         header, pixels = examine(data, self.how.max_megapixels, self.how.size)
-        return _Decoded(self.how.fit(pixels), (header.height, header.width), name)
+        return _Decoded(self.how.fit(pixels), (header.height, header.width), name, top)
 
     def _answer(self, batch: Sequence[_Decoded]) -> Sequence[Any]:
         sides = np.array([image.side for image in batch])
         store = ArrayStore(np.stack([image.pixels for image in batch]), None, 1, sides, self.how)
         names = [image.name for image in batch]
-        return self.predictor.answers(store, names, len(self.predictor.classes))
+        return self.predictor.answers(store, names, max(image.top for image in batch))
 
 
 def open_service(source: Path, bounds: Bounds, views: str = "") -> Service:
@@ -108,6 +108,4 @@ def open_service(source: Path, bounds: Bounds, views: str = "") -> Service:
     if not source.exists():
         raise RunError(f"no run and no file at {source}", "Name a run's folder or a file of "
                        "`striate export`.")  # fmt: skip
-    predictor, how = open_export(source)
-    torch.set_num_threads(usable_cores())
-    return Service(predictor, how, bounds)
+    return Service(*open_export(source), bounds)
