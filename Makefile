@@ -5,6 +5,7 @@
 # make chaos   thousands of damaged files, kills, signals, full disks: nothing is lost (an hour)
 # make studio  build the page of the studio from web/ (needs Node; the built page is committed)
 # make site    the documentation as pages in site/ (links are checked)
+# make dist    wheel, source archive and bill of materials in dist/; licences are checked
 # make lock    write requirements.lock anew from pyproject.toml (needs uv)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test check bench chaos lock setup clean studio site
+.PHONY: train test check bench chaos lock setup clean studio site dist
 
 train: setup
 	$(BIN)/striate train
@@ -21,8 +22,8 @@ test: setup
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks tools
+	$(BIN)/ruff format --check src tests benchmarks tools
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layers.py
 
@@ -40,6 +41,11 @@ studio: setup
 site: setup
 	$(BIN)/python -m striate.core.recipe_text > docs/knobs.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/python -m tools.licences --sbom dist/striate.cdx.json > dist/licences.md
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import io
 import os
+import threading
 import zlib
 from pathlib import Path
 
@@ -118,6 +121,27 @@ def write_colours(root: Path, train=12, val=4, test=4):
     return write_tree(root, {f"{split}/{c}": n for split, n in counts.items() for c in COLOURS})
 
 
+class _Ranges(http.server.SimpleHTTPRequestHandler):
+    """Python's server, with the byte ranges that every real one has."""
+
+    def do_GET(self):
+        wanted = self.headers.get("Range", "")
+        if not wanted.startswith("bytes="):
+            super().do_GET()
+            return
+        data = Path(self.translate_path(self.path)).read_bytes()
+        first, _, last = wanted[6:].partition("-")
+        start, stop = int(first), min(int(last) + 1 if last else len(data), len(data))
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        self.wfile.write(data[start:stop])
+
+    def log_message(self, *_):
+        pass
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """The tests' decoded images are nobody else's."""
@@ -154,6 +178,24 @@ def real_data():
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set STRIATE_DATA to test on it")
     return folder
+
+
+@pytest.fixture
+def served():
+    """Serve a folder over HTTP: → its address."""
+    servers = []
+
+    def serve(folder):
+        handler = functools.partial(_Ranges, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

@@ -22,6 +22,22 @@ function stamp(): string {
   return sum.digest("hex");
 }
 
+// What the page contains of others, with the notices that their licences ask for.
+function notices(): string {
+  const { dependencies } = JSON.parse(readFileSync(join(HERE, "package.json"), "utf8"));
+  const parts = Object.keys(dependencies).map((name) => {
+    const place = join(HERE, "node_modules", name);
+    const { version } = JSON.parse(readFileSync(join(place, "package.json"), "utf8"));
+    return `${name} ${version}\n\n${readFileSync(join(place, "LICENSE"), "utf8").trim()}\n`;
+  });
+  return parts.join("\n\n");
+}
+
+function beside(): void {
+  writeFileSync(join(OUT, "built-from.txt"), `${stamp()}\n`);
+  writeFileSync(join(OUT, "licences.txt"), notices());
+}
+
 // The built page goes into the Python package: nobody needs Node to use it.
 export default defineConfig({
   esbuild: { jsx: "automatic", jsxImportSource: "preact" },
@@ -39,6 +55,6 @@ export default defineConfig({
       },
     },
   },
-  plugins: [{ name: "stamp", closeBundle: () => writeFileSync(join(OUT, "built-from.txt"), `${stamp()}\n`) }],
+  plugins: [{ name: "beside", closeBundle: beside }],
   server: { proxy: { "/api": { target: "http://127.0.0.1:8400", ws: true } } },
 });

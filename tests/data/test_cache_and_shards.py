@@ -1,20 +1,16 @@
 """The cache: seen once, safe under two processes, limited. Shards: byte ranges, anywhere."""
 
-import functools
-import http.server
 import multiprocessing
 import os
 import tarfile
-import threading
 import time
-from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
 
 import striate
-from striate.core.errors import DataError
+from striate.core.errors import DataError, StriateError
 from striate.data import cache as caching
 from striate.data.cache import Cache, survey_key
 from striate.data.dataset import open_dataset
@@ -193,6 +189,26 @@ class TestShards:
         found = open_source(f"{served(shards)}/")
         assert contents(found.parts["test"]) == expected
 
+    @pytest.mark.parametrize(
+        ("said", "package"),
+        [
+            ("Install s3fs to access S3", "s3fs"),
+            ("Please install gcsfs to access Google Storage", "gcsfs"),
+            ('SFTPFileSystem requires "paramiko" to be installed', "paramiko"),
+            ("Install the requests package to use the gist FS", "requests"),
+            ('X requires "requests" and "aiohttp" to be installed', "'striate[remote]'"),
+        ],
+    )
+    def test_a_missing_client_names_its_command(self, said, package, monkeypatch):
+        def refuses(root):
+            raise ImportError(said)
+
+        monkeypatch.setattr(fsspec.core, "url_to_fs", refuses)
+        root = "https://host/x/" if "striate" in package else "s3://bucket/x/"
+        with pytest.raises(StriateError, match="is not installed") as told:
+            open_source(root)
+        assert told.value.hint.endswith(f"pip install {package}")
+
     def test_arrays_become_pngs(self, tmp_path):
         list(write_shards(open_source("digits"), tmp_path / "d", size=10**6))
         part, original = (
@@ -271,44 +287,6 @@ class TestShards:
         assert images.take([3, 1]).entries is images.entries
         assert isinstance(images.take([3, 1]), ShardImages)
         assert ENTRY.itemsize == 32
-
-
-class _Ranges(http.server.SimpleHTTPRequestHandler):
-    """Python's server, with the byte ranges that every real one has."""
-
-    def do_GET(self):
-        wanted = self.headers.get("Range", "")
-        if not wanted.startswith("bytes="):
-            super().do_GET()
-            return
-        data = Path(self.translate_path(self.path)).read_bytes()
-        first, _, last = wanted[6:].partition("-")
-        start, stop = int(first), min(int(last) + 1 if last else len(data), len(data))
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
-        self.send_header("Content-Length", str(stop - start))
-        self.end_headers()
-        self.wfile.write(data[start:stop])
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def served():
-    servers = []
-
-    def serve(folder):
-        handler = functools.partial(_Ranges, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 class TestFake:

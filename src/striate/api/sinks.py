@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.core import recipe_io
-from striate.core.errors import RunError, perhaps
+from striate.core.errors import MissingExtraError, RunError, perhaps
 from striate.core.records import Epoch, Finished, Note, Planned, Record, Started, Step
 from striate.core.run import RunDirectory
 from striate.plan.recall import settled_recipe
@@ -31,8 +31,8 @@ COLUMNS = ("train/loss", "train/rate", "train/gradient_norm", "train/images_per_
 def into(names: Sequence[str], records: Iterable[Record]) -> Iterator[Record]:
     """The records, unchanged, on their way through sinks; notes where one of these ends early.
 
-    Raises RunError for a sink that is not known, or whose package is not there, before the first
-    record is asked for.
+    Raises RunError for a sink that is not known, and MissingExtraError or RunError for one whose
+    package is not there, before the first record is asked for.
     """
     sinks = {name: find_sink(name) for name in names}
     return _through(sinks, records)
@@ -61,8 +61,11 @@ def find_sink(name: str) -> Sink:
         try:
             importlib.import_module(package)
         except ImportError:
+            why = f"for the sink {name}"
+            if name in WITH_EXTRA:
+                raise MissingExtraError(package, name, why) from None
             raise RunError(
-                f"{package} is not installed; it is needed for the sink {name}",
+                f"{package} is not installed; it is needed {why}",
                 f"python -m pip install {package}",
             ) from None
     return sink
@@ -225,3 +228,5 @@ SINKS: dict[str, tuple[str, Sink]] = {
     "mlflow": ("mlflow", mlflow),
 }
 """Name → (package that it needs, sink)."""
+WITH_EXTRA = ("tensorboard",)
+"""Those whose package an extra of the same name brings."""

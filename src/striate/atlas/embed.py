@@ -16,6 +16,14 @@ others are placed among them."""
 _LEAST = 8
 
 
+def check_packages() -> None:
+    """Raises MissingExtraError without openTSNE."""
+    try:
+        import openTSNE  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("openTSNE", "maps", "for t-SNE") from None
+
+
 def tsne(
     rows: Floats, *, perplexity: float = 30.0, seed: int = 0, landmarks: int = LANDMARKS,
     threads: int = 1, start: str = "pca",
@@ -24,12 +32,11 @@ def tsne(
     2008), by interpolation on a grid (Linderman et al. 2019).
 
     start: "pca", which keeps the large picture and is the same for all seeds, or "random". Raises
-    MissingExtraError without openTSNE, and ValueError below 8 rows.
+    what `check_packages` raises, and ValueError below 8 rows.
     """
-    try:
-        from openTSNE import TSNE
-    except ImportError:
-        raise MissingExtraError("openTSNE", "maps", "for t-SNE") from None
+    check_packages()
+    from openTSNE import TSNE
+
     count = len(rows)
     if count < _LEAST:
         raise ValueError(f"t-SNE needs {_LEAST} images or more, not {count}")

