@@ -6,7 +6,8 @@ import contextlib
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,9 +45,33 @@ class TrainFlags:
     knobs: Annotated[Recipe, tyro.conf.arg(name="")] = Recipe()  # noqa: RUF009 - frozen
 
 
+@contextlib.contextmanager
+def described() -> Iterator[list[Callable[..., Any]]]:
+    """Within it a verb does nothing: the function or dataclass whose parameters are its flags is
+    put into the list instead."""
+    found: list[Callable[..., Any]] = []
+    token = _DESCRIBED.set(found)
+    try:
+        with contextlib.suppress(SystemExit):
+            yield found
+    finally:
+        _DESCRIBED.reset(token)
+
+
+_DESCRIBED: ContextVar[list[Callable[..., Any]] | None] = ContextVar("described", default=None)
+
+
+def _cli(function: Callable[..., Any], **how: Any) -> Any:
+    found = _DESCRIBED.get()
+    if found is not None:
+        found.append(function)
+        raise SystemExit(0)
+    return tyro.cli(function, **how)
+
+
 def parse(function: Callable[..., Any], verb: str, argv: Sequence[str]) -> Any:
     """Call `function` with its parameters taken from the command line."""
-    return tyro.cli(function, prog=f"striate {verb}", args=list(argv), config=_CONFIG)
+    return _cli(function, prog=f"striate {verb}", args=list(argv), config=_CONFIG)
 
 
 def parse_train(argv: Sequence[str]) -> TrainFlags:
@@ -65,7 +90,7 @@ def parse_knobs(kind: type[Any], verb: str, argv: Sequence[str]) -> Any:
     check_values(args)
     names = {arg[2:].partition("=")[0].replace("-", "_") for arg in args if arg[:2] == "--"}
     base = recipe_io.open_budget(_base(args), names)
-    flags = tyro.cli(
+    flags = _cli(
         kind,
         prog=f"striate {verb}",
         args=args,

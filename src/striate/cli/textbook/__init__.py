@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from striate.core.errors import StriateError, perhaps
 from striate.textbook.arrays import TextbookError
 
-_ACTIONS = {
+ACTIONS = {
     "graph": "a computation graph with values and gradients",
     "train": "train a network with NumPy alone",
     "descend": "watch update rules walk in two dimensions",
@@ -25,10 +25,10 @@ usage: striate textbook ACTION [...]        striate textbook ACTION --help tells
 def textbook(argv: Sequence[str]) -> int:
     """Dispatch to an action; the textbook's errors are the user's input."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(_HELP.format(actions="\n".join(f"  {n:<9} {t}" for n, t in _ACTIONS.items())))
+        print(_HELP.format(actions="\n".join(f"  {n:<9} {t}" for n, t in ACTIONS.items())))
         return 0
-    if argv[0] not in _ACTIONS:
-        raise StriateError(f"no action 'textbook {argv[0]}'", perhaps(argv[0], _ACTIONS))
+    if argv[0] not in ACTIONS:
+        raise StriateError(f"no action 'textbook {argv[0]}'", perhaps(argv[0], ACTIONS))
     module = importlib.import_module(f"striate.cli.textbook.{argv[0]}")
     try:
         return int(getattr(module, argv[0])(argv[1:]))
