@@ -6,7 +6,7 @@
 # make studio  build the page of the studio from web/ (needs Node; the built page is committed)
 # make site    the documentation as pages in site/ (links are checked)
 # make dist    wheel, source archive and bill of materials in dist/; licences are checked
-# make lock    write requirements.lock anew from pyproject.toml (needs uv)
+# make lock    write requirements.lock (and that of the Dockerfile) anew from pyproject.toml (needs uv)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -61,9 +61,13 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate --quiet
+
 lock:
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
+	$(LOCK) --all-extras -o requirements.lock
+	$(LOCK) --extra serve --extra export --extra pretrained -c requirements.lock \
+		-o requirements-serve.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import striate
 from striate.core.recipe_text import reference
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +18,12 @@ def test_the_page_of_knobs_is_that_of_the_recipe():
     assert (ROOT / "docs" / "knobs.md").read_text(encoding="utf-8") == reference()
 
 
+def test_the_page_of_the_library_has_all_that_it_offers():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for place in striate._FRONT_DOOR.values():
+        assert f"::: {place.replace(':', '.')}\n" in text
+
+
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path]
@@ -25,5 +32,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
     assert (tmp_path / "knobs" / "index.html").is_file()
+    assert "Raises RunError" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
     external = [p for p in tmp_path.rglob("*.html") if 'src="http' in p.read_text(encoding="utf-8")]
     assert external == []

@@ -78,9 +78,9 @@ def _extras() -> list[str]:
     return [name for name in PROJECT["optional-dependencies"] if name != "dev"]
 
 
-def locked() -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(name, version, SHA-256 sums of its files) of every line of the lock."""
-    for block in re.split(r"\n(?=\S)", LOCK.read_text(encoding="utf-8")):
+def locked(lock: Path = LOCK) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(name, version, SHA-256 sums of its files) of every package of a lock."""
+    for block in re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8")):
         head = re.match(r"([\w.-]+)==([\w.!+-]+)", block)
         if head:
             yield canonicalize_name(head[1]), head[2], tuple(re.findall(r"sha256:(\w+)", block))

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import shutil
 
 import pytest
 
@@ -63,6 +64,37 @@ def test_tensorboard_reads_them(trained):
     steps = [r for r in run.records() if isinstance(r, Step)]
     assert [step for step, _ in losses] == [s.step for s in steps]
     assert losses[-1][1] == pytest.approx(steps[-1].loss)
+
+
+def test_weights_and_biases_keeps_them(trained, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="pip install wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    replay(run, "wandb")
+    (kept,) = run.glob("wandb/offline-run-*/*.wandb")
+    data = kept.read_bytes()
+    steps = [r for r in striate.Run(run).records() if isinstance(r, Step)]
+    assert data.count(b"train/loss") >= len(steps) - 2  # some may stand across blocks of the file
+    assert b"optim.lr" in data  # the knobs
+
+
+@pytest.mark.filterwarnings("ignore")  # of its database's packages
+def test_mlflow_keeps_them(trained, tmp_path, monkeypatch):
+    pytest.importorskip("mlflow", reason="pip install mlflow")
+    import mlflow
+
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    mlflow.set_tracking_uri(address)
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    replay(run, "mlflow")
+    client = mlflow.tracking.MlflowClient(address)
+    (found,) = client.search_runs(["0"])
+    losses = client.get_metric_history(found.info.run_id, "train/loss")
+    steps = [r for r in striate.Run(run).records() if isinstance(r, Step)]
+    assert [(m.step, m.value) for m in losses] == [(s.step, pytest.approx(s.loss)) for s in steps]
+    assert found.data.params["optim.rule"] == striate.Run(run).recipe.optim.rule
 
 
 def test_a_sink_that_fails_costs_nothing(monkeypatch):

@@ -7,6 +7,7 @@ the tests' environment.
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -147,3 +148,33 @@ def test_the_bill_of_materials_names_every_package_of_the_lock(found):
         f"pkg:pypi/{part.name}@{part.version}" for part in found
     }
     assert all(part["properties"][0]["value"] for part in bill["components"])
+
+
+def test_the_image_is_built_from_what_is_there():
+    """There may be no container engine here: what the Dockerfile needs is looked at."""
+    text = (ROOT / "Dockerfile").read_text()
+    copied_in = re.search(r"COPY (requirements.+) \./", text)[1].split()
+    assert all((ROOT / name).is_file() for name in copied_in)
+    let_in = (ROOT / ".dockerignore").read_text()
+    assert all(f"!{name}" in let_in for name in (*copied_in, "src"))
+    assert "USER 1000" in text
+    assert re.search(r"HEALTHCHECK .*\n.*/healthz", text)
+    service = {
+        name: version for name, version, _ in licences.locked(ROOT / "requirements-serve.lock")
+    }
+    whole = {name: version for name, version, _ in licences.locked()}
+    assert service.items() <= whole.items()
+    assert {"torch", "fastapi", "onnxruntime"} <= service.keys()
+    assert "mypy" not in service
+
+
+def test_the_lock_without_sums_is_a_list_of_versions():
+    """What the Dockerfile makes of it for an index of torch's CPU builds."""
+    text = (ROOT / "Dockerfile").read_text()
+    command = re.search(r"sed '(.+)' requirements-serve", text)[1]
+    shown = subprocess.run(["sed", command, str(ROOT / "requirements-serve.lock")],
+                           capture_output=True, text=True, check=True).stdout  # fmt: skip
+    lines = shown.splitlines()
+    assert all(re.match(r"[\w.-]+==[\w.!+-]+( ;.*)?$", line) for line in lines)
+    assert not [line for line in lines if line.startswith(("nvidia", "triton", "cuda"))]
+    assert len(lines) > 60

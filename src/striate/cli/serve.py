@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +40,8 @@ def _serve(
         source: a run directory, or a file that `striate export` wrote
         host: address to listen on; other than 127.0.0.1 others can reach it, with a token
         port: to listen on, 0 for any that is free
-        token: that each request must bring (made where others can reach it and none is given)
+        token: that each request must bring (default: STRIATE_TOKEN of the environment; one is made
+            where others can reach the service and none is given)
         views: of a run, the test views that are averaged (default: those of its recipe)
         batch: images that go through the network together, at most
         wait_ms: how long these gather, in milliseconds
@@ -60,6 +62,7 @@ def _serve(
     if waiting < batch:
         raise RecipeError(f"--waiting {waiting}: fewer images than a batch of {batch}")
     bounds = Bounds(int(max_mb * 1e6), max_images, waiting, seconds, batch, wait_ms / 1000)
+    token = token or os.environ.get("STRIATE_TOKEN", "")
     serve(source, host=host, port=port, token=token, bounds=bounds, views=views,
           say=lambda text: print(text, flush=True))  # fmt: skip
     return 0
