@@ -1,7 +1,7 @@
 # A service of a run or of an exported file, on CPUs:
 #
 #     docker build -t striate .
-#     docker run -p 8500:8500 -v ./runs/first:/run-or-file:ro -e STRIATE_TOKEN=… striate
+#     docker run -p 8500:8500 -v ./runs/first/export/first.onnx:/served.onnx:ro -e STRIATE_TOKEN=… striate
 #
 # torch's usual wheels for Linux bring the libraries of graphics cards with them. An index of torch's
 # CPU builds makes the image a quarter as large; its sums are others than those of the lock:
@@ -33,4 +33,4 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8500/healthz', timeout=2)"]
 ENTRYPOINT ["striate", "serve"]
-CMD ["/run-or-file", "--host", "0.0.0.0"]
+CMD ["/served.onnx", "--host", "0.0.0.0"]
