@@ -51,6 +51,7 @@ VERBS = {
         "striate.cli.textbook:textbook",
         "the mathematics by hand: graph, train, descend",
     ),
+    "lab": ("striate.cli.lab:lab", "the lectures' claims as experiments, with verdicts"),
     "completion": ("striate.cli.completion:completion", "tab completion for bash, zsh and fish"),
     "env": ("striate.cli.env:env", "versions, devices, what is fast here, what is missing"),
 }

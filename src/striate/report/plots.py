@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from striate.core.errors import RecipeError
 from striate.core.files import disk_faults_explained
 from striate.plan.rate_test import RateTest, smoothed
+from striate.report.charts import COLOURS, Line
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 """Colours that the colour-blind tell apart (Okabe and Ito 2008)."""
@@ -48,6 +51,25 @@ def save_rate_test(found: RateTest, path: Path) -> None:
     below.annotate(
         f" {found.lr:.2g}", (found.lr, 0.03), xycoords=("data", "axes fraction"), color=_GREEN
     )
+    _save(figure, path)
+
+
+def save_curves(
+    lines: Sequence[Line], path: Path, *, title: str, labels: tuple[str, str], logarithmic: bool
+) -> None:
+    """Curves with a legend; .png or .svg. labels: of the axes."""
+    figure, axis = _figure(path, 1)
+    for line, colour in zip(lines, cycle(COLOURS)):
+        values = [np.nan if y is None else y for y in line.ys]
+        style = "o-" if line.dots else "-"
+        axis.plot(line.xs, values, style, color=colour, label=line.label, linewidth=1.4)
+    axis.set_title(title, loc="left", fontsize=10)
+    axis.set_xlabel(labels[0])
+    axis.set_ylabel(labels[1])
+    if logarithmic:
+        axis.set_yscale("log")
+    axis.grid(alpha=0.25)
+    axis.legend(fontsize=8)
     _save(figure, path)
 
 

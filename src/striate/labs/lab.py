@@ -1,0 +1,177 @@
+"""A lab: a claim of the lectures, an experiment that can refute it, and what came out.
+
+A lab measures figures for a seed. Its rules say which figures lead to which verdict, and a verdict
+stands only if its rule holds for every seed; where none does, nothing is determined.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from striate.core.errors import StriateError, perhaps
+from striate.report.charts import Line
+
+Verdict = Literal["confirmed", "conditional", "outdated", "wrong", "undetermined"]
+VERDICTS: dict[Verdict, str] = {
+    "confirmed": "it is as the lectures say",
+    "conditional": "it is so under a condition that the lectures do not name",
+    "outdated": "it was so; today's methods do better",
+    "wrong": "it is not so",
+    "undetermined": "the seeds do not agree",
+}
+Figures = Mapping[str, float]
+Rule = Callable[[Figures], bool]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves with their axes. logarithmic: the vertical axis shows powers of ten."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Sequence[Line]
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one seed gave. rows: a table, its heads first; charts: shown for the first seed."""
+
+    figures: Figures
+    charts: Sequence[Chart] = ()
+    rows: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A claim and its experiment.
+
+    id: of docs/sources.md; claim: what the lectures say, in a sentence; done: what is measured;
+    measure(seed, full) → a Trial; rules: verdict → what the figures of every seed must satisfy, the
+    first that holds counts; headline: the figure of the table; lesson: what to take from it;
+    verdict: what it found when it was last written down; deck, truth: the deck's figure and the
+    true one, where they differ. seeds: 1 where nothing is drawn.
+    """
+
+    id: str
+    name: str
+    claim: str
+    done: str
+    measure: Callable[[int, bool], Trial]
+    rules: Mapping[Verdict, Rule]
+    headline: str
+    lesson: str
+    verdict: Verdict
+    deck: str = ""
+    truth: str = ""
+    seeds: int = 5
+
+    @property
+    def key(self) -> str:
+        """`O3-momentum`."""
+        return f"{self.id}-{self.name}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure over seeds: mean, 95 % interval of the mean (Student's), least, largest."""
+
+    name: str
+    mean: float
+    interval: tuple[float, float] | None
+    least: float
+    largest: float
+
+    def line(self) -> str:
+        """`0.942 (0.931 to 0.953)`."""
+        if self.interval is None or self.least == self.largest:
+            return short(self.mean)
+        return f"{short(self.mean)} ({short(self.interval[0])} to {short(self.interval[1])})"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a lab found. seconds: of all seeds."""
+
+    lab: Lab
+    verdict: Verdict
+    figures: Mapping[str, Figure]
+    trials: Sequence[Trial] = field(repr=False)
+    seconds: float
+    seed: int
+
+    def to_json(self) -> dict[str, object]:
+        """As plain values."""
+        return {
+            "id": self.lab.id, "name": self.lab.name, "claim": self.lab.claim,
+            "verdict": self.verdict, "seconds": round(self.seconds, 1), "seed": self.seed,
+            "seeds": len(self.trials),
+            "figures": {
+                f.name: {"mean": f.mean, "interval": f.interval} for f in self.figures.values()
+            },
+        }  # fmt: skip
+
+
+def run_lab(
+    lab: Lab, *, seed: int = 0, seeds: int | None = None, full: bool = False
+) -> Iterator[Trial | Finding]:
+    """The trials of a lab, then its finding. seeds: how many (default: the lab's own)."""
+    count = lab.seeds if seeds is None else min(seeds, lab.seeds)
+    began, trials = time.perf_counter(), []
+    for number in range(count):
+        trial = lab.measure(seed + number, full)
+        trials.append(trial)
+        yield trial
+    names = trials[0].figures
+    figures = {n: summary(n, [float(trial.figures[n]) for trial in trials]) for n in names}
+    yield Finding(lab, judged(lab, trials), figures, trials, time.perf_counter() - began, seed)
+
+
+def judged(lab: Lab, trials: Sequence[Trial]) -> Verdict:
+    """The first verdict whose rule holds for every trial."""
+    for verdict, rule in lab.rules.items():
+        if all(rule(trial.figures) for trial in trials):
+            return verdict
+    return "undetermined"
+
+
+def summary(name: str, values: Sequence[float]) -> Figure:
+    """Mean and interval of a figure's values."""
+    mean, count = float(np.mean(values)), len(values)
+    interval = None
+    if count > 1:
+        from scipy.stats import t as student
+
+        half = float(student.ppf(0.975, count - 1)) * float(np.std(values, ddof=1))
+        interval = (mean - half / math.sqrt(count), mean + half / math.sqrt(count))
+    return Figure(name, mean, interval, min(values), max(values))
+
+
+def short(value: float) -> str:
+    """A number to four figures, whole ones in full."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "not a number" if math.isnan(value) else "−∞"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.4g}"
+
+
+def find_labs(wanted: str, labs: Mapping[str, Lab]) -> list[Lab]:
+    """Labs by `all`, id (all of that id), name, or both (`O3-momentum`). Raises StriateError."""
+    if wanted == "all":
+        return [*labs.values()]
+    plain = wanted.lower()
+    found = [
+        lab for lab in labs.values() if plain in (lab.id.lower(), lab.name.lower(), lab.key.lower())
+    ]
+    if not found:
+        known = [*(lab.id for lab in labs.values()), *(lab.name for lab in labs.values())]
+        raise StriateError(f"no lab '{wanted}'", perhaps(wanted, known))
+    return found

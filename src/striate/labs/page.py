@@ -1,0 +1,152 @@
+"""A lab's finding as a page, and all findings as a book."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+import striate
+from striate.core.files import write_atomically
+from striate.labs.claims import ELSEWHERE, NOT_YET
+from striate.labs.lab import VERDICTS, Chart, Figure, Finding, short
+from striate.report.charts import Line, line_chart
+from striate.report.page import md, render
+from striate.report.plots import save_curves
+
+
+def lab_html(finding: Finding) -> str:
+    """A page that needs nothing else."""
+    lab, trial = finding.lab, finding.trials[0]
+    return render(
+        "lab.html.j2", lab=lab, verdict=finding.verdict, meaning=VERDICTS[finding.verdict],
+        seeds=len(finding.trials), seed=finding.seed, seconds=f"{finding.seconds:.1f}",
+        figures=[_row(figure) for figure in finding.figures.values()], rows=trial.rows,
+        charts=[_drawn(chart) for chart in trial.charts], version=striate.__version__,
+    )  # fmt: skip
+
+
+def _row(figure: Figure) -> dict[str, str]:
+    between = "–"
+    if figure.interval is not None and figure.least != figure.largest:
+        between = " to ".join(short(end) for end in figure.interval)
+    return {
+        "name": figure.name, "mean": short(figure.mean), "interval": between,
+        "least": short(figure.least), "largest": short(figure.largest),
+    }  # fmt: skip
+
+
+def _drawn(chart: Chart) -> Markup:
+    lines, label = chart.lines, chart.y_label
+    if chart.logarithmic:
+        label = f"log10 of {label}"
+        lines = [
+            Line(line.label, line.xs, [_log(y) for y in line.ys], line.quiet, line.dots)
+            for line in lines
+        ]
+    return line_chart(lines, chart.title, chart.x_label, label)
+
+
+def _log(value: float | None) -> float | None:
+    return math.log10(value) if value is not None and 0 < value < math.inf else None
+
+
+def write_book(found: Sequence[Finding], folder: Path) -> Path:
+    """A page of each lab in Markdown with its charts, and index.md with the table of all; returns
+    the latter. Raises OSError."""
+    for finding in found:
+        lab = finding.lab
+        for number, chart in enumerate(finding.trials[0].charts, start=1):
+            save_curves(
+                chart.lines, folder / f"{lab.key}-{number}.png", title=chart.title,
+                labels=(chart.x_label, chart.y_label), logarithmic=chart.logarithmic,
+            )  # fmt: skip
+        write_atomically(folder / f"{lab.key}.md", _page(finding))
+    index = folder / "index.md"
+    write_atomically(index, _index(found))
+    return index
+
+
+def _page(finding: Finding) -> str:
+    lab, trial, several = finding.lab, finding.trials[0], len(finding.trials) > 1
+    parts = [f"# {lab.id}: {lab.name.replace('-', ' ')}", f"> {md(lab.claim)}"]
+    parts.append(f"**{finding.verdict}**: {VERDICTS[finding.verdict]}.")
+    parts.append(md(lab.lesson))
+    if lab.deck:
+        parts.append(f"| the deck | the truth |\n|---|---|\n| {md(lab.deck)} | {md(lab.truth)} |")
+    often = f" Repeated with {len(finding.trials)} seeds." if several else ""
+    parts.append(f"## What was done\n\n{md(lab.done)}{often}")
+    rows = ["| figure | value |\n|---|---|"]
+    if several:
+        rows = ["| figure | mean | 95 % interval |\n|---|---|---|"]
+    for figure in map(_row, finding.figures.values()):
+        last = f" {figure['interval']} |" if several else ""
+        rows.append(f"| {md(figure['name'])} | {figure['mean']} |{last}")
+    parts.append("\n".join(rows))
+    if trial.rows:
+        lines = ["| " + " | ".join(md(cell) for cell in row) + " |" for row in trial.rows]
+        parts.append("\n".join([lines[0], "|---" * len(trial.rows[0]) + "|", *lines[1:]]))
+    for number, chart in enumerate(trial.charts, start=1):
+        parts.append(f"![{md(chart.title)}]({lab.key}-{number}.png)")
+    parts.append(f"`striate lab {lab.key}` prints these figures again.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _index(found: Sequence[Finding]) -> str:
+    rows = ["| id | claim | verdict | figure | seconds |", "|---|---|---|---|---|"]
+    for finding in found:
+        lab, figure = finding.lab, finding.figures[finding.lab.headline]
+        rows.append(
+            f"| [{lab.id}]({lab.key}.md) | {md(lab.claim)} | {finding.verdict} | "
+            f"{md(figure.name)}: {figure.line()} | {finding.seconds:.1f} |"
+        )
+    verdicts = "\n".join(f"- **{name}**: {text}" for name, text in VERDICTS.items())
+    others = "\n".join(f"| {name} | `{command}` |" for name, command in ELSEWHERE.items())
+    return _BOOK.format(table="\n".join(rows), verdicts=verdicts, others=others,
+                        missing=", ".join(NOT_YET))  # fmt: skip
+
+
+_BOOK = """\
+# Labs: the lectures' claims, run
+
+Every claim is an experiment that could refute it. `striate lab` lists them, `striate lab O3` runs
+one in less than a minute and writes a page, `striate lab all --out docs/labs` makes this book. Ids
+are those of [sources](../sources.md). A verdict stands only if its rule holds for every seed;
+figures are means over the seeds with 95 % intervals. Seconds are of the machine that made the book.
+`striate lab quiz` asks questions and checks the answers.
+
+```console
+$ striate lab O3
+O3 momentum
+…
+conditional: it is so under a condition that the lectures do not name
+…
+```
+
+{verdicts}
+
+{table}
+
+What other commands show:
+
+| id | command |
+|---|---|
+{others}
+
+Not shown yet: {missing}.
+"""
+
+
+def explained(finding: Finding) -> list[str]:
+    """What a terminal shows, a line each, unwrapped."""
+    lab: Any = finding.lab
+    lines = [f"{lab.id} {lab.name}", "", f"The claim: {lab.claim}", "", lab.done, ""]
+    width = max(len(name) for name in finding.figures)
+    lines += [f"  {figure.name:<{width}}  {figure.line()}" for figure in finding.figures.values()]
+    lines += ["", f"{finding.verdict}: {VERDICTS[finding.verdict]}"]
+    if lab.deck:
+        lines += [f"  the deck:  {lab.deck}", f"  the truth: {lab.truth}"]
+    return [*lines, "", lab.lesson]
