@@ -22,7 +22,9 @@ from striate.tasks import TASKS
 from striate.tasks.classify.losses import LOSSES
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "labs" / "index.md",
+]  # fmt: skip
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.M | re.S)
 FIGURE = re.compile(r"\d[\d,.]*")
 LONGER = re.compile(r"# (?:h|min)(?: # (?:min|s))?")

@@ -5,21 +5,49 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from striate.cli.main import VERBS
 from striate.core.errors import StriateError
-from striate.labs.claims import ELSEWHERE, LABS, NOT_YET
+from striate.labs.claims import ELSEWHERE, LABS, captions, radiance
 from striate.labs.lab import Finding, Lab, Trial, find_labs, judged, run_lab, short, summary
 from striate.labs.page import explained, lab_html, write_book
+from striate.labs.scenes import SIDE, draw, every_triple, in_words, is_true
+from striate.labs.scenes import captions as captions_of
+from striate.labs.views import views_from
 
 SOURCES = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+
+
+LONG = ("M6-captions", "T4-radiance")
+"""Labs that need most of a minute; here they take a few steps, which is too few for a verdict."""
 
 
 @pytest.fixture(scope="module")
 def once():
     """Every lab with its first seed."""
-    return {key: lab.measure(0, False) for key, lab in LABS.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(captions.STEPS, False, 20)
+        patch.setitem(radiance.STEPS, False, 20)
+        return {key: lab.measure(0, False) for key, lab in LABS.items()}
+
+
+REACHED = {
+    "M6-captions": {
+        "combinations seen in training: captions all true": 1.0,
+        "combinations never seen: captions all true": 0.98,
+        "attention on the object that is named": 0.5,
+    },
+    "T4-radiance": {
+        "planes: parameters": 294_912, "field: parameters": 10_756,
+        "planes: dB on the views that were fitted": 26.7,
+        "field: dB on the views that were fitted": 26.4,
+        "field − planes on new views, dB": 6.3,
+    },
+}  # fmt: skip
+"""Figures like those that `striate lab` prints for them."""
 
 
 def turned(lab):
@@ -32,17 +60,20 @@ def test_every_claim_of_the_sources_is_shown():
     claims = re.findall(r"^\| ([LODTME]\d+) \|", SOURCES, re.MULTILINE)
     assert len(claims) > 45
     shown = {lab.id for lab in LABS.values()}
-    assert set(claims) == shown | ELSEWHERE.keys() | {*NOT_YET}
-    assert not shown & (ELSEWHERE.keys() | {*NOT_YET})
+    assert set(claims) == shown | ELSEWHERE.keys()
+    assert not shown & ELSEWHERE.keys()
     assert {command.split()[1] for command in ELSEWHERE.values()} <= VERBS.keys()
 
 
 @pytest.mark.parametrize("key", LABS)
 def test_a_lab_finds_its_verdict_and_its_opposite_does_not(key, once):
     lab, trial = LABS[key], once[key]
+    if key in LONG:
+        trial = replace(trial, figures=REACHED[key])
     assert judged(lab, [trial]) == lab.verdict
     assert judged(turned(lab), [trial]) == "undetermined"
-    assert lab.headline in trial.figures
+    assert lab.headline in once[key].figures
+    assert trial.figures.keys() <= once[key].figures.keys()
     assert len(lab.rules) == 1
 
 
@@ -148,3 +179,92 @@ def test_the_command(striate_cli, tmp_path):
     assert striate_cli("lab", "O3", "--seed", "-1")[0] == 2
     (tmp_path / "file").write_text("")
     assert striate_cli("lab", "O3", "--out", tmp_path / "file")[0] == 2
+
+
+class TestViews:
+    def test_the_nearest_surface_is_seen(self):
+        """Along the axis through a ball's centre its near side is hit, elsewhere the wall."""
+        views = views_from(np.array([[0.15, 0.55, -2.0]]), 41)
+        middle = views.colours[0].reshape(41, 41, 3)[20, 20]
+        assert middle[0] > middle[2] + 0.1  # yellow
+        corner = views.colours[0].reshape(41, 41, 3)[0, 0]
+        assert any(np.allclose(corner, wall, atol=1e-6)
+                   for wall in ((0.25, 0.3, 0.3), (0.75, 0.75, 0.65)))  # fmt: skip
+
+    def test_layers_are_composed_as_one_over_the_other(self):
+        rng = np.random.default_rng(0)
+        colours = torch.from_numpy(rng.random((3, 5, 3)))
+        opacity = torch.from_numpy(rng.random((3, 5)))
+        a, b = opacity[0, :, None], opacity[1, :, None]
+        expected = a * colours[0] + (1 - a) * (b * colours[1] + (1 - b) * colours[2])
+        torch.testing.assert_close(radiance.composed(colours, opacity), expected)
+
+    def test_the_planes_meet_the_rays_where_they_should(self):
+        """A plane painted by its coordinates gives each ray the place where it crosses it."""
+        net = radiance.Planes(2, 64)
+        far = float(net.depths[1])
+        line = torch.linspace(-1 + 1 / 64, 1 - 1 / 64, 64)
+        with torch.no_grad():
+            net.values[1, 0], net.values[1, 1] = line[None, :], line[:, None]
+            net.values[0, 3] = -50
+        origins = torch.tensor([[0.0, 0.0, -2.0], [0.4, -0.2, -2.0]])
+        directions = torch.tensor([[0.1, 0.2, 1.0], [0.0, 0.0, 1.0]])
+        found = torch.logit(net(origins, directions, torch.Generator()))
+        at = origins[:, :2] + (far - 2 - origins[:, 2:]) * directions[:, :2]
+        torch.testing.assert_close(found[:, :2], at / far, atol=1e-4, rtol=0)
+
+
+class TestScenes:
+    def test_a_caption_is_true_only_with_every_word(self):
+        scenes = draw(np.array([[0, 0, 0, 2, 1]]), np.random.default_rng(0))
+        said = captions_of(scenes, np.array([0]))
+        assert in_words(said[0]) == "a red circle left of a blue square"
+        other = captions_of(scenes, np.array([1]))
+        assert in_words(other[0]) == "a blue square right of a red circle"
+        assert is_true(said, scenes) == is_true(other, scenes) == [True]
+        for place in range(5):
+            wrong = said.copy()
+            wrong[0, place] = 1 + wrong[0, place] % 12
+            assert not is_true(wrong, scenes)[0]
+
+    def test_objects_stand_as_said_inside_the_image(self):
+        rng = np.random.default_rng(1)
+        facts = np.concatenate(
+            [every_triple()[rng.integers(64, size=500)], rng.integers(0, 4, (500, 2))], axis=1
+        )
+        scenes = draw(facts, rng)
+        apart = scenes.centres[:, 1] - scenes.centres[:, 0]
+        axis, sign = (facts[:, 2] >= 2), np.where(facts[:, 2] % 2 == 0, 1, -1)
+        along = np.where(axis, apart[:, 0], apart[:, 1])
+        across = np.where(axis, apart[:, 1], apart[:, 0])
+        assert (along * sign > abs(across)).all()
+        assert (scenes.centres >= 5).all()
+        assert (scenes.centres <= SIDE - 5).all()
+        assert scenes.images.shape == (500, 3, SIDE, SIDE)
+
+    def test_a_beam_of_one_is_greedy_and_wider_ones_are_likelier(self):
+        torch.manual_seed(0)
+        net = captions.Captioner().eval()
+        images = torch.rand(8, 3, SIDE, SIDE)
+        assert (captions.beam(net, images, 1) == captions.greedy(net, images)).all()
+
+        def likelihood(said):
+            with torch.no_grad():
+                return sum(
+                    -6 * float(net.loss(images[i : i + 1], torch.from_numpy(said[i : i + 1])))
+                    for i in range(len(said))
+                )
+
+        assert likelihood(captions.beam(net, images, 13)) >= likelihood(
+            captions.greedy(net, images)
+        )
+
+    def test_held_combinations_are_never_trained_on(self):
+        rng = np.random.default_rng(0)
+        triples = rng.permutation(every_triple())
+        held, seen = triples[:12], triples[12:]
+        scenes = draw(captions._facts(seen, seen, 300, rng), rng)
+        known = {tuple(t) for t in held.tolist()}
+        assert not [
+            f for pair in scenes.facts[:, :, :3].tolist() for f in pair if tuple(f) in known
+        ]

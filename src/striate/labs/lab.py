@@ -10,9 +10,10 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from striate.core.errors import StriateError, perhaps
 from striate.report.charts import Line
@@ -40,13 +41,22 @@ class Chart:
     logarithmic: bool = False
 
 
+class Picture(NamedTuple):
+    """Pixels uint8 (H, W, 3) and what they show."""
+
+    caption: str
+    pixels: NDArray[np.uint8]
+
+
 @dataclass(frozen=True)
 class Trial:
-    """What one seed gave. rows: a table, its heads first; charts: shown for the first seed."""
+    """What one seed gave. rows: a table, its heads first; charts and pictures are shown for the
+    first seed."""
 
     figures: Figures
     charts: Sequence[Chart] = ()
     rows: Sequence[Sequence[str]] = ()
+    pictures: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,8 @@ class Lab:
     measure(seed, full) → a Trial; rules: verdict → what the figures of every seed must satisfy, the
     first that holds counts; headline: the figure of the table; lesson: what to take from it;
     verdict: what it found when it was last written down; deck, truth: the deck's figure and the
-    true one, where they differ. seeds: 1 where nothing is drawn.
+    true one, where they differ. seeds: how many are tried, 1 where nothing is drawn; full_seeds: of
+    the long form, where these are more.
     """
 
     id: str
@@ -72,6 +83,7 @@ class Lab:
     deck: str = ""
     truth: str = ""
     seeds: int = 5
+    full_seeds: int = 0
 
     @property
     def key(self) -> str:
@@ -122,8 +134,9 @@ class Finding:
 def run_lab(
     lab: Lab, *, seed: int = 0, seeds: int | None = None, full: bool = False
 ) -> Iterator[Trial | Finding]:
-    """The trials of a lab, then its finding. seeds: how many (default: the lab's own)."""
-    count = lab.seeds if seeds is None else min(seeds, lab.seeds)
+    """The trials of a lab, then its finding. seeds: at most so many."""
+    own = max(lab.seeds, lab.full_seeds) if full else lab.seeds
+    count = own if seeds is None else min(seeds, own)
     began, trials = time.perf_counter(), []
     for number in range(count):
         trial = lab.measure(seed + number, full)

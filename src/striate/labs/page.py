@@ -11,11 +11,16 @@ from markupsafe import Markup
 
 import striate
 from striate.core.files import write_atomically
-from striate.labs.claims import ELSEWHERE, NOT_YET
+from striate.labs.claims import ELSEWHERE
 from striate.labs.lab import VERDICTS, Chart, Figure, Finding, short
 from striate.report.charts import Line, line_chart
 from striate.report.page import md, render
+from striate.report.pictures import Figure as Shown
+from striate.report.pictures import tile
 from striate.report.plots import save_curves
+
+_WIDE = 720
+"""Pixels of a picture's longer side."""
 
 
 def lab_html(finding: Finding) -> str:
@@ -26,7 +31,25 @@ def lab_html(finding: Finding) -> str:
         seeds=len(finding.trials), seed=finding.seed, seconds=f"{finding.seconds:.1f}",
         figures=[_row(figure) for figure in finding.figures.values()], rows=trial.rows,
         charts=[_drawn(chart) for chart in trial.charts], version=striate.__version__,
+        often=_often(finding), pictures=_figures(finding),
     )  # fmt: skip
+
+
+def _figures(finding: Finding) -> list[Shown]:
+    return [
+        Shown(f"{finding.lab.key}-picture-{number}", tile(picture.pixels, _WIDE), picture.caption,
+              picture.caption)
+        for number, picture in enumerate(finding.trials[0].pictures, start=1)
+    ]  # fmt: skip
+
+
+def _often(finding: Finding) -> str:
+    count, more = len(finding.trials), finding.lab.full_seeds
+    if count > 1:
+        return f"Repeated with {count} seeds."
+    if more > 1:
+        return f"With one seed; --full repeats it with {more}."
+    return "Nothing in it is drawn by chance."
 
 
 def _row(figure: Figure) -> dict[str, str]:
@@ -64,6 +87,8 @@ def write_book(found: Sequence[Finding], folder: Path) -> Path:
                 chart.lines, folder / f"{lab.key}-{number}.png", title=chart.title,
                 labels=(chart.x_label, chart.y_label), logarithmic=chart.logarithmic,
             )  # fmt: skip
+        for shown in _figures(finding):
+            write_atomically(folder / f"{shown.name}.png", shown.png)
         write_atomically(folder / f"{lab.key}.md", _page(finding))
     index = folder / "index.md"
     write_atomically(index, _index(found))
@@ -77,8 +102,7 @@ def _page(finding: Finding) -> str:
     parts.append(md(lab.lesson))
     if lab.deck:
         parts.append(f"| the deck | the truth |\n|---|---|\n| {md(lab.deck)} | {md(lab.truth)} |")
-    often = f" Repeated with {len(finding.trials)} seeds." if several else ""
-    parts.append(f"## What was done\n\n{md(lab.done)}{often}")
+    parts.append(f"## What was done\n\n{md(lab.done)} {_often(finding)}")
     rows = ["| figure | value |\n|---|---|"]
     if several:
         rows = ["| figure | mean | 95 % interval |\n|---|---|---|"]
@@ -91,6 +115,8 @@ def _page(finding: Finding) -> str:
         parts.append("\n".join([lines[0], "|---" * len(trial.rows[0]) + "|", *lines[1:]]))
     for number, chart in enumerate(trial.charts, start=1):
         parts.append(f"![{md(chart.title)}]({lab.key}-{number}.png)")
+    parts += [f"![{md(shown.alt)}]({shown.name}.png)\n\n{md(shown.caption)}"
+              for shown in _figures(finding)]  # fmt: skip
     parts.append(f"`striate lab {lab.key}` prints these figures again.")
     return "\n\n".join(parts) + "\n"
 
@@ -105,8 +131,7 @@ def _index(found: Sequence[Finding]) -> str:
         )
     verdicts = "\n".join(f"- **{name}**: {text}" for name, text in VERDICTS.items())
     others = "\n".join(f"| {name} | `{command}` |" for name, command in ELSEWHERE.items())
-    return _BOOK.format(table="\n".join(rows), verdicts=verdicts, others=others,
-                        missing=", ".join(NOT_YET))  # fmt: skip
+    return _BOOK.format(table="\n".join(rows), verdicts=verdicts, others=others)
 
 
 _BOOK = """\
@@ -135,8 +160,6 @@ What other commands show:
 | id | command |
 |---|---|
 {others}
-
-Not shown yet: {missing}.
 """
 
 

@@ -52,8 +52,8 @@ def _output(rng: Rng) -> Question:
     inner = f"({size} + 2·{padding} − {dilation}·({kernel} − 1) − 1) / {stride}"
     return Question(
         "sizes",
-        f"A convolution has kernel {kernel}×{kernel}, stride {stride}, padding {padding}{said}. Its "
-        f"input is {size}×{size}. How long is a side of its output?",
+        f"A convolution has kernel {kernel}×{kernel}, stride {stride}, padding {padding}{said}. "
+        f"Its input is {size}×{size}. How long is a side of its output?",
         answer, f"⌊{inner}⌋ + 1 = {answer} (L4)",
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ def _field(rng: Rng) -> Question:
         f"Convolutions follow each other: {', '.join(layers)}. How many pixels on a side does a "
         "value of the last map depend on?",
         seen,
-        f"1 + {' + '.join(terms)} = {seen}: each layer adds K − 1 times the strides before it (L13)",
+        f"1 + {' + '.join(terms)} = {seen}: each layer adds K − 1 times the strides before (L13)",
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from striate.labs.claims import (
     backpropagation,
     batch_norm,
     batches,
+    captions,
     components,
     convolution_size,
     counts,
@@ -23,6 +24,7 @@ from striate.labs.claims import (
     parameters,
     polynomials,
     preparation,
+    radiance,
     random_search,
     rates,
     saddles,
@@ -42,8 +44,8 @@ _ALL = (
     random_search.LAB, batches.LAB, momentum.LAB, nesterov.LAB, adam.LAB, rates.LAB, schedules.LAB,
     saddles.LAB,
     preparation.LAB, crops.LAB, test_set.LAB, components.LAB, crowd.LAB,
-    initialisation.LAB, twenty.LAB, polynomials.LAB, curves.LAB,
-    parameters.LAB, top_five.LAB,
+    initialisation.LAB, twenty.LAB, polynomials.LAB, radiance.LAB, curves.LAB,
+    parameters.LAB, top_five.LAB, captions.LAB,
     counts.LAB, windows.LAB,
 )  # fmt: skip
 LABS: dict[str, Lab] = {lab.key: lab for lab in _ALL}
@@ -57,5 +59,3 @@ ELSEWHERE = {
     "E3": "striate ladder", "E4": "striate data convert",
 }  # fmt: skip
 """Ids that a command shows."""
-NOT_YET = ("M6",)
-"""Ids that nothing shows yet."""
