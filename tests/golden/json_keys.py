@@ -57,6 +57,8 @@ COMMANDS = {
     "explain": ("explain", "run", *EXPLAINED),
     "map": ("map", "colours", "--method", "pca"),
     "map, run": ("map", "--run", "run", "--method", "pca"),
+    "lab": ("lab", "O3"),
+    "lab, all of them": ("lab",),
     "predict": ("predict", "run", "colours/test", "--top", 2),
     "predict, several labels": ("predict", "several", "colours/test", "--top", 2),
     "certify": ("certify", "run"),

@@ -32,7 +32,7 @@ def test_every_verb_with_json_is_here(striate_cli):
             json_keys.COMMANDS.values()}  # fmt: skip
     listed = striate_cli("--help")[1].splitlines()
     verbs = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
-    assert len(verbs) == 27
+    assert len(verbs) == 29
     for verb in verbs:
         for words in [(verb, name) for name in SEVERAL.get(verb, ())] or [(verb,)]:
             code, out, _ = striate_cli(*words, "--help")

@@ -24,7 +24,7 @@ VERDICTS: dict[Verdict, str] = {
     "conditional": "it is so under a condition that the lectures do not name",
     "outdated": "it was so; today's methods do better",
     "wrong": "it is not so",
-    "undetermined": "the seeds do not agree",
+    "undetermined": "the figures of the seeds meet no rule",
 }
 Figures = Mapping[str, float]
 Rule = Callable[[Figures], bool]

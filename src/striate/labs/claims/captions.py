@@ -22,7 +22,7 @@ from striate.labs.scenes import (
 from striate.report.charts import Line
 
 _WIDTH, _LENGTH, _HELD = 96, 6, 12
-STEPS = {False: 600, True: 1500}
+STEPS = {False: 900, True: 1500}
 """In the short and the long form."""
 
 
@@ -140,8 +140,8 @@ def measure(seed: int, full: bool) -> Trial:
         cycle.step()
         losses.append(float(loss.detach()))
     net.eval()
-    new = draw(_facts(held, seen, 500, rng), rng)
-    old = draw(_facts(seen, seen, 500, rng), rng)
+    new = draw(_facts(held, seen, 400, rng), rng)
+    old = draw(_facts(seen, seen, 400, rng), rng)
     images = torch.from_numpy(new.images)
     said = greedy(net, images)
     rows = [["said of a scene with a combination that was never seen", "true"]]
