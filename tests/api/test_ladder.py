@@ -100,7 +100,7 @@ def test_what_would_fail_in_the_end_is_said_at_the_beginning(
     assert "cannot write" in err
     assert "window" not in out
     monkeypatch.setitem(sys.modules, "cv2.ximgproc.segmentation", None)
-    with pytest.raises(striate.StriateError, match="selective search needs OpenCV"):
+    with pytest.raises(striate.StriateError, match="needed for selective search"):
         next(stream_ladder(data))
     monkeypatch.setitem(sys.modules, "cv2", None)
     next(stream_ladder(data, rungs=("window",), **KNOBS))

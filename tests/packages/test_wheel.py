@@ -23,6 +23,7 @@ import striate
 from tools import licences
 
 ROOT = Path(__file__).parents[2]
+SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # since Python 3.11.4
 SHIPPED = ("src/striate", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore")
 KINDS = {".py", ".typed", ".j2", ".html", ".css", ".js", ".svg", ".txt"}
 
@@ -80,7 +81,7 @@ def test_the_same_sources_are_the_same_bytes(wheel, tmp_path):
 def test_the_source_archive_builds_the_same_wheel(wheel, tmp_path):
     archive = built(ROOT, tmp_path / "sdist", "sdist")
     with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path / "source", filter="data")
+        tar.extractall(tmp_path / "source", **SAFELY)
     (source,) = (tmp_path / "source").iterdir()
     top = {path.name for path in source.iterdir()}
     assert top == {Path(name).parts[0] for name in SHIPPED} | {"PKG-INFO"}

@@ -22,6 +22,9 @@ Print what makes a shell complete verbs and flags with the tab key. Once, and af
   fish  striate completion fish > ~/.config/fish/completions/striate.fish"""
 
 
+_NAME = "striate"
+
+
 @dataclass(frozen=True)
 class Flag:
     """A flag of a command. choices: words that it takes; takes: whether a value follows it."""
@@ -177,7 +180,7 @@ def bash(verbs: Words, actions: Actions) -> Iterator[str]:
     yield '    elif [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W "$words" -- "$word"))'
     yield "    fi"
     yield "}"
-    yield "complete -o default -F _striate striate"
+    yield f"complete -o default -F _striate {_NAME}"
 
 
 def zsh(verbs: Words, actions: Actions) -> Iterator[str]:
@@ -205,7 +208,7 @@ def zsh(verbs: Words, actions: Actions) -> Iterator[str]:
     yield "    esac"
     yield "}"
     yield 'if [[ "$funcstack[1]" = _striate ]]; then _striate "$@"'
-    yield "else compdef _striate striate; fi"
+    yield f"else compdef _striate {_NAME}; fi"
 
 
 _PLAIN = str.maketrans("[]:\\", "();/")
