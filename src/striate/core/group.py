@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: rank 0 may be reading a large data set meanwhile."""
-_LOOK_SECONDS, _GRACE_SECONDS = 0.5, 7.0
+_LOOK_SECONDS, _GRACE_SECONDS = 0.5, 5.0
 
 
 @dataclass(frozen=True)
