@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from striate.api.runs import Run
 from striate.api.stopping import graceful_stop
@@ -21,7 +20,7 @@ from striate.core.recipe_io import load_recipe, set_knob
 from striate.core.records import Finished, Note, Record, Started
 from striate.core.run import has_checkpoint, reserve_folder
 from striate.data.sources import lasting
-from striate.metrics.intervals import wilson
+from striate.metrics.intervals import mean_interval, wilson
 from striate.plan.keep import images_fingerprint, refuse_other_images
 from striate.plan.prepare import requested, short_name
 
@@ -51,9 +50,8 @@ class Folds:
 
     @property
     def interval(self) -> tuple[float, float]:
-        count = len(self.values)
-        half = float(student.ppf(0.975, count - 1)) * self.deviation / math.sqrt(count)
-        low, high = max(0.0, self.mean - half), min(1.0, self.mean + half)
+        low, high = mean_interval(self.values)
+        low, high = max(0.0, low), min(1.0, high)
         if self.images:
             total = sum(self.images)
             least, most = wilson(self.mean * total, total)

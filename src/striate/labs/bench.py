@@ -47,7 +47,7 @@ def fit(
     y: Tensor,
     *,
     steps: int,
-    lr: float | Callable[[int], float],
+    lr: float,
     batch: int = 0,
     momentum: float = 0.0,
     seed: int = 0,
@@ -55,16 +55,15 @@ def fit(
     """Train by SGD with softmax cross-entropy: the loss of each step. batch: 0 is all images; ends
     early, with infinity, where the loss is not finite."""
     rng, losses = np.random.default_rng(seed), []
-    rule = torch.optim.SGD(net.parameters(), lr=0.1, momentum=momentum)
+    rule = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
     order, at = np.array([], dtype=np.int64), 0
     net.train()
-    for step in range(steps):
+    for _ in range(steps):
         chosen: Any = slice(None)
         if batch:
             if at + batch > len(order):
                 order, at = rng.permutation(len(y)), 0
             chosen, at = torch.from_numpy(order[at : at + batch]), at + batch
-        rule.param_groups[0]["lr"] = lr(step) if callable(lr) else lr
         loss = cross_entropy(net(x[chosen]), y[chosen])
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.errors import StriateError, perhaps
+from striate.metrics.intervals import mean_interval
 from striate.report.charts import Line
 
 Verdict = Literal["confirmed", "conditional", "outdated", "wrong", "undetermined"]
@@ -101,11 +102,16 @@ class Figure:
     least: float
     largest: float
 
+    @property
+    def between(self) -> str:
+        """`0.931 to 0.953`; empty where all values are equal."""
+        if self.interval is None or self.least == self.largest:
+            return ""
+        return " to ".join(short(end) for end in self.interval)
+
     def line(self) -> str:
         """`0.942 (0.931 to 0.953)`."""
-        if self.interval is None or self.least == self.largest:
-            return short(self.mean)
-        return f"{short(self.mean)} ({short(self.interval[0])} to {short(self.interval[1])})"
+        return short(self.mean) + (f" ({self.between})" if self.between else "")
 
 
 @dataclass(frozen=True)
@@ -157,14 +163,8 @@ def judged(lab: Lab, trials: Sequence[Trial]) -> Verdict:
 
 def summary(name: str, values: Sequence[float]) -> Figure:
     """Mean and interval of a figure's values."""
-    mean, count = float(np.mean(values)), len(values)
-    interval = None
-    if count > 1:
-        from scipy.stats import t as student
-
-        half = float(student.ppf(0.975, count - 1)) * float(np.std(values, ddof=1))
-        interval = (mean - half / math.sqrt(count), mean + half / math.sqrt(count))
-    return Figure(name, mean, interval, min(values), max(values))
+    interval = mean_interval(values) if len(values) > 1 else None
+    return Figure(name, float(np.mean(values)), interval, min(values), max(values))
 
 
 def short(value: float) -> str:

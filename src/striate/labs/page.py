@@ -53,11 +53,8 @@ def _often(finding: Finding) -> str:
 
 
 def _row(figure: Figure) -> dict[str, str]:
-    between = "–"
-    if figure.interval is not None and figure.least != figure.largest:
-        between = " to ".join(short(end) for end in figure.interval)
     return {
-        "name": figure.name, "mean": short(figure.mean), "interval": between,
+        "name": figure.name, "mean": short(figure.mean), "interval": figure.between or "–",
         "least": short(figure.least), "largest": short(figure.largest),
     }  # fmt: skip
 

@@ -15,7 +15,8 @@ RELATIONS = ("left of", "right of", "above", "below")
 SIDE, _REACH = 24, 4
 WORDS = ("end", *COLOURS, *SHAPES, *RELATIONS)
 """The vocabulary; the first word ends a caption, and begins it."""
-_INVERSE = (1, 0, 3, 2)
+INVERSE = (1, 0, 3, 2)
+"""How the other object then stands."""
 Numbers = NDArray[np.int64]
 
 
@@ -54,7 +55,7 @@ def draw(facts: Numbers, rng: np.random.Generator) -> Scenes:
         images = np.where(inside[:, None], paint[:, :, None, None], images)
     both = np.stack([
         np.stack([facts[:, 0], facts[:, 1], relation], 1),
-        np.stack([facts[:, 3], facts[:, 4], np.array(_INVERSE)[relation]], 1),
+        np.stack([facts[:, 3], facts[:, 4], np.array(INVERSE)[relation]], 1),
     ], axis=1)  # fmt: skip
     return Scenes(np.clip(images, 0, 1).astype(np.float32), both, centres)
 

@@ -10,7 +10,7 @@ show the same thing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -198,3 +198,12 @@ def spread_of(resamples: NDArray[np.float64]) -> Interval:
         return NONE
     low, high = (np.quantile(known, (tail, 1 - tail)) - resamples[0]).tolist()
     return low, high
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Student's 95 % interval of the mean of two values or more."""
+    from scipy.stats import t as student
+
+    half = float(student.ppf(0.5 + LEVEL / 2, len(values) - 1)) * float(np.std(values, ddof=1))
+    mean, root = float(np.mean(values)), math.sqrt(len(values))
+    return mean - half / root, mean + half / root

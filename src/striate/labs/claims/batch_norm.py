@@ -16,11 +16,10 @@ _RATES = (0.01, 0.1, 1.0, 3.0, 10.0)
 
 def _net(norm: bool, depth: int = 6) -> nn.Module:
     layers: list[nn.Module] = [nn.Flatten()]
-    for i in range(depth):
+    for _ in range(depth):
         layers.append(nn.Linear(64, 64))
         layers += [nn.BatchNorm1d(64)] if norm else []
         layers.append(nn.ReLU())
-        assert i < depth
     return nn.Sequential(*layers, nn.Linear(64, 10))
 
 

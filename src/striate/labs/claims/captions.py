@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy, softmax
 
 from striate.labs.lab import Chart, Lab, Picture, Trial
 from striate.labs.scenes import (
+    INVERSE,
     SIDE,
     WORDS,
     Numbers,
@@ -112,11 +113,10 @@ def beam(net: Captioner, images: Tensor, width: int = 3) -> Numbers:
 def _facts(triples: Numbers, allowed: Numbers, count: int, rng: np.random.Generator) -> Numbers:
     """Facts (N, 5) whose first object is one of `triples` and whose second is one of `allowed`."""
     known = {tuple(triple) for triple in allowed.tolist()}
-    inverse = (1, 0, 3, 2)
     found: list[tuple[int, ...]] = []
     while len(found) < count:
         colour, shape, relation = triples[rng.integers(len(triples))].tolist()
-        other = (int(rng.integers(4)), int(rng.integers(4)), inverse[relation])
+        other = (int(rng.integers(4)), int(rng.integers(4)), INVERSE[relation])
         if other in known and other[:2] != (colour, shape):
             found.append((colour, shape, relation, *other[:2]))
     return np.array(found)

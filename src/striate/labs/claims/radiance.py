@@ -13,6 +13,7 @@ from torch.nn.functional import grid_sample
 from striate.core.arrays import Pixels
 from striate.labs.lab import Lab, Picture, Trial
 from striate.labs.views import Array, Views, ring, views_from
+from striate.models.fit import parameter_count
 
 _SIDE, _RAYS = 40, 1024
 _NEAR, _FAR = 0.9, 4.6
@@ -37,7 +38,7 @@ class Planes(nn.Module):
         along = z - 2.0 - origins[None, :, 2]
         at = origins[None] + along[..., None] * directions[None]
         place = at[..., :2] / z[..., None]  # as the reference camera sees it
-        seen = grid_sample(self.values, (place / 1.0)[:, :, None], align_corners=False,
+        seen = grid_sample(self.values, place[:, :, None], align_corners=False,
                            padding_mode="border")[..., 0].transpose(1, 2)  # fmt: skip
         return composed(seen[..., :3].sigmoid(), seen[..., 3].sigmoid())
 
@@ -143,7 +144,7 @@ def measure(seed: int, full: bool) -> Trial:
     planes = Planes(32, 48)
     learn(planes, inputs, seed, steps=4000 if full else 1500, lr=0.03,
           enough=lambda: psnr(planes, inputs) >= reached - 0.3)  # fmt: skip
-    sizes = {name: sum(p.numel() for p in net.parameters())
+    sizes = {name: parameter_count(net)
              for name, net in (("planes", planes), ("field", field))}  # fmt: skip
     figures = {
         "planes: parameters": sizes["planes"], "field: parameters": sizes["field"],

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from striate.labs.lab import Lab, Trial
+from striate.models.fit import parameter_count
 
 
 def _stack(kernel: int, count: int) -> nn.Module:
@@ -22,10 +23,6 @@ def _seen(net: nn.Module) -> int:
     return int((image.grad[0, 0].abs().sum(dim=0) > 0).sum())
 
 
-def _parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
-
-
 def measure(_: int, __: bool) -> Trial:
     rows = [["layers", "sees", "parameters", "products and sums a pixel"]]
     figures: dict[str, float] = {}
@@ -33,10 +30,10 @@ def measure(_: int, __: bool) -> Trial:
         net, name = _stack(kernel, count), f"{count} × {kernel}×{kernel}"
         operations = count * 2 * kernel * kernel
         figures |= {
-            f"{name}: sees": _seen(net), f"{name}: parameters": _parameters(net),
+            f"{name}: sees": _seen(net), f"{name}: parameters": parameter_count(net),
             f"{name}: operations": operations,
         }  # fmt: skip
-        rows.append([name, f"{_seen(net)} pixels", str(_parameters(net)), str(operations)])
+        rows.append([name, f"{_seen(net)} pixels", str(parameter_count(net)), str(operations)])
     return Trial(figures, rows=rows)
 
 
