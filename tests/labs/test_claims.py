@@ -176,7 +176,9 @@ def test_the_command(striate_cli, tmp_path):
     code, _, err = striate_cli("lab", "O33")
     assert code == 2
     assert "O3" in err
-    assert striate_cli("lab", "O3", "--seed", "-1")[0] == 2
+    code, _, err = striate_cli("lab", "O3", "--seed", "-1")
+    assert code == 2
+    assert "--seed -1" in err
     (tmp_path / "file").write_text("")
     assert striate_cli("lab", "O3", "--out", tmp_path / "file")[0] == 2
 

@@ -115,4 +115,7 @@ def test_the_command(striate_cli, monkeypatch):
     assert code == 0
     assert len(re.findall(r"^\d\. ", out, re.MULTILINE)) == 12
     assert striate_cli("lab", "quiz", "sises")[0] == 2
+    code, _, err = striate_cli("lab", "quiz", "--seed", "-1")
+    assert code == 2
+    assert "--seed -1" in err
     assert len(TOPICS) == 6

@@ -36,6 +36,13 @@ def test_a_port_that_there_is_not_is_said(striate_cli):
     assert "there is no port 99999" in err
 
 
+def test_a_host_that_is_not_known_is_said(striate_cli):
+    code, _, err = striate_cli("studio", "--host", "not.a.host.invalid")
+    assert code == 2
+    assert "not.a.host.invalid" in err
+    assert "--host" in err
+
+
 def test_a_file_cannot_be_the_home(striate_cli, tmp_path):
     (tmp_path / "runs.txt").write_text("")
     code, _, err = striate_cli("studio", "--home", tmp_path / "runs.txt")

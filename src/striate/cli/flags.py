@@ -205,6 +205,12 @@ def refuse_below_one(**counts: int) -> None:
             raise RecipeError(f"--{name} {count}", "One or more.")
 
 
+def refuse_negative(seed: int) -> None:
+    """Raise RecipeError for `--seed -1`."""
+    if seed < 0:
+        raise RecipeError(f"--seed {seed}", "A seed is 0 or more.")
+
+
 def _value(args: Sequence[str], flag: str) -> str | None:
     for position, arg in enumerate(args):
         if arg == flag and position + 1 < len(args):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from striate.cli.flags import parse, refuse_below_one, wrapped
+from striate.cli.flags import parse, refuse_negative, wrapped
 from striate.core.strict_json import one_line
 
 
@@ -49,7 +49,7 @@ def _lab(
     from striate.labs.lab import Finding, find_labs, run_lab
     from striate.labs.page import explained, lab_html, write_book
 
-    refuse_below_one(seed=seed + 1)
+    refuse_negative(seed)
     if not which:
         return _listed(as_json=json)
     wanted = find_labs(which, LABS)

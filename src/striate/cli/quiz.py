@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from striate.cli.flags import parse, refuse_below_one, wrapped
+from striate.cli.flags import parse, refuse_below_one, refuse_negative, wrapped
 
 
 def quiz(argv: Sequence[str]) -> int:
@@ -40,6 +40,7 @@ def _quiz(
         import secrets
 
         seed = secrets.randbelow(10_000)
+    refuse_negative(seed)
     asked = list(islice(made.questions(topic, seed), questions))
     if sheet:
         for number, one in enumerate(asked, start=1):

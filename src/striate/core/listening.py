@@ -28,6 +28,11 @@ def listen(host: str, ports: Sequence[int], hint: str, backlog: int = 128) -> so
             found.bind((host, number))
         except OSError as error:
             found.close()
+            if isinstance(error, socket.gaierror):
+                raise StriateError(
+                    f"no address is known for the host '{host}'",
+                    "--host takes an address of this machine, such as 127.0.0.1 or 0.0.0.0.",
+                ) from None
             if number == ports[-1]:
                 raise StriateError(
                     f"port {number} of {host} cannot be used: {error.strerror}", hint
