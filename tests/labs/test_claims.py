@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from striate.cli.main import VERBS
-from striate.core.errors import StriateError
+from striate.core.errors import DataError, StriateError
+from striate.labs.bench import OWN_SIDE, own_images
 from striate.labs.claims import ELSEWHERE, LABS, captions, radiance
 from striate.labs.lab import Finding, Lab, Trial, find_labs, judged, run_lab, short, summary
+from striate.labs.letters import rendered
 from striate.labs.page import explained, lab_html, write_book
 from striate.labs.scenes import SIDE, draw, every_triple, in_words, is_true
 from striate.labs.scenes import captions as captions_of
@@ -181,6 +184,60 @@ def test_the_command(striate_cli, tmp_path):
     assert "--seed -1" in err
     (tmp_path / "file").write_text("")
     assert striate_cli("lab", "O3", "--out", tmp_path / "file")[0] == 2
+
+
+class TestOwnImages:
+    def test_a_lab_runs_on_images_of_ones_own(self, striate_cli, tmp_path, tree):
+        code, out, err = striate_cli("lab", "crowding", "--data", tree, "--json")
+        assert code == 0, err
+        assert "Student: neighbours of the data kept" in out
+        code, _, err = striate_cli("lab", "O3", "--data", tree)
+        assert code == 2
+        assert "O3-momentum" in err
+        assert "`striate lab`" in err
+        assert striate_cli("lab", "O1", "--data", tmp_path / "nothing")[0] == 2
+        _, listed, _ = striate_cli("lab")
+        marked = {line.split()[1] for line in listed.splitlines() if line.endswith("--data")}
+        assert marked == {lab.name for lab in LABS.values() if lab.on}
+
+    def test_squares_of_three_channels_split_anew_for_each_seed(self, tree):
+        data = own_images(str(tree), 0)
+        assert data.x.shape[1:] == data.test_x.shape[1:] == (3, OWN_SIDE, OWN_SIDE)
+        assert 0 <= float(data.x.min()) < float(data.x.max()) <= 1
+        assert data.classes == 3
+        assert data.inputs == 3 * OWN_SIDE**2
+        other = own_images(str(tree), 1)
+        assert not torch.equal(data.test_x, other.test_x)
+
+    def test_a_file_that_is_no_image_is_named(self, tree):
+        next(tree.rglob("*.png")).write_bytes(b"no image")
+        with pytest.raises(DataError, match="cannot be read"):
+            own_images(str(tree), 2)
+
+    def test_several_classes_an_image_are_refused(self, tmp_path):
+        rng = np.random.default_rng(0)
+        rows = ["path,classes"]
+        for i in range(20):
+            pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+            rows.append(f"{i}.png,{'a;b' if i % 2 else 'a'}")
+        (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+        with pytest.raises(DataError, match="one class each"):
+            own_images(str(tmp_path / "labels.csv"), 0)
+
+
+def test_letters_have_exact_labels_and_many_hands():
+    images, labels = rendered("lo", 200, 0)
+    assert images.shape == (200, 1, 8, 8)
+    assert 0 <= float(images.min()) < float(images.max()) <= 1
+    ink = images.flatten(1).mean(dim=1)
+    assert float(images[labels == 1][:, 0, 3:5, 3:5].mean()) < float(
+        images[labels == 0][:, 0, 3:5, 3:5].mean()
+    )  # an o is empty in the middle
+    assert float(ink.std()) > 0.02
+    again = rendered("lo", 200, 0)
+    assert torch.equal(images, again[0])
+    assert not torch.equal(images, rendered("lo", 200, 1)[0])
 
 
 class TestViews:

@@ -28,6 +28,7 @@ def _lab(
     full: bool = False,
     seed: int = 0,
     slow: bool = False,
+    data: str = "",
     out: Path = Path("labs"),
     json: bool = False,
 ) -> int:
@@ -41,23 +42,27 @@ def _lab(
         full: the long form, with more steps and repetitions
         seed: the first of the seeds
         slow: show each line for a moment, to be watched
+        data: images of your own for the labs that are marked in the list (a folder, an archive,
+            a table; as for `striate train`)
         out: folder for the page, or for the book of all
         json: print one JSON object as the last line
     """
     from striate.core.files import disk_faults_explained, write_atomically
     from striate.labs.claims import LABS
-    from striate.labs.lab import Finding, find_labs, run_lab
+    from striate.labs.lab import Finding, find_labs, refuse_data, run_lab
     from striate.labs.page import explained, lab_html, write_book
 
     refuse_negative(seed)
     if not which:
         return _listed(as_json=json)
     wanted = find_labs(which, LABS)
+    for one in wanted:
+        refuse_data(one, data)
     with disk_faults_explained(out):
         out.mkdir(parents=True, exist_ok=True)
     found: list[Finding] = []
     for one in wanted:
-        records = list(run_lab(one, seed=seed, full=full))
+        records = list(run_lab(one, seed=seed, full=full, data=data))
         finding = records[-1]
         assert isinstance(finding, Finding)
         found.append(finding)
@@ -86,14 +91,14 @@ def _listed(*, as_json: bool) -> int:
     from striate.labs.claims import LABS
 
     if as_json:
-        rows = [{"id": one.id, "name": one.name, "claim": one.claim, "verdict": one.verdict}
-                for one in LABS.values()]  # fmt: skip
+        rows = [{"id": one.id, "name": one.name, "claim": one.claim, "verdict": one.verdict,
+                 "takes_data": one.on is not None} for one in LABS.values()]  # fmt: skip
         print(one_line({"labs": rows}))
         return 0
     for one in LABS.values():
-        print(f"{one.id:<4}{one.name:<18}{one.verdict}")
+        print(f"{one.id:<4}{one.name:<18}{one.verdict:<14}{'--data' if one.on else ''}".rstrip())
         print(wrapped(one.claim, 4))
-    print(
-        "\nstriate lab O3 runs one, striate lab all all of them; striate lab quiz asks questions."
-    )
+    end = ("striate lab O3 runs one, striate lab all all of them; those with --data can be run on "
+           "images of your own. striate lab quiz asks questions.")  # fmt: skip
+    print("\n" + wrapped(end, 0))
     return 0

@@ -1,4 +1,5 @@
-"""What labs learn with: the built-in digits as tensors, and a plain training loop."""
+"""What labs learn with: the built-in digits, or images of one's own, as tensors; and a plain
+training loop."""
 
 from __future__ import annotations
 
@@ -12,16 +13,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from striate.core.errors import DataError
+from striate.data.dataset import Split, open_dataset
+from striate.data.decode import UndecodableError, Unified
 from striate.data.sources import open_source
+from striate.data.splits import Splitting
+from striate.data.targets import class_numbers
+
+OWN_SIDE, OWN_MOST = 32, 10_000
+"""Pixels of a side of one's own images, and how many a lab takes for training."""
+_MEGAPIXELS = 64
 
 
-class Digits(NamedTuple):
-    """Pixels in [0, 1]: x (N, 1, 8, 8); labels y (N,), for training and for testing."""
+class Images(NamedTuple):
+    """Pixels in [0, 1]: x (N, C, H, W); labels y (N,), for training and for testing."""
 
     x: Tensor
     y: Tensor
     test_x: Tensor
     test_y: Tensor
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return int(max(self.y.max(), self.test_y.max())) + 1
+
+    @property
+    def inputs(self) -> int:
+        """Numbers of an image."""
+        return self.x[0].numel()
 
 
 @cache
@@ -33,12 +53,47 @@ def _all_digits() -> tuple[Tensor, Tensor]:
     return x, torch.from_numpy(np.asarray(labels.array)).long()
 
 
-def digits(seed: int, test: int = 400) -> Digits:
-    """The 1,797 digits, split anew for each seed."""
+def digits(seed: int, test: int = 400) -> Images:
+    """The 1,797 digits of 8×8 pixels, split anew for each seed."""
     x, y = _all_digits()
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(y)))
     first, rest = order[:test], order[test:]
-    return Digits(x[rest], y[rest], x[first], y[first])
+    return Images(x[rest], y[rest], x[first], y[first])
+
+
+@cache
+def own_images(source: str, seed: int) -> Images:
+    """Images of one's own in squares of OWN_SIDE pixels: at most OWN_MOST for training, drawn anew
+    for each seed, and a quarter as many for testing. Raises DataError."""
+    found = open_dataset(source, Splitting(seed=seed))
+    if class_numbers(found.splits["train"].targets) is None:
+        raise DataError(
+            f"{found.source}: its images have other targets than one class each",
+            "Labs take images with one class each.",
+        )
+    # a test part without labels tells nothing
+    tested = "test" if "test" in found.splits and found.splits["test"].targets.labelled() else "val"
+    kept = {"train": OWN_MOST, tested: OWN_MOST // 4}
+    parts = [_tensors(found.splits[name], most, seed) for name, most in kept.items()]
+    return Images(*parts[0], *parts[1])
+
+
+def _tensors(split: Split, most: int, seed: int) -> tuple[Tensor, Tensor]:
+    numbers: Any = class_numbers(split.targets)
+    known = np.flatnonzero(numbers >= 0)
+    chosen = known[np.random.default_rng(seed).permutation(len(known))[:most]]
+    alike = Unified(OWN_SIDE, 3, "crop", _MEGAPIXELS)
+    pixels = []
+    for i in chosen.tolist():
+        try:
+            pixels.append(alike.load(split.images, i))
+        except UndecodableError as error:
+            raise DataError(
+                f"{split.images.name(i)} cannot be read: {error}",
+                "`striate check` lists all such images.",
+            ) from None
+    x = torch.from_numpy(np.stack(pixels)).float().permute(0, 3, 1, 2).contiguous() / 255
+    return x, torch.from_numpy(numbers[chosen]).long()
 
 
 def fit(
@@ -47,18 +102,19 @@ def fit(
     y: Tensor,
     *,
     steps: int,
-    lr: float,
+    lr: float | Callable[[int], float],
     batch: int = 0,
     momentum: float = 0.0,
     seed: int = 0,
 ) -> list[float]:
-    """Train by SGD with softmax cross-entropy: the loss of each step. batch: 0 is all images; ends
-    early, with infinity, where the loss is not finite."""
+    """Train by SGD with softmax cross-entropy: the loss of each step. lr: the rate, or that of
+    each step; batch: 0 is all images. Ends early, with infinity, where the loss is not finite."""
     rng, losses = np.random.default_rng(seed), []
-    rule = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
+    rate = lr if callable(lr) else lambda _: lr
+    rule = torch.optim.SGD(net.parameters(), lr=0.0, momentum=momentum)
     order, at = np.array([], dtype=np.int64), 0
     net.train()
-    for _ in range(steps):
+    for step in range(steps):
         chosen: Any = slice(None)
         if batch:
             if at + batch > len(order):
@@ -69,6 +125,7 @@ def fit(
         if not math.isfinite(losses[-1]):
             losses[-1] = math.inf
             break
+        rule.param_groups[0]["lr"] = rate(step)
         rule.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         rule.step()
@@ -99,3 +156,16 @@ def dense(widths: list[int], activation: Callable[[], nn.Module], std: float = 0
         nn.init.zeros_(layer.bias)
         layers += [layer, activation()]
     return nn.Sequential(*layers[:-1])
+
+
+def small_convolutional(classes: int) -> nn.Sequential:
+    """For 8×8 grey images: two convolutions and a last layer."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(), nn.Flatten(), nn.Linear(512, classes),
+    )  # fmt: skip
+
+
+def few_of_each(y: Tensor, each: int) -> Tensor:
+    """The places of the first `each` images of every class."""
+    return torch.cat([torch.nonzero(y == c).flatten()[:each] for c in range(int(y.max()) + 1)])

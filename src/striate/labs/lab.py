@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.errors import StriateError, perhaps
+from striate.labs.bench import Images, own_images
 from striate.metrics.intervals import mean_interval
 from striate.report.charts import Line
 
@@ -69,7 +70,8 @@ class Lab:
     first that holds counts; headline: the figure of the table; lesson: what to take from it;
     verdict: what it found when it was last written down; deck, truth: the deck's figure and the
     true one, where they differ. seeds: how many are tried, 1 where nothing is drawn; full_seeds: of
-    the long form, where these are more.
+    the long form, where these are more. on: the experiment on given images, where it can be done on
+    any.
     """
 
     id: str
@@ -85,6 +87,7 @@ class Lab:
     truth: str = ""
     seeds: int = 5
     full_seeds: int = 0
+    on: Callable[[Images, int, bool], Trial] | None = None
 
     @property
     def key(self) -> str:
@@ -138,19 +141,34 @@ class Finding:
 
 
 def run_lab(
-    lab: Lab, *, seed: int = 0, seeds: int | None = None, full: bool = False
+    lab: Lab, *, seed: int = 0, seeds: int | None = None, full: bool = False, data: str = ""
 ) -> Iterator[Trial | Finding]:
-    """The trials of a lab, then its finding. seeds: at most so many."""
+    """The trials of a lab, then its finding. seeds: at most so many; data: a source of one's own
+    images. Raises StriateError where the lab cannot be done on them."""
+    refuse_data(lab, data)
     own = max(lab.seeds, lab.full_seeds) if full else lab.seeds
     count = own if seeds is None else min(seeds, own)
     began, trials = time.perf_counter(), []
     for number in range(count):
-        trial = lab.measure(seed + number, full)
+        now = seed + number
+        if data and lab.on:
+            trial = lab.on(own_images(data, now), now, full)
+        else:
+            trial = lab.measure(now, full)
         trials.append(trial)
         yield trial
     names = trials[0].figures
     figures = {n: summary(n, [float(trial.figures[n]) for trial in trials]) for n in names}
     yield Finding(lab, judged(lab, trials), figures, trials, time.perf_counter() - began, seed)
+
+
+def refuse_data(lab: Lab, data: str) -> None:
+    """Raise StriateError where a lab is to be done on given images and cannot."""
+    if data and not lab.on:
+        raise StriateError(
+            f"the lab {lab.key} brings its own images or numbers, so it takes no --data",
+            "`striate lab` marks the labs that can be run on images of your own.",
+        )
 
 
 def judged(lab: Lab, trials: Sequence[Trial]) -> Verdict:

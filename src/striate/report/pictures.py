@@ -102,7 +102,7 @@ def overlaid(pixels: NDArray[np.uint8], values: Floats) -> NDArray[np.uint8]:
 
 
 def block(tiles: Sequence[Picture], columns: int, gap: int = 2) -> Picture:
-    """Tiles side by side, in rows of `across`."""
+    """Tiles side by side, in rows of `columns`."""
     wide, high = max(t.width for t in tiles), max(t.height for t in tiles)
     rows = -(-len(tiles) // columns)
     used = min(columns, len(tiles))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,14 @@ STEPS = {False: 900, True: 1500}
 """In the short and the long form."""
 
 
+class Seen(NamedTuple):
+    """Of N images, at each place: maps (N, places, 66), and keys of the attention (N, places,
+    _WIDTH)."""
+
+    maps: Tensor
+    places: Tensor
+
+
 class Captioner(nn.Module):
     """Maps of the image, and a recurrent network that looks at them anew before each word."""
 
@@ -36,7 +46,7 @@ class Captioner(nn.Module):
         for inputs, outputs, pool in ((5, 32, True), (32, 64, True), (64, 64, False)):
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
             layers += [nn.MaxPool2d(2)] if pool else []
-        self.see = nn.Sequential(*layers)
+        self.see = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         self.words = nn.Embedding(len(WORDS), 32)
         self.place = nn.Linear(66, _WIDTH)
         self.ask = nn.Linear(_WIDTH + 32, _WIDTH)
@@ -46,26 +56,32 @@ class Captioner(nn.Module):
 
     def maps(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) → (N, places, 66): maps with the row and column of each place."""
-        seen = self.see(torch.cat([images, _places(SIDE).expand(len(images), 2, SIDE, SIDE)], 1))
+        placed = torch.cat([images, _places(SIDE).expand(len(images), 2, SIDE, SIDE)], 1)
+        seen = self.see(placed.contiguous(memory_format=torch.channels_last))
         side = seen.shape[2]
         seen = torch.cat([seen, _places(side).expand(len(images), 2, side, side)], 1)
         return seen.flatten(2).transpose(1, 2)
 
-    def step(self, maps: Tensor, word: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def look(self, images: Tensor) -> Seen:
+        """The maps, and what of them the attention compares, once for all words."""
+        maps = self.maps(images)
+        return Seen(maps, self.place(maps))
+
+    def step(self, seen: Seen, word: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(scores of the next word, the new state, the attention on each place)."""
         last = self.words(word)
-        asked = torch.tanh(self.place(maps) + self.ask(torch.cat([state, last], 1))[:, None])
+        asked = torch.tanh(seen.places + self.ask(torch.cat([state, last], 1))[:, None])
         attention = softmax(self.weigh(asked)[:, :, 0], dim=1)
-        seen = (attention[:, :, None] * maps).sum(dim=1)
-        state = self.cell(torch.cat([last, seen], 1), state)
-        return self.say(torch.cat([state, seen], 1)), state, attention
+        glance = (attention[:, None] @ seen.maps)[:, 0]
+        state = self.cell(torch.cat([last, glance], 1), state)
+        return self.say(torch.cat([state, glance], 1)), state, attention
 
     def loss(self, images: Tensor, wanted: Tensor) -> Tensor:
         """Cross-entropy of each word after the true ones before it."""
-        maps, state = self.maps(images), images.new_zeros(len(images), _WIDTH)
+        seen, state = self.look(images), images.new_zeros(len(images), _WIDTH)
         word, scores = torch.zeros(len(images), dtype=torch.long), []
         for i in range(_LENGTH):
-            said, state, _ = self.step(maps, word, state)
+            said, state, _ = self.step(seen, word, state)
             scores.append(said)
             word = wanted[:, i]
         return cross_entropy(torch.stack(scores, 1).flatten(0, 1), wanted.flatten())
@@ -79,10 +95,10 @@ def _places(side: int) -> Tensor:
 @torch.no_grad()
 def greedy(net: Captioner, images: Tensor) -> Numbers:
     """The likeliest word each time: (N, 6)."""
-    maps, state = net.maps(images), images.new_zeros(len(images), _WIDTH)
+    seen, state = net.look(images), images.new_zeros(len(images), _WIDTH)
     word, said = torch.zeros(len(images), dtype=torch.long), []
     for _ in range(_LENGTH):
-        scores, state, _ = net.step(maps, word, state)
+        scores, state, _ = net.step(seen, word, state)
         word = scores.argmax(dim=1)
         said.append(word)
     return torch.stack(said, 1).numpy()
@@ -92,14 +108,14 @@ def greedy(net: Captioner, images: Tensor) -> Numbers:
 def beam(net: Captioner, images: Tensor, width: int = 3) -> Numbers:
     """The likeliest caption of those that `width` beginnings lead to: (N, 6)."""
     count = len(images)
-    maps = net.maps(images).repeat_interleave(width, 0)
-    state = maps.new_zeros(count * width, _WIDTH)
+    seen = Seen(*(part.repeat_interleave(width, 0) for part in net.look(images)))
+    state = images.new_zeros(count * width, _WIDTH)
     word = torch.zeros(count * width, dtype=torch.long)
     total = torch.full((count, width), -torch.inf)
     total[:, 0] = 0
     said = torch.zeros(count, width, 0, dtype=torch.long)
     for _ in range(_LENGTH):
-        scores, state, _ = net.step(maps, word, state)
+        scores, state, _ = net.step(seen, word, state)
         found = total[:, :, None] + scores.log_softmax(1).view(count, width, -1)
         total, chosen = found.flatten(1).topk(width, dim=1)
         before, word = chosen // len(WORDS), (chosen % len(WORDS)).flatten()
@@ -171,14 +187,14 @@ def _share(flags: object) -> float:
 def _on_object(net: Captioner, scenes: Scenes) -> float:
     """The share of attention within 5 pixels of the first object while its shape is said."""
     images = torch.from_numpy(scenes.images)
-    maps, state = net.maps(images), images.new_zeros(len(images), _WIDTH)
+    seen, state = net.look(images), images.new_zeros(len(images), _WIDTH)
     word, said, looks = torch.zeros(len(images), dtype=torch.long), [], []
     for _ in range(2):
-        scores, state, attention = net.step(maps, word, state)
+        scores, state, attention = net.step(seen, word, state)
         word = scores.argmax(dim=1)
         said.append(word.numpy())
         looks.append(attention.numpy())
-    side = round(maps.shape[1] ** 0.5)
+    side = round(seen.maps.shape[1] ** 0.5)
     centre = (np.arange(side) + 0.5) * SIDE / side
     first = np.stack([scenes.facts[:, 0, 0] + 1, scenes.facts[:, 0, 1] + 5], 1)
     which = np.where((np.stack(said, 1) == first).all(axis=1), 0, 1)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from striate.labs.bench import digits
+from striate.labs.bench import Images, digits
 from striate.labs.lab import Lab, Trial
 
 
-def measure(seed: int, _: bool) -> Trial:
-    data = digits(seed)
+def measure(seed: int, full: bool) -> Trial:
+    return on_images(digits(seed), seed, full)
+
+
+def on_images(data: Images, seed: int, _: bool) -> Trial:
     x = data.x.flatten(1).double().numpy()
     x = x - x.mean(axis=0)
     values, vectors = np.linalg.eigh(x.T @ x / (len(x) - 1))
@@ -51,5 +54,5 @@ LAB = Lab(
     "In many dimensions all points are about equally far from each other; on a plane they cannot "
     "be. Student's heavy tails let middling neighbours stand further apart. `striate map` draws "
     "both.",
-    "confirmed",
+    "confirmed", on=on_images,
 )  # fmt: skip
