@@ -119,7 +119,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a lab found. seconds: of all seeds."""
+    """What a lab found. seconds: of all seeds; data: the source of one's own images, if any."""
 
     lab: Lab
     verdict: Verdict
@@ -127,13 +127,25 @@ class Finding:
     trials: Sequence[Trial] = field(repr=False)
     seconds: float
     seed: int
+    data: str = ""
+
+    @property
+    def on(self) -> str:
+        """What it ran on, where these were not the lab's own images."""
+        return f"Here it ran on {self.data} instead." if self.data else ""
+
+    @property
+    def surprise(self) -> str:
+        """What is said where the verdict is not the known one."""
+        known = self.lab.verdict
+        return "" if self.verdict == known else f"With the lab's own images it is {known}:"
 
     def to_json(self) -> dict[str, object]:
         """As plain values."""
         return {
             "id": self.lab.id, "name": self.lab.name, "claim": self.lab.claim,
-            "verdict": self.verdict, "seconds": round(self.seconds, 1), "seed": self.seed,
-            "seeds": len(self.trials),
+            "verdict": self.verdict, "data": self.data, "seconds": round(self.seconds, 1),
+            "seed": self.seed, "seeds": len(self.trials),
             "figures": {
                 f.name: {"mean": f.mean, "interval": f.interval} for f in self.figures.values()
             },
@@ -159,7 +171,8 @@ def run_lab(
         yield trial
     names = trials[0].figures
     figures = {n: summary(n, [float(trial.figures[n]) for trial in trials]) for n in names}
-    yield Finding(lab, judged(lab, trials), figures, trials, time.perf_counter() - began, seed)
+    seconds = time.perf_counter() - began
+    yield Finding(lab, judged(lab, trials), figures, trials, seconds, seed, data)
 
 
 def refuse_data(lab: Lab, data: str) -> None:

@@ -31,7 +31,8 @@ def lab_html(finding: Finding) -> str:
         seeds=len(finding.trials), seed=finding.seed, seconds=f"{finding.seconds:.1f}",
         figures=[_row(figure) for figure in finding.figures.values()], rows=trial.rows,
         charts=[_drawn(chart) for chart in trial.charts], version=striate.__version__,
-        often=_often(finding), pictures=_figures(finding),
+        often=_often(finding), on=finding.on, surprise=finding.surprise, data=finding.data,
+        pictures=_figures(finding),
     )  # fmt: skip
 
 
@@ -138,7 +139,8 @@ Every claim is an experiment that could refute it. `striate lab` lists them, `st
 one in less than a minute and writes a page, `striate lab all --out docs/labs` makes this book. Ids
 are those of [sources](../sources.md). A verdict stands only if its rule holds for every seed;
 figures are means over the seeds with 95 % intervals. Seconds are of the machine that made the book.
-`striate lab quiz` asks questions and checks the answers.
+Labs that `striate lab` marks with `--data` can be run on images of your own: `striate lab O1 --data
+FOLDER`. `striate lab quiz` asks questions and checks the answers.
 
 ```console
 $ striate lab O3
@@ -163,10 +165,11 @@ What other commands show:
 def explained(finding: Finding) -> list[str]:
     """What a terminal shows, a line each, unwrapped."""
     lab: Any = finding.lab
-    lines = [f"{lab.id} {lab.name}", "", f"The claim: {lab.claim}", "", lab.done, ""]
+    done = f"{lab.done} {finding.on}".rstrip()
+    lines = [f"{lab.id} {lab.name}", "", f"The claim: {lab.claim}", "", done, ""]
     width = max(len(name) for name in finding.figures)
     lines += [f"  {figure.name:<{width}}  {figure.line()}" for figure in finding.figures.values()]
     lines += ["", f"{finding.verdict}: {VERDICTS[finding.verdict]}"]
     if lab.deck:
         lines += [f"  the deck:  {lab.deck}", f"  the truth: {lab.truth}"]
-    return [*lines, "", lab.lesson]
+    return [*lines, "", f"{finding.surprise} {lab.lesson}".lstrip()]

@@ -42,15 +42,16 @@ def _net(convolutions: int) -> nn.Sequential:
 
 def _filters(x: Tensor, y: Tensor, convolutions: int, seed: int, steps: int) -> Tensor:
     torch.manual_seed(seed)
-    net = _net(convolutions)
+    net = _net(convolutions).to(memory_format=torch.channels_last)
     rule = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.3)
+    x = x.contiguous(memory_format=torch.channels_last)
     for _ in range(steps):
         chosen = torch.randint(len(x), (64,))
         loss = binary_cross_entropy_with_logits(net(x[chosen]), y[chosen])
         rule.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         rule.step()
-    return next(net.parameters()).detach()
+    return next(net.parameters()).detach().contiguous()
 
 
 def _coloured(filters: Tensor) -> float:

@@ -24,8 +24,8 @@ def measure(seed: int, full: bool) -> Trial:
     data, figures = digits(seed), {}
     torch.manual_seed(seed)
     known = small_convolutional(len(string.ascii_letters))
-    x, y = rendered(string.ascii_letters, 12_000 if full else 4000, seed)
-    fit(known, x, y, steps=3000 if full else 500, lr=_RATE, batch=64, momentum=0.9, seed=seed)
+    x, y = rendered(string.ascii_letters, 12_000 if full else 3000, seed)
+    fit(known, x, y, steps=3000 if full else 400, lr=_RATE, batch=64, momentum=0.9, seed=seed)
     reached: dict[str, list[float]] = {way: [] for way in _WAYS}
     for each in _EACH:
         few = few_of_each(data.y, each)
@@ -34,7 +34,7 @@ def measure(seed: int, full: bool) -> Trial:
             net = small_convolutional(10)
             if way != "from scratch":
                 net[:-1].load_state_dict(known[:-1].state_dict())
-            _learn(net, data.x[few], data.y[few], rate, 800 if full else 200)
+            _learn(net, data.x[few], data.y[few], rate, 800 if full else 150)
             reached[way].append(accuracy_of(net, data.test_x, data.test_y))
             figures[_name(each, way)] = reached[way][-1]
     lines = [Line(way, _EACH, reached[way], dots=True) for way in _WAYS]
@@ -72,7 +72,7 @@ LAB = Lab(
     "M3", "pretrained",
     "Transfer: with few images train only a new last layer; with more, also the other layers at "
     "about a tenth of the rate.",
-    "A network learns 4,000 rendered letters. Then it learns real digits from 1 to 80 images of "
+    "A network learns 3,000 rendered letters. Then it learns real digits from 1 to 80 images of "
     "each: from scratch, with a new last layer only, or with all layers.",
     measure,
     {"confirmed": _helps_where_few},

@@ -53,5 +53,5 @@ LAB = Lab(
     "rendered: accuracy on real images",
     "A test on rendered images hides the gap. They are worth having beside real images where "
     "these are few; where there are many, the real ones are what counts.",
-    "confirmed",
+    "confirmed", seeds=3, full_seeds=5,
 )  # fmt: skip
