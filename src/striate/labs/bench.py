@@ -90,7 +90,7 @@ def _tensors(split: Split, most: int, seed: int) -> tuple[Tensor, Tensor]:
         except UndecodableError as error:
             raise DataError(
                 f"{split.images.name(i)} cannot be read: {error}",
-                "`striate check` lists all such images.",
+                "`striate data check` lists all such images.",
             ) from None
     x = torch.from_numpy(np.stack(pixels)).float().permute(0, 3, 1, 2).contiguous() / 255
     return x, torch.from_numpy(numbers[chosen]).long()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import striate
 from striate.core.files import write_atomically
@@ -27,13 +28,19 @@ def lab_html(finding: Finding) -> str:
     """A page that needs nothing else."""
     lab, trial = finding.lab, finding.trials[0]
     return render(
-        "lab.html.j2", lab=lab, verdict=finding.verdict, meaning=VERDICTS[finding.verdict],
+        "lab.html.j2", lab=lab, lesson=_coded(lab.lesson), verdict=finding.verdict,
+        meaning=VERDICTS[finding.verdict],
         seeds=len(finding.trials), seed=finding.seed, seconds=f"{finding.seconds:.1f}",
         figures=[_row(figure) for figure in finding.figures.values()], rows=trial.rows,
         charts=[_drawn(chart) for chart in trial.charts], version=striate.__version__,
         often=_often(finding), on=finding.on, surprise=finding.surprise, data=finding.data,
         pictures=_figures(finding),
     )  # fmt: skip
+
+
+def _coded(text: str) -> Markup:
+    """A sentence whose commands stand between backticks."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _figures(finding: Finding) -> list[Shown]:
@@ -97,7 +104,7 @@ def _page(finding: Finding) -> str:
     lab, trial, several = finding.lab, finding.trials[0], len(finding.trials) > 1
     parts = [f"# {lab.id}: {lab.name.replace('-', ' ')}", f"> {md(lab.claim)}"]
     parts.append(f"**{finding.verdict}**: {VERDICTS[finding.verdict]}.")
-    parts.append(md(lab.lesson))
+    parts.append(md(lab.lesson).replace("\\`", "`"))
     if lab.deck:
         parts.append(f"| the deck | the truth |\n|---|---|\n| {md(lab.deck)} | {md(lab.truth)} |")
     parts.append(f"## What was done\n\n{md(lab.done)} {_often(finding)}")

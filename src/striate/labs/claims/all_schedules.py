@@ -54,7 +54,8 @@ def measure(seed: int, full: bool) -> Trial:
         figures[f"{name}: above the least loss, best rate"] = min(above)
         figures[f"{name}: above the least loss, rate 1"] = above[-1]
         steps = range(0, total, 5)
-        lines.append(Line(name, [s / each for s in steps], [factor(s) for s in steps]))
+        if name != "constant":
+            lines.append(Line(name, [s / each for s in steps], [factor(s) for s in steps]))
     return Trial(figures, [Chart("share of the peak rate", "epoch", "factor", lines)])
 
 

@@ -12,6 +12,7 @@ from striate.data.augment.common import About
 from striate.data.augment.family import Pipeline
 from striate.labs.bench import accuracy_of, digits, small_convolutional
 from striate.labs.lab import Figures, Lab, Picture, Trial
+from striate.report.pictures import Cell, sheet, tile
 
 _COUNT, _BATCH = 200, 50
 _ONE_BY_ONE: dict[str, dict[str, float]] = {
@@ -50,7 +51,7 @@ def _learned(x: Tensor, y: Tensor, pipeline: Pipeline, steps: int) -> nn.Module:
 
 
 def measure(seed: int, full: bool) -> Trial:
-    data, figures, strip = digits(seed), {}, []
+    data, figures, strips = digits(seed), {}, []
     x, y = data.x[:_COUNT], data.y[:_COUNT]
     about = About(8, np.array([255 * float(x.mean())]))
     rest, labels = (
@@ -63,14 +64,14 @@ def measure(seed: int, full: bool) -> Trial:
         net = _learned(x, y, pipeline, 2000 if full else 160)
         figures[f"{name}: accuracy"] = accuracy_of(net, rest, labels)
         figures[f"{name}: accuracy on darker images"] = accuracy_of(net, 0.3 * rest, labels)
-        strip.append(np.concatenate(list(pipeline(_as_pixels(x[:8]), np.arange(8), 1)), axis=1))
+        seen = pipeline(_as_pixels(x[:8]), np.arange(8), 1)
+        strips.append((name, [Cell(tile(image, 40)) for image in seen]))
     rows = [["augmentation", "accuracy", "on darker images"]]
     for name in _ONE_BY_ONE:
         found = (figures[f"{name}: accuracy"], figures[f"{name}: accuracy on darker images"])
         rows.append([name, *(f"{share:.3f}" for share in found)])
-    shown = np.repeat(np.concatenate(strip), 3, axis=2)
-    caption = "Eight digits under each, in the order of the table."
-    return Trial(figures, rows=rows, pictures=[Picture(caption, shown)])
+    shown = Picture("Eight digits under each augmentation.", np.asarray(sheet(strips)))
+    return Trial(figures, rows=rows, pictures=[shown])
 
 
 def _those_that_stay_true(figures: Figures) -> bool:

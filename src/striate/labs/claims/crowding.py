@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
 
 from striate.atlas.by_hand import cost, descend, joint, squared_distances
 from striate.core.arrays import Ids
 from striate.labs.bench import Images, digits
-from striate.labs.lab import Chart, Lab, Trial
-from striate.report.charts import Line
+from striate.labs.lab import Lab, Picture, Trial
+from striate.report.pictures import Cell, sheet
 from striate.textbook.arrays import Array
 
-_POINTS, _NEIGHBOURS, _PERPLEXITY = 300, 10, 20.0
+_POINTS, _NEIGHBOURS, _PERPLEXITY, _WIDE = 300, 10, 20.0, 340
 
 
 def measure(seed: int, full: bool) -> Trial:
@@ -22,7 +24,7 @@ def on_images(data: Images, seed: int, full: bool) -> Trial:
     x = data.x[:_POINTS].flatten(1).double().numpy()
     labels, near = data.y[:_POINTS].numpy(), _nearest(x)
     figures: dict[str, float] = {}
-    lines = []
+    maps = []
     P = joint(x, _PERPLEXITY)
     for name, kernel in (("Gaussian", "gaussian"), ("Student", "student")):
         steps = 1500 if full else 400
@@ -36,12 +38,20 @@ def on_images(data: Images, seed: int, full: bool) -> Trial:
             f"{name}: distance between classes / within a class": _islands(places, labels),
             f"{name}: divergence of the neighbourhoods": cost(P, places, kernel),
         }
-        apart = np.sort(np.sqrt(squared_distances(places)[np.triu_indices(len(places), 1)]))
-        shares = np.linspace(0.01, 1, 100)
-        lines.append(Line(name, shares.tolist(), (np.quantile(apart, shares) / apart[-1]).tolist()))
-    chart = Chart("how far pairs are apart on the map", "share of pairs", "distance / largest",
-                  lines)  # fmt: skip
-    return Trial(figures, [chart])
+        maps.append(Cell(_drawn(places, labels), (f"{name} neighbourhoods",)))
+    caption = "The two maps; a point is an image, its colour the class."
+    return Trial(figures, pictures=[Picture(caption, np.asarray(sheet([("", maps)])))])
+
+
+def _drawn(places: Array, labels: Ids) -> Image.Image:
+    """Points coloured by their class."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    at = 6 + (places - low) / (high - low).max() * (_WIDE - 12)
+    page = Image.new("RGB", (_WIDE, _WIDE), "white")
+    draw, colours = ImageDraw.Draw(page), colormaps["tab10"](labels % 10, bytes=True)
+    for (x, y), colour in zip(at.tolist(), colours[:, :3].tolist(), strict=True):
+        draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=tuple(colour))
+    return page
 
 
 def _nearest(points: Array) -> Ids:

@@ -44,9 +44,13 @@ def _stays_high(data: Images) -> _Both:
 def _explodes(data: Images) -> _Both:
     broken = data.x.clone()
     broken[::50] = 1e6  # images of another scale
+
+    def highest(x: Tensor, rate: float) -> float:
+        return min(max(fit(_wide(), x, data.y, steps=_STEPS, lr=rate, batch=64)), 1e9)
+
     return _Both(
-        (_loss(_wide(), data.x, data.y, lr=300.0), _loss(_wide(), data.x, data.y)),
-        (_loss(_wide(), broken, data.y), _loss(_wide(), broken, data.y, lr=_RATE / 10)),
+        (highest(data.x, 300.0), highest(data.x, _RATE)),
+        (highest(broken, _RATE), highest(broken, _RATE / 10)),
     )
 
 
@@ -118,7 +122,7 @@ _RULES = {
         "1 unit, then 64", "all images are black: 64 units, then 512",
     ),
     "explodes": _Rule(
-        _explodes, "the training loss explodes", "the rate is too high",
+        _explodes, "the highest training loss of a step is huge", "the rate is too high",
         "rate 300, then 0.1", "one image of 50 has pixels of a million: rate 0.1, then 0.01",
     ),
     "crawls": _Rule(
@@ -169,6 +173,6 @@ LAB = Lab(
     "crawls, misleading: it divides it by",
     "Each rule is a good first guess, and each has a twin: images without content, wild images, "
     "gradients that vanish, test images from elsewhere, dropout. If the remedy changes nothing, "
-    "look at the data and the gradients: `striate check` and the doctor do both.",
+    "look at the data and the gradients: `striate data check` and the doctor do both.",
     "conditional",
 )  # fmt: skip

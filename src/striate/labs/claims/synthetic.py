@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from striate.labs.bench import accuracy_of, digits, few_of_each, fit, small_convolutional
 from striate.labs.lab import Lab, Picture, Trial
 from striate.labs.letters import rendered
+from striate.report.pictures import Cell, sheet, tile
 
 _RENDERED, _EACH = 2000, 2
 
@@ -32,9 +34,11 @@ def measure(seed: int, full: bool) -> Trial:
         figures[f"{name}: accuracy on real images"] = found
     test = rendered("0123456789", 400, seed + 10_000)
     figures["rendered: accuracy on rendered images"] = accuracy_of(nets["rendered"], *test)
-    strips = torch.cat([torch.cat([*some[:12, 0]], dim=1) for some in (x, data.x)])
-    pixels = (255 * strips).byte().numpy()[:, :, None].repeat(3, axis=2)
-    return Trial(figures, pictures=[Picture("Above rendered digits, below real ones.", pixels)])
+    shown = sheet([
+        (name, [Cell(tile(image, 48)) for image in (255 * some[:12, 0]).byte().numpy()])
+        for name, some in (("rendered", x), ("real", data.x))
+    ])  # fmt: skip
+    return Trial(figures, pictures=[Picture("Rendered digits and real ones.", np.asarray(shown))])
 
 
 LAB = Lab(
