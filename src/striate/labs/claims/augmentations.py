@@ -21,7 +21,7 @@ _ONE_BY_ONE: dict[str, dict[str, float]] = {
     "brightness": {"brightness": 0.8}, "contrast": {"contrast": 0.5}, "blur": {"blur": 0.7},
     "cutout": {"cutout": 3},
 }  # fmt: skip
-"""name → strengths, as `striate train --augment` takes them."""
+"""name → strengths, as the recipe's augment knobs give them to the pipeline."""
 
 
 def _as_pixels(x: Tensor) -> Pixels:
