@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +43,11 @@ class Images(NamedTuple):
         """Numbers of an image."""
         return self.x[0].numel()
 
+    def standardised(self) -> Images:
+        """With the mean and deviation of the training pixels taken out of both parts."""
+        mean, std = self.x.mean(), self.x.std()
+        return self._replace(x=(self.x - mean) / std, test_x=(self.test_x - mean) / std)
+
 
 @cache
 def _all_digits() -> tuple[Tensor, Tensor]:
@@ -61,7 +66,7 @@ def digits(seed: int, test: int = 400) -> Images:
     return Images(x[rest], y[rest], x[first], y[first])
 
 
-@cache
+@lru_cache(maxsize=1)  # a seed's images may be a hundred megabytes
 def own_images(source: str, seed: int) -> Images:
     """Images of one's own in squares of OWN_SIDE pixels: at most OWN_MOST for training, drawn anew
     for each seed, and a quarter as many for testing. Raises DataError."""
@@ -164,6 +169,13 @@ def small_convolutional(classes: int) -> nn.Sequential:
         nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1),
         nn.ReLU(), nn.Flatten(), nn.Linear(512, classes),
     )  # fmt: skip
+
+
+def partly_random(y: Tensor, share: float, classes: int) -> Tensor:
+    """Labels of which a share is drawn by chance from all classes, the true one among them."""
+    y, chosen = y.clone(), torch.rand(len(y)) < share
+    y[chosen] = torch.randint(classes, (int(chosen.sum()),))
+    return y
 
 
 def few_of_each(y: Tensor, each: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from striate.labs.bench import digits, fit, loss_of
+from striate.labs.bench import digits, fit, loss_of, partly_random
 from striate.labs.lab import Chart, Figures, Lab, Trial
 from striate.optim.schedules import SCHEDULES, Schedule, make_schedule
 from striate.report.charts import Line
@@ -35,9 +35,7 @@ def _least(x: Tensor, y: Tensor) -> float:
 def measure(seed: int, full: bool) -> Trial:
     data, figures, lines = digits(seed), {}, []
     torch.manual_seed(seed)
-    x, y = (data.x - data.x.mean()).flatten(1) * 2, data.y.clone()
-    wrong = torch.rand(len(y)) < _WRONG
-    y[wrong] = torch.randint(10, (int(wrong.sum()),))
+    x, y = (data.x - data.x.mean()).flatten(1) * 2, partly_random(data.y, _WRONG, 10)
     least = _least(x, y)
     epochs, each = 30 if full else _EPOCHS, len(y) // _BATCH
     total = epochs * each

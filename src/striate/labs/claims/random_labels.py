@@ -18,9 +18,8 @@ def measure(seed: int, full: bool) -> Trial:
 
 
 def on_images(data: Images, seed: int, full: bool) -> Trial:
-    x, y = data.x[:_IMAGES], data.y[:_IMAGES]
-    mean, std = x.mean(), x.std()
-    x, test = (x - mean) / std, (data.test_x - mean) / std
+    few = data._replace(x=data.x[:_IMAGES], y=data.y[:_IMAGES])
+    x, y, test, _ = few.standardised()
     torch.manual_seed(seed)
     figures: dict[str, float] = {}
     lines = []

@@ -40,8 +40,7 @@ def on_images(data: Images, seed: int, full: bool) -> Trial:
     tries = 10_000 if full else 1000
     torch.manual_seed(seed)
     curve, kept = _random(data, tries)
-    mean, std = data.x.mean(), data.x.std()
-    x, test = (data.x - mean) / std, (data.test_x - mean) / std
+    x, _, test, _ = data.standardised()
     net = nn.Sequential(nn.Flatten(), nn.Linear(data.inputs, data.classes))
     rate = 2.0 / data.inputs  # the steepest direction grows with the number of inputs
     accuracies, parts = [], 20

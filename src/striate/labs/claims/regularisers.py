@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from striate.labs.bench import Images, accuracy_of, dense, digits
+from striate.labs.bench import Images, accuracy_of, dense, digits, partly_random
 from striate.labs.lab import Figures, Lab, Trial
 
 _FEW, _MORE, _WIDTH = 300, 1200, 128
@@ -23,7 +23,7 @@ def _bounded(net: nn.Module, most: float = 2.0) -> None:
 
 
 def _moved(x: Tensor, draw: torch.Generator) -> Tensor:
-    """Each image by up to a pixel, as `--augment pad=1`."""
+    """Each image by up to a pixel, over a black border."""
     padded = nn.functional.pad(x, (1, 1, 1, 1))
     down, right = torch.randint(0, 3, (2, len(x)), generator=draw).tolist()
     side = x.shape[-1]
@@ -55,9 +55,7 @@ def measure(seed: int, full: bool) -> Trial:
     rows = [["way", *(f"accuracy, {kind} labels" for kind in _WRONG)]]
     for kind, share in _WRONG.items():
         torch.manual_seed(seed)
-        y = data.y.clone()
-        wrong = torch.rand(len(y)) < share
-        y[wrong] = torch.randint(data.classes, (int(wrong.sum()),))
+        y = partly_random(data.y, share, data.classes)
         for way in WAYS:
             net = _learned(way, data._replace(y=y), seed, 3000 if full else 300)
             figures[f"{way}, {kind} labels: accuracy"] = accuracy_of(net, data.test_x, data.test_y)

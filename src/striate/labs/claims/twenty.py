@@ -93,7 +93,7 @@ def measure(seed: int, full: bool) -> Trial:
 def on_images(data: Images, seed: int, _: bool) -> Trial:
     figures = {"logarithm of the classes": math.log(data.classes)}
     lines = []
-    x = (data.x[:_COUNT] - data.x.mean()) / data.x.std()
+    x = data.standardised().x[:_COUNT]
     for name, fault in FAULTS.items():
         torch.manual_seed(seed)
         net, y = fault.make(data), data.y[:_COUNT]
