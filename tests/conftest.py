@@ -15,13 +15,14 @@ import pytest
 from PIL import Image
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
-QUICK = {
-    "epochs": 2, "batch_size": 8, "image_size": 16, "augment.flip": False, "report.write": False,
-}  # fmt: skip
-"""Knobs that make a training take about a second; who looks at the report writes it."""
 STAGED = ("conv 3x3 8 pad 1, batchnorm, relu, pool 2, conv 3x3 8 pad 1, batchnorm, relu, pool 2, "
           "conv 3x3 12 pad 1, batchnorm, relu, gap, fc classes")  # fmt: skip
 """A small network with three stages before its head, and batch norm."""
+QUICK = {
+    "model": STAGED, "epochs": 2, "batch_size": 8, "image_size": 16, "augment.flip": False,
+    "report.write": False,
+}  # fmt: skip
+"""Knobs of a training of under a second; who looks at the report or the default network says so."""
 OF_STRIDES = (
     ", ".join(f"conv 3x3 {wide} stride 2 pad 1, batchnorm, relu" for wide in (16, 24, 32, 48, 64))
     + ", fc classes"
@@ -167,7 +168,8 @@ def trained(tmp_path_factory):
         f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS
     }
     data = write_tree(base / "colours", counts)
-    run = striate.train(data, run=base / "run", **{**QUICK, "epochs": 25, "report.write": True})
+    knobs = {**QUICK, "model": "fastnet", "epochs": 25, "report.write": True}
+    run = striate.train(data, run=base / "run", **knobs)
     return run.path, data
 
 

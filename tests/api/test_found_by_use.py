@@ -16,7 +16,7 @@ from striate.api.folds import stream_folds
 from striate.core.errors import DataError, ModelError, RunError
 from striate.core.records import Estimated, Measured, Note
 from striate.doctor.remedies import Attempt
-from tests.conftest import QUICK, write_tree
+from tests.conftest import QUICK, STAGED, write_tree
 
 SMALL = "conv 3x3 8 pad 1, relu, pool 2, fc 16, relu, fc classes"
 
@@ -164,7 +164,7 @@ def test_several_labels_are_all_named_or_none(tmp_path, striate_cli, monkeypatch
     rng = np.random.default_rng(0)
     table = (rng.random((90, 3)) < 0.5).astype(int)
     images = (table[:, None, None, :] * 180 + rng.integers(0, 60, (90, 8, 8, 3))).astype(np.uint8)
-    run = striate.train((images, table), run=tmp_path / "run", epochs=12)
+    run = striate.train((images, table), run=tmp_path / "run", model=STAGED, epochs=40)
     both, none = np.flatnonzero(table.sum(axis=1) > 1)[0], np.flatnonzero(table.sum(axis=1) == 0)[0]
     for name, i in (("both", both), ("none", none)):
         Image.fromarray(images[i]).save(tmp_path / f"{name}.png")
@@ -211,7 +211,9 @@ class Diverging(nn.Module):
 
 
 def test_outputs_that_are_not_finite_end_in_a_report(tmp_path):
-    run = striate.train(bars(80), run=tmp_path / "run", model=f"{__name__}:diverging", **QUICK)
+    run = striate.train(
+        bars(80), run=tmp_path / "run", **{**QUICK, "model": f"{__name__}:diverging"}
+    )
     scores = json.loads((run.path / "scores.json").read_text())
     assert scores["test"]["loss"] is None
     assert "NaN" not in (run.path / "scores.json").read_text()

@@ -63,7 +63,7 @@ def jobs(trained, tmp_path_factory):
         "maps": [["map", tree, "--out", "maps"]],
         "search": [["search", tree, *FLAGS, "--trials", 2, "--study", "study"]],
         "timm": [[*train, "--model", "timm:test_resnet"]],
-        "pretrained": [["zoo"], [*train, "--weights", "imagenet"]],
+        "pretrained": [["zoo"], [*train, "--model", "auto", "--weights", "imagenet"]],
         "export": [["export", run], ["export", run, "--to", "openvino"]],
         "tensorboard": [["replay", run, "--sink", "tensorboard"]],
         "proposals": [["ladder", base, "--rungs", "rcnn", "--model", ROUGH, "--epochs", 1]],

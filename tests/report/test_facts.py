@@ -14,7 +14,7 @@ from striate.core.recipe_io import set_knob
 from striate.core.records import Note
 from striate.report.in_words import in_words
 from tests.conftest import QUICK as WITHOUT_REPORT
-from tests.conftest import encoded, picture
+from tests.conftest import STAGED, encoded, picture
 
 QUICK = {**WITHOUT_REPORT, "report.write": True}
 
@@ -138,7 +138,7 @@ def test_several_labels(tmp_path):
 
 
 def test_findings_of_a_preflight_are_in_the_report(striate_cli, tree, tmp_path):
-    knobs = ("--epochs", "1", "--batch-size", "8", "--image-size", "16")
+    knobs = ("--model", STAGED, "--epochs", "1", "--batch-size", "8", "--image-size", "16")
     code, out, err = striate_cli("preflight", tree, *knobs, "--run", tmp_path / "run")
     assert code in (0, 1), out + err  # so few images may well fail a check
     code, _, err = striate_cli("train", tree, *knobs, "--run", tmp_path / "run")

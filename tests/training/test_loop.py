@@ -16,9 +16,9 @@ from striate.core.run import RunDirectory
 from striate.plan import auto
 from striate.training import checkpoints
 from striate.training.update import first_bad_layer
-from tests.conftest import QUICK
+from tests.conftest import QUICK, STAGED
 
-KNOBS = {**QUICK, "regularise.dropout": 0.3, "augment.cutout": 4}
+KNOBS = {**QUICK, "model": STAGED.replace("gap", "gap, dropout 0.3"), "augment.cutout": 4}
 
 
 def weights(run):
@@ -270,7 +270,7 @@ def test_multi_label(tmp_path):
     rng = np.random.default_rng(0)
     table = rng.random((90, 3)) < 0.5
     images = (table[:, None, None, :] * 180 + rng.integers(0, 60, (90, 8, 8, 3))).astype(np.uint8)
-    run = striate.train((images, table), run=tmp_path / "run", epochs=12)
+    run = striate.train((images, table), run=tmp_path / "run", model=STAGED, epochs=40)
     test = run.finished.test
     assert test["mean_average_precision"] > 0.95
     assert set(test) == {
@@ -344,7 +344,7 @@ def test_a_nan_leaves_batch_norm_as_it_was(tree, tmp_path):
 def test_planned_epochs_decide_cutout(tree, tmp_path):
     """With --minutes the epochs are known late; the recipe must still repeat the run."""
     knobs = {k: v for k, v in QUICK.items() if k != "epochs"}
-    striate.train(tree, run=tmp_path / "a", minutes=0.06, **knobs)
+    striate.train(tree, run=tmp_path / "a", minutes=0.02, **knobs)
     striate.train(recipe=tmp_path / "a" / "recipe.yaml", run=tmp_path / "b")
     assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
@@ -405,7 +405,7 @@ def test_parts_are_as_large_as_memory_allows(tree, tmp_path, monkeypatch):
     free = int(3.5 * each / auto.MEMORY_SHARE)
     with monkeypatch.context() as tight:
         tight.setattr(auto, "device_memory", lambda _: free)
-        records = striate.stream(tree, run=tmp_path / "run", **KNOBS)
+        records = striate.stream(tree, run=tmp_path / "run", **{**KNOBS, "model": "fastnet"})
         consume(records, until=lambda r: isinstance(r, Step) and r.step == 3)
     decided = RunDirectory(tmp_path / "run").read_json("resolved.json")["device.micro_batch"]
     assert decided["value"] == 3

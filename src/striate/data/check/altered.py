@@ -11,7 +11,6 @@ handwritten digits do, nothing is claimed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -167,10 +166,9 @@ def _best(
 
 
 def _enlarged(thumbs: NDArray[np.uint8]) -> Floats:
-    x, y = (axis * _ZOOM for axis in _grid(GLANCE))
-    shape = (len(thumbs), GLANCE, GLANCE)
-    places = np.broadcast_to(x, shape), np.broadcast_to(y, shape)
-    return _sampled(thumbs.astype(np.float32), *places)[0]
+    x, y = (axis[None] * _ZOOM for axis in _grid(GLANCE))
+    (enlarged,), _ = _sampled((thumbs.astype(np.float32),), x, y)
+    return enlarged
 
 
 def _rough(a: Floats, b: Floats) -> Floats:
@@ -201,25 +199,25 @@ def _greys(side: Side, rows: NDArray[np.int64], max_megapixels: float) -> Floats
 def residuals(a: Floats, b: Floats) -> NDArray[np.float64]:
     """Of pairs (K, 32, 32): the least that is left of b's deviation when a is moved onto it, from
     three starts: as it is, enlarged, reduced."""
-    starts = [partial(_aligned, a, b, start) for start in (1.0, _ZOOM, 1 / _ZOOM)]
-    return np.min([start() for start in starts], axis=0)
+    return np.min([_aligned(a, b, start) for start in (1.0, _ZOOM, 1 / _ZOOM)], axis=0)
 
 
 def _aligned(a: Floats, b: Floats, start: float) -> NDArray[np.float64]:
-    """Gauss–Newton over scale and shift in both directions, for all pairs at once."""
-    count = len(a)
+    """Gauss–Newton over scale and shift in both directions, for all pairs at once; a pair that
+    has moved too far is left out from there on."""
+    best, pairs = np.ones(len(a)), np.arange(len(a))
     up, across = (np.gradient(a, axis=axis) for axis in (1, 2))
-    slopes = across * (_SIDE / 2), up * (_SIDE / 2)
+    right, down = across * (_SIDE / 2), up * (_SIDE / 2)
     gx, gy = _grid(_SIDE)
-    p = np.tile(np.array([start, start, 0.0, 0.0]), (count, 1))
-    best, keep = np.ones(count), np.ones(a.shape, dtype=np.bool_)
-    alive = np.ones(count, dtype=np.bool_)
+    p = np.tile(np.array([start, start, 0.0, 0.0]), (len(a), 1))
+    keep = np.ones(a.shape, dtype=np.bool_)
     deviation = np.maximum(b.std(axis=(1, 2)), 1.0)
     for _ in range(_STEPS):
+        count = len(pairs)
         x, y = p[:, 0, None, None] * gx + p[:, 2, None, None], p[:, 1, None, None] * gy + p[
             :, 3, None, None
         ]  # fmt: skip
-        moved, inside = _sampled(a, x, y)
+        (moved, sx, sy), inside = _sampled((a, right, down), x, y)
         gain, offset = _fitted(moved, b, keep & inside)
         error = b - (gain[:, None, None] * moved + offset[:, None, None])
         size = np.where(inside, np.abs(error), np.inf).reshape(count, -1)
@@ -228,19 +226,20 @@ def _aligned(a: Floats, b: Floats, start: float) -> NDArray[np.float64]:
         keep = inside & (np.abs(error) <= edge[:, None, None])
         squares = np.where(keep, error, 0.0) ** 2
         left = np.sqrt(squares.sum(axis=(1, 2)) / np.maximum(keep.sum(axis=(1, 2)), 1)) / deviation
-        fits = alive & (gain > 0.3) & (inside.mean(axis=(1, 2)) > 0.6)
-        best = np.where(fits, np.minimum(best, left), best)
-        sx, sy = (_sampled(slope, x, y)[0] for slope in slopes)
-        jacobian = np.stack([sx * gx, sy * gy, sx, sy], axis=-1) * gain[:, None, None, None]
-        jacobian = np.where(keep[..., None], jacobian, 0.0).reshape(count, -1, 4)
-        product = jacobian.transpose(0, 2, 1) @ jacobian
+        fits = (gain > 0.3) & (inside.mean(axis=(1, 2)) > 0.6)
+        best[pairs[fits]] = np.minimum(best[pairs], left)[fits]
+        sx, sy = (np.where(keep, gain[:, None, None] * slope, 0.0) for slope in (sx, sy))
+        jacobian = np.stack([sx * gx, sy * gy, sx, sy], axis=1).reshape(count, 4, -1)
+        product = jacobian @ jacobian.transpose(0, 2, 1)
         damped = product + 1e-3 * np.trace(product, axis1=1, axis2=2)[:, None, None] / 4 * np.eye(4)
         damped += 1e-9 * np.eye(4)
-        pull = (jacobian * np.where(keep, error, 0.0).reshape(count, -1, 1)).sum(axis=1)
-        p = p + np.linalg.solve(damped, pull[..., None])[..., 0]
+        pull = jacobian @ error.reshape(count, -1, 1)  # 0 where a pixel is not kept
+        p = p + np.linalg.solve(damped, pull)[..., 0]
         near = (np.abs(p[:, :2] - 1) < 0.22).all(axis=1) & (np.abs(p[:, 2:]) < 0.15).all(axis=1)
-        alive &= near
-        p = np.where(alive[:, None], p, np.array([start, start, 0.0, 0.0]))
+        if not near.any():
+            break
+        pairs, p, keep, deviation = pairs[near], p[near], keep[near], deviation[near]
+        a, b, right, down = a[near], b[near], right[near], down[near]
     return best
 
 
@@ -261,16 +260,23 @@ def _grid(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _sampled(
-    images: Floats, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Bilinear values of (K, S, S) at places (K, S, S), and which places lie inside."""
-    side = images.shape[1]
+    images: tuple[Floats, ...], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[list[Floats], NDArray[np.bool_]]:
+    """Bilinear values of each of `images` (K, S, S) at places (K, S, S) or (1, S, S), and which
+    places lie inside."""
+    side = images[0].shape[1]
     u, v = (x + 1) * side / 2 - 0.5, (y + 1) * side / 2 - 0.5
     inside = (u > -0.5) & (u < side - 0.5) & (v > -0.5) & (v < side - 0.5)
     u, v = np.clip(u, 0, side - 1.001), np.clip(v, 0, side - 1.001)
     i, j = u.astype(np.int64), v.astype(np.int64)
     fu, fv = (u - i).astype(np.float32), (v - j).astype(np.float32)
-    rows = np.arange(len(images))[:, None, None]
-    top = images[rows, j, i] * (1 - fu) + images[rows, j, i + 1] * fu
-    low = images[rows, j + 1, i] * (1 - fu) + images[rows, j + 1, i + 1] * fu
-    return top * (1 - fv) + low * fv, inside
+    corner = np.arange(len(images[0]))[:, None, None] * side * side + j * side + i
+    values = []
+    for flat in (each.reshape(-1) for each in images):
+        top, top_right, low, low_right = (
+            flat.take(corner + step, mode="clip") for step in (0, 1, side, side + 1)
+        )
+        values.append(
+            (top * (1 - fu) + top_right * fu) * (1 - fv) + (low * (1 - fu) + low_right * fu) * fv
+        )
+    return values, inside
