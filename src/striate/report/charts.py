@@ -43,7 +43,7 @@ def line_chart(
     low, high = y_range or _range([float(y) for _, y in points if y is not None])
     room = 0.0 if y_range else 0.05 * (high - low)
     up = (low - room, high + room)
-    frame = _Frame(across, up)
+    frame = _Frame(across, up, counted(lines))
     loud = [line for line in lines if not line.quiet]
     parts = [frame.axes(x_label, y_label)]
     parts += [frame.curve(line, "#b8b8b8") for line in lines if line.quiet]
@@ -77,6 +77,7 @@ def line_chart(
 class _Frame:
     across: tuple[float, float]
     up: tuple[float, float]
+    counted: bool
 
     def x(self, value: float) -> float:
         low, high = self.across
@@ -95,7 +96,7 @@ class _Frame:
                 )
             )
             parts.append(_text(_LEFT - 6, self.y(value) + 4, f"{value:g}", "end"))
-        for value in ticks(*self.across):
+        for value in ticks(*self.across, counted=self.counted):
             parts.append(_text(self.x(value), _HIGH - _BOTTOM + 17, f"{value:g}", "middle"))
         parts.append(
             Markup('<line class="axis" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(
@@ -132,9 +133,17 @@ class _Frame:
         return Markup("").join([drawn, *dots])
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """About `count` round numbers from low to high."""
+def counted(lines: Sequence[Line]) -> bool:
+    """Whether the horizontal axis counts something (epochs, layers): it has whole numbers only."""
+    return all(float(x).is_integer() for line in lines for x in line.xs)
+
+
+def ticks(low: float, high: float, about: int = 5, *, counted: bool = False) -> list[float]:
+    """About so many round numbers from low to high. counted: whole ones."""
     rough = (high - low) / about
+    if counted and rough < 5:
+        every = next(m for m in (1, 2, 5) if m >= rough * 0.999)
+        return [float(n) for n in range(math.ceil(low), math.floor(high) + 1) if n % every == 0]
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -12,7 +12,7 @@ import numpy as np
 from striate.core.errors import RecipeError
 from striate.core.files import disk_faults_explained
 from striate.plan.rate_test import RateTest, smoothed
-from striate.report.charts import COLOURS, Line
+from striate.report.charts import COLOURS, Line, counted
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 """Colours that the colour-blind tell apart (Okabe and Ito 2008)."""
@@ -68,6 +68,8 @@ def save_curves(
     axis.set_ylabel(labels[1])
     if logarithmic:
         axis.set_yscale("log")
+    if counted(lines):
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8)
     _save(figure, path)
