@@ -1,5 +1,6 @@
 # make train   set up and train on the built-in digits
-# make test    set up and run the tests
+# make test    set up and run the tests that every change must pass: all but the slow ones
+# make test-all  all tests, before something is called done: twice as long
 # make check   ruff, the type checker, the layer test
 # make bench   the benchmarks on real data (STRIATE_DATA, default ../shared/data): about 40 minutes
 # make chaos   thousands of damaged files, kills, signals, full disks: nothing is lost (an hour)
@@ -13,13 +14,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test check bench chaos lock setup clean studio site dist
+.PHONY: train test test-all check bench chaos lock setup clean studio site dist
 
 train: setup
 	$(BIN)/striate train
 
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: setup
+	$(PYTEST)
 
 check: setup
 	$(BIN)/ruff check src tests benchmarks tools

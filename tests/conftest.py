@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import http.server
 import io
 import os
@@ -10,9 +11,16 @@ import threading
 import zlib
 from pathlib import Path
 
-import numpy as np
-import pytest
-from PIL import Image
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if _WORKER and hasattr(os, "sched_setaffinity"):
+    # Where several processes share the tests, each keeps to a core of its own, before NumPy and
+    # torch count the cores: their threads would wait for each other on it, tenfold as long.
+    _cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_cores[int(_WORKER.removeprefix("gw")) % len(_cores)]})
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
 STAGED = ("conv 3x3 8 pad 1, batchnorm, relu, pool 2, conv 3x3 8 pad 1, batchnorm, relu, pool 2, "
@@ -36,18 +44,16 @@ DETECTING = {
 _SLOW_FIRST = ("test_docs.py", "test_verbs.py", "test_search.py", "test_runs.py", "test_loop.py")
 
 
-def pytest_configure():
-    """Where several processes share the tests, each keeps to a core of its own."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if worker and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
-
-
 def pytest_collection_modifyitems(items):
     """The slowest files first, so that no process is left with one of them at the end."""
     rank = {name: i for i, name in enumerate(_SLOW_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def pytest_collection_finish():
+    """What is imported by now, a million objects, stays: the collector need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def rectangles(count, seed, side=128):
@@ -168,7 +174,7 @@ def trained(tmp_path_factory):
         f"{split}/{c}": n for split, n in (("train", 12), ("val", 4), ("test", 4)) for c in COLOURS
     }
     data = write_tree(base / "colours", counts)
-    knobs = {**QUICK, "model": "fastnet", "epochs": 25, "report.write": True}
+    knobs = {**QUICK, "model": "fastnet", "model.width": 0.25, "epochs": 25, "report.write": True}
     run = striate.train(data, run=base / "run", **knobs)
     return run.path, data
 

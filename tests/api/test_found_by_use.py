@@ -280,6 +280,7 @@ for number, words in enumerate(json.load(sys.stdin)):
 """
 
 
+@pytest.mark.slow
 def test_main_verbs_under_four_hash_seeds(tmp_path):
     """F25: nothing depends on the order of a set. Classes that are equal as numbers, too."""
     data = write_tree(tmp_path / "data", dict.fromkeys(("1", "01", "2", "02"), 8))

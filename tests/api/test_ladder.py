@@ -15,6 +15,8 @@ from striate.report.ladder_page import seconds_in_words
 from tests.conftest import DETECTING as KNOBS
 from tests.conftest import rectangles as drawn
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("cv2")
 
 

@@ -167,6 +167,7 @@ def test_arrays_and_importances(tmp_path):
     assert sum(importances(tmp_path).values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_command(tree, tmp_path, capsys, monkeypatch):
     """Two processes on one study; one is killed, and the same command repairs what it left."""
     study = tmp_path / "s"

@@ -33,6 +33,7 @@ def noisy(digits):
     return labels, set(wrong.tolist()), crossfit({"train": (pixels, labels)}, 10)["train"]
 
 
+@pytest.mark.slow
 def test_planted_wrong_labels_are_found(noisy):
     pytest.importorskip("cleanlab", reason="extra: audit")
     labels, wrong, judged = noisy
@@ -41,6 +42,7 @@ def test_planted_wrong_labels_are_found(noisy):
     assert len(found & wrong) / len(found) > 0.7
 
 
+@pytest.mark.slow
 def test_no_image_is_judged_by_a_network_that_saw_it(noisy, digits):
     """Otherwise it would have learned the wrong labels by heart."""
     labels, wrong, judged = noisy
@@ -49,6 +51,7 @@ def test_no_image_is_judged_by_a_network_that_saw_it(noisy, digits):
     assert (judged.probabilities.argmax(1) == digits[1]).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_without_cleanlab(monkeypatch, noisy):
     monkeypatch.setitem(__import__("sys").modules, "cleanlab.filter", None)
     with pytest.raises(MissingExtraError, match="pip install 'striate\\[audit\\]'"):

@@ -102,7 +102,10 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow) if side == 64 else name
+    for name, side in NETWORKS.items()
+])  # fmt: skip
 @pytest.mark.parametrize("form", ["onnx", "torch"])
 def test_networks_go_round(name, form, tmp_path):
     needs(form)
@@ -136,6 +139,7 @@ def test_several_labels_and_squared_errors_have_their_own_probabilities(tmp_path
         assert np.allclose(ours, task.probabilities(logits.numpy()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "torch"])
 def test_a_detector_goes_round_before_suppression(form, tmp_path):
     needs(form)
@@ -150,6 +154,7 @@ def test_a_detector_goes_round_before_suppression(form, tmp_path):
     assert found.file.scores[run.task.main_score] == pytest.approx(own, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_smaller_numbers_are_smaller_and_their_loss_is_said(run, tmp_path):
     needs("onnx")
     whole = striate.export_run(run.path, "onnx", tmp_path / "net.onnx")

@@ -103,12 +103,14 @@ def test_every_schedule_and_activation_trains(schedule, activation):
     assert game.losses().train < before
 
 
+@pytest.mark.slow
 def test_the_spiral_is_learnt_with_the_preset_that_is_offered():
     game = Playground(PRESETS["spiral"][1])
     game.advance(game.total)
     assert game.losses().test < 0.05
 
 
+@pytest.mark.slow
 def test_the_doctor_names_an_exploding_rate():
     said = set()
     game = Playground(PRESETS["too fast"][1])

@@ -18,7 +18,7 @@ from striate.data.sources import open_source
 from tests.conftest import QUICK, write_colours, write_rectangles
 from tools.alone import PROJECT, closure, wanted_by
 
-pytestmark = pytest.mark.timeout(900)  # one fixture runs all commands
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # one fixture runs all commands
 ALONE = Path(__file__).parents[2] / "tools" / "alone.py"
 FLAGS = [f"--{k.replace('_', '-')}={v}" for k, v in QUICK.items() if k != "report.write"]
 NEEDED = {

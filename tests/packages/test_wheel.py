@@ -88,6 +88,7 @@ def test_the_source_archive_builds_the_same_wheel(wheel, tmp_path):
     assert digest(built(source, tmp_path / "again", "wheel")) == digest(wheel)
 
 
+@pytest.mark.slow
 def test_the_wheel_alone_trains_in_an_empty_folder(wheel, tmp_path):
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     scripts = tmp_path / "venv" / "bin"

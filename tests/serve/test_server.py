@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import io
 import re
 import signal
 import socket
@@ -12,7 +11,8 @@ import threading
 import time
 
 import pytest
-from PIL import Image
+
+from tests.conftest import COLOURS, encoded, picture
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
@@ -45,9 +45,7 @@ def asked(port, method, path, body=None):
 
 
 def red():
-    buffer = io.BytesIO()
-    Image.new("RGB", (20, 20), (200, 50, 40)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(picture(COLOURS["red"]))
 
 
 def test_it_answers_this_machine_and_ends_when_it_is_told_to(server):

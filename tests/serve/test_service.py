@@ -16,6 +16,7 @@ from striate.core.errors import RunError
 from striate.data.decode import UndecodableError
 from striate.serve.batching import Batcher
 from striate.serve.service import Bounds, Service, open_service
+from tests.conftest import COLOURS, encoded, picture
 
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
@@ -31,7 +32,7 @@ def png(colour, size=(20, 20), form="PNG"):
     return buffer.getvalue()
 
 
-RED, GREEN = png((200, 50, 40)), png((40, 190, 60))
+RED, GREEN = (encoded(picture(COLOURS[name])) for name in ("red", "green"))
 
 
 @pytest.fixture(scope="module")

@@ -304,6 +304,7 @@ def test_everything_is_reached_by_keyboard(visit):
     page.wait_for_selector(".playground")
 
 
+@pytest.mark.slow
 def test_a_training_is_started_from_the_page(visit, served):
     page = visit("/train")
     page.get_by_role("radio", name=re.compile("colours")).check()
@@ -321,6 +322,7 @@ def test_a_training_is_started_from_the_page(visit, served):
     assert len(names) == 4
 
 
+@pytest.mark.slow
 def test_a_folder_is_dropped_as_an_archive(visit, served, tmp_path):
     """The page packs it; what arrives is an archive that Python's zipfile reads, and a training."""
     page = visit("/train")

@@ -46,6 +46,7 @@ def state(found, name):
     return (row(found, name) or {}).get("state")
 
 
+@pytest.mark.slow
 def test_start_pause_resume_branch_and_finish(home, tmp_path):
     with studio(home=home, data=tmp_path / "data") as found:
         name = start(found, **{"budget.epochs": 400})

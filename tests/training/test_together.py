@@ -59,7 +59,7 @@ def alone(tree_for_module, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("procs", [2, 4])
+@pytest.mark.parametrize("procs", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_same_training_as_one_process(procs, alone, tree_for_module, tmp_path):
     """Float32, a network without batch norm, 50 steps: weights within 1e-5, the same curve."""
     done = run("train", tree_for_module, "--run", tmp_path / "run", "--procs", procs, *PLAIN,
@@ -78,6 +78,7 @@ def test_the_same_training_as_one_process(procs, alone, tree_for_module, tmp_pat
     assert done.stdout.count("test scores by class") == 1
 
 
+@pytest.mark.slow
 def test_kept_features_of_frozen_stages_are_shared(alone, tree_for_module, tmp_path):
     """A start from weights: two processes compute half of the features each, and end like one."""
     flags = ("--weights", alone, "--freeze", 1, "--model.kept-views", 2, "--optim.rule", "nesterov",
@@ -94,6 +95,7 @@ def test_kept_features_of_frozen_stages_are_shared(alone, tree_for_module, tmp_p
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow
 def test_a_detector_of_two_processes_is_scored_like_one(tmp_path):
     """F16: objects of every image count once, however many processes find them."""
     data = tmp_path / "data"
@@ -110,6 +112,7 @@ def test_a_detector_of_two_processes_is_scored_like_one(tmp_path):
         assert told["test"][name] == pytest.approx(again.scores[name], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_replaced(alone, tree_for_module, tmp_path):
     """kill −9 of one of two: the training goes on from its last checkpoint, to the same end."""
     folder = tmp_path / "run"

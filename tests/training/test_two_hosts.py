@@ -14,6 +14,8 @@ from striate.core.run import RunDirectory
 from tests.conftest import COLOURS, write_tree
 from tests.training.test_together import PLAIN, final, run
 
+pytestmark = pytest.mark.slow
+
 HOSTS = ("10.213.7.1", "10.213.7.2")
 
 
