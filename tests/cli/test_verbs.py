@@ -53,9 +53,19 @@ def test_recipe_and_flags(striate_cli, tree, tmp_path):
 
 
 def test_a_runs_recipe_with_another_model(striate_cli, trained):
-    recipe = trained[0] / "recipe.yaml"
+    quick = ("--image-size", 16, "--augment.flip", "False", "--report.no-write")
+    code, _, err = striate_cli("train", trained[1], *quick, "--epochs", 1, "--run", "first")
+    assert code == 0, err
     code, _, err = striate_cli(
-        "train", "--recipe", recipe, "--model", "decknet", "--epochs", 1, "--run", "run"
+        "train",
+        "--recipe",
+        "first/recipe.yaml",
+        "--model",
+        "decknet",
+        "--epochs",
+        1,
+        "--run",
+        "run",
     )
     assert code == 0, err
 

@@ -24,6 +24,7 @@ from striate.report.explained import figures
 from striate.tasks.classify.task import LabelTask
 from tests.conftest import QUICK, encoded, picture
 
+LARGE = ("alexnet", "googlenet", "inception_v3", "resnet50", "vgg11_bn")
 NETWORKS = {
     "fastnet": 16, "lenet": 16, "decknet": 32, "alexnet": 64, "vgg11_bn": 32, "resnet18": 32,
     "resnet50": 32, "googlenet": 64, "inception_v3": 80,
@@ -65,7 +66,10 @@ def looked_at(backbone, side, **choice):
     return inspect(predictor_of(backbone, side), sample, lambda _: sample, chosen)
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, "own"])
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+    for name in (*NETWORKS, "own")
+])  # fmt: skip
 def test_every_architecture(name):
     torch.manual_seed(0)
     side = NETWORKS.get(name, 16)

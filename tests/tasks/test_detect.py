@@ -65,7 +65,9 @@ def run(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "steps", "least"), [
-    ("one_stage", 60, 0.6), ("anchors", 60, 0.6), ("faster_rcnn", 80, 0.6), ("grid", 90, 0.6),
+    ("one_stage", 60, 0.6), ("grid", 90, 0.6),
+    pytest.param("anchors", 60, 0.6, marks=pytest.mark.slow),
+    pytest.param("faster_rcnn", 80, 0.6, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_every_detector_learns_eight_pictures(name, steps, least):
     images, boxes = drawn(8, 0)
