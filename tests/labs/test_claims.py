@@ -149,6 +149,9 @@ def test_intervals_are_students():
     expected = scipy.ttest_1samp(values, 0).confidence_interval(0.95)
     assert summary("x", values).interval == pytest.approx((expected.low, expected.high))
     assert summary("x", [1.0]).interval is None
+    assert summary("accuracy", [0.9, 1.0, 1.0]).interval[1] == 1.0
+    low, high = summary("accuracy gained", [-0.01, -0.03, 0.01]).interval
+    assert low < -0.01 < high
     assert summary("x", [1.0]).line() == "1"
 
 

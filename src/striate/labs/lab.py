@@ -193,9 +193,10 @@ def judged(lab: Lab, trials: Sequence[Trial]) -> Verdict:
 
 
 def summary(name: str, values: Sequence[float]) -> Figure:
-    """Mean and interval of a figure's values; that of an accuracy ends at 0 and 1."""
+    """Mean and interval of a figure's values; that of an accuracy ends at 0 and 1, that of what is
+    gained in accuracy does not."""
     interval = mean_interval(values) if len(values) > 1 else None
-    if interval and "accuracy" in name:
+    if interval and "accuracy" in name and "gained" not in name:
         interval = (max(0.0, interval[0]), min(1.0, interval[1]))
     return Figure(name, float(np.mean(values)), interval, min(values), max(values))
 

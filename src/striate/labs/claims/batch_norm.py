@@ -112,8 +112,8 @@ LAB = Lab(
     },
     "with batch norm: highest rate that learns",
     "Batch norm bears ten times the rate, though the others began with good weights too. Its noise "
-    "is that of the batch and helps a little where the labels are right; where 30 % are random the "
-    "same noise gains nothing. With batches of 4 it is so strong that the training loss says "
-    "little; keep batches of 16 and more, or use another norm.",
+    "is that of the batch and lowers the test loss a little where the labels are right; where 30 % "
+    "are random the same noise gains nothing. With batches of 4 it is so strong that the training "
+    "loss says little; keep batches of 16 and more, or use another norm.",
     "conditional", seeds=3,
 )  # fmt: skip

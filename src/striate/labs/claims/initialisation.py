@@ -23,7 +23,7 @@ def measure(seed: int, full: bool) -> Trial:
             fit(net, data.x, data.y, steps=2000 if full else 300, lr=0.02, batch=64, momentum=0.9,
                 seed=seed)  # fmt: skip
             reached.append(accuracy_of(net, data.test_x, data.test_y))
-            figures[f"{name}, {depth} hidden layers: accuracy"] = reached[-1]
+            figures[f"{name}, depth {depth}: accuracy"] = reached[-1]
         lines.append(Line(name, _DEPTHS, reached, dots=True))
     return Trial(figures, [Chart("accuracy on test images", "hidden layers", "accuracy", lines)])
 
@@ -35,11 +35,11 @@ LAB = Lab(
     "deviation 0.001 and from weights as wide as He's rule asks.",
     measure,
     {
-        "conditional": lambda f: f["deviation 0.001, 1 hidden layers: accuracy"] > 0.75
-        and f["deviation 0.001, 8 hidden layers: accuracy"] < 0.3
-        and f["He, 8 hidden layers: accuracy"] > 0.85
+        "conditional": lambda f: f["deviation 0.001, depth 1: accuracy"] > 0.75
+        and f["deviation 0.001, depth 8: accuracy"] < 0.3
+        and f["He, depth 8: accuracy"] > 0.85
     },
-    "deviation 0.001, 8 hidden layers: accuracy",
+    "deviation 0.001, depth 8: accuracy",
     "Small numbers do for one hidden layer. Each further layer shrinks what passes through, until "
     "nothing is left to learn from; weights as wide as the layer's fan asks keep it, at any depth.",
     "conditional",
