@@ -1,6 +1,6 @@
 # make train   set up and train on the built-in digits
 # make test    set up and run the tests that every change must pass: all but the slow ones
-# make test-all  all tests, before something is called done: twice as long
+# make test-all  these and the slow ones, before something is called done
 # make check   ruff, the type checker, the layer test
 # make bench   the benchmarks on real data (STRIATE_DATA, default ../shared/data): about 40 minutes
 # make chaos   thousands of damaged files, kills, signals, full disks: nothing is lost (an hour)

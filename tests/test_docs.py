@@ -25,11 +25,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "labs" / "index.md",
 ]  # fmt: skip
-SLOW = {
-    "transfer.md", "data.md", "maps.md", "runs.md", "doctor.md", "evaluate.md", "explain.md",
-    "report.md", "textbook.md", "search.md", "export.md", "detection.md",
-}  # fmt: skip
-"""Pages that train for more than ten seconds."""
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.M | re.S)
 FIGURE = re.compile(r"\d[\d,.]*")
 LONGER = re.compile(r"# (?:h|min)(?: # (?:min|s))?")
@@ -65,10 +60,7 @@ def assert_shown(shown, out):
         assert any(got == want if exact else got.startswith(start) for got in lines), line
 
 
-@pytest.mark.parametrize("page", [
-    pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else (), id=page.name)
-    for page in PAGES
-])  # fmt: skip
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_page(page, striate_cli):
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert blocks, "a page without an executed example"

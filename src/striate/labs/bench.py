@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -23,6 +24,10 @@ from striate.data.targets import class_numbers
 OWN_SIDE, OWN_MOST = 32, 10_000
 """Pixels of a side of one's own images, and how many a lab takes for training."""
 _MEGAPIXELS = 64
+
+
+class Share(float):
+    """A number from 0 to 1, such as an accuracy: the interval of its mean ends there."""
 
 
 class Images(NamedTuple):
@@ -145,10 +150,15 @@ def loss_of(net: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 @torch.no_grad()
-def accuracy_of(net: nn.Module, x: Tensor, y: Tensor) -> float:
+def accuracy_of(net: nn.Module, x: Tensor, y: Tensor) -> Share:
     """The share of right answers, in evaluation mode."""
     net.eval()
-    return float((net(x).argmax(dim=1) == y).float().mean())
+    return Share((net(x).argmax(dim=1) == y).float().mean())
+
+
+def share_of(flags: Tensor | NDArray[np.bool_]) -> Share:
+    """The share of those that are true."""
+    return Share(np.mean(np.asarray(flags)))
 
 
 def dense(widths: list[int], activation: Callable[[], nn.Module], std: float = 0.0) -> nn.Module:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.errors import StriateError, perhaps
-from striate.labs.bench import Images, own_images
+from striate.labs.bench import Images, Share, own_images
 from striate.metrics.intervals import mean_interval
 from striate.report.charts import Line
 
@@ -170,7 +170,7 @@ def run_lab(
         trials.append(trial)
         yield trial
     names = trials[0].figures
-    figures = {n: summary(n, [float(trial.figures[n]) for trial in trials]) for n in names}
+    figures = {n: summary(n, [trial.figures[n] for trial in trials]) for n in names}
     seconds = time.perf_counter() - began
     yield Finding(lab, judged(lab, trials), figures, trials, seconds, seed, data)
 
@@ -193,12 +193,11 @@ def judged(lab: Lab, trials: Sequence[Trial]) -> Verdict:
 
 
 def summary(name: str, values: Sequence[float]) -> Figure:
-    """Mean and interval of a figure's values; that of an accuracy ends at 0 and 1, that of what is
-    gained in accuracy does not."""
+    """Mean and interval of a figure's values; that of shares ends at 0 and 1."""
     interval = mean_interval(values) if len(values) > 1 else None
-    if interval and "accuracy" in name and "gained" not in name:
+    if interval and all(isinstance(value, Share) for value in values):
         interval = (max(0.0, interval[0]), min(1.0, interval[1]))
-    return Figure(name, float(np.mean(values)), interval, min(values), max(values))
+    return Figure(name, float(np.mean(values)), interval, float(min(values)), float(max(values)))
 
 
 def short(value: float) -> str:

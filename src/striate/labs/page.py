@@ -104,10 +104,10 @@ def _page(finding: Finding) -> str:
     lab, trial, several = finding.lab, finding.trials[0], len(finding.trials) > 1
     parts = [f"# {lab.id}: {lab.name.replace('-', ' ')}", f"> {md(lab.claim)}"]
     parts.append(f"**{finding.verdict}**: {VERDICTS[finding.verdict]}.")
-    parts.append(md(lab.lesson).replace("\\`", "`"))
+    parts.append(_commands(lab.lesson))
     if lab.deck:
         parts.append(f"| the deck | the truth |\n|---|---|\n| {md(lab.deck)} | {md(lab.truth)} |")
-    parts.append(f"## What was done\n\n{md(lab.done)} {_often(finding)}")
+    parts.append(f"## What was done\n\n{_commands(lab.done)} {_often(finding)}")
     rows = ["| figure | value |\n|---|---|"]
     if several:
         rows = ["| figure | mean | 95 % interval |\n|---|---|---|"]
@@ -124,6 +124,11 @@ def _page(finding: Finding) -> str:
               for shown in _figures(finding)]  # fmt: skip
     parts.append(f"`striate lab {lab.key}` prints these figures again.")
     return "\n\n".join(parts) + "\n"
+
+
+def _commands(text: str) -> str:
+    """A sentence in Markdown whose commands stay between backticks."""
+    return md(text).replace("\\`", "`")
 
 
 def _index(found: Sequence[Finding]) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
+from striate.labs.bench import share_of
 from striate.labs.lab import Chart, Lab, Picture, Trial
 from striate.labs.scenes import (
     INVERSE,
@@ -168,19 +169,15 @@ def measure(seed: int, full: bool) -> Trial:
     rows += [[in_words(said[i]), "yes" if true[i] else "no"] for i in range(6)]
     return Trial(
         {
-            "combinations seen in training: captions all true": _share(is_true(
+            "combinations seen in training: captions all true": share_of(is_true(
                 greedy(net, torch.from_numpy(old.images)), old)),
-            "combinations never seen: captions all true": _share(true),
-            "the same by beam search": _share(is_true(beam(net, images), new)),
+            "combinations never seen: captions all true": share_of(true),
+            "the same by beam search": share_of(is_true(beam(net, images), new)),
             "attention on the object that is named": _on_object(net, new),
         },
         [Chart("training", "step", "loss of a word", [line])],
         rows, [Picture("The scenes of the table, in its order.", strip)],
     )  # fmt: skip
-
-
-def _share(flags: object) -> float:
-    return float(np.mean(flags))  # type: ignore[call-overload]
 
 
 @torch.no_grad()

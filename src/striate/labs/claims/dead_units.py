@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from striate.labs.bench import accuracy_of, dense, digits, fit
+from striate.labs.bench import accuracy_of, dense, digits, fit, share_of
 from striate.labs.lab import Lab, Trial
 
 _PUSHED = 56
@@ -19,14 +19,14 @@ def measure(seed: int, full: bool) -> Trial:
         torch.manual_seed(seed)
         net = dense([64, 64, 64, 10], activation)
         first = next(m for m in net.modules() if isinstance(m, nn.Linear))
-        with torch.no_grad():  # as one step at too high a rate leaves them
+        with torch.no_grad():  # as a step that is too long may leave them
             first.bias[:_PUSHED] -= _largest(first, data.x) + 0.5
         before = first.weight[:_PUSHED].detach().clone()
         fit(net, data.x, data.y, steps=3000 if full else 1000, lr=0.1, batch=64, seed=seed)
         moved = (first.weight[:_PUSHED].detach() - before).abs().amax(dim=1) > 0
-        figures[f"{name}: units pushed below 0 that still learn"] = _share(moved)
+        figures[f"{name}: units pushed below 0 that still learn"] = share_of(moved)
         back = _largest(first, data.x) > 0
-        figures[f"{name}: units that are above 0 again for an image"] = _share(back)
+        figures[f"{name}: units that are above 0 again for an image"] = share_of(back)
         figures[f"{name}: accuracy"] = accuracy_of(net, data.test_x, data.test_y)
     return Trial(figures)
 
@@ -35,10 +35,6 @@ def measure(seed: int, full: bool) -> Trial:
 def _largest(layer: nn.Linear, images: Tensor) -> Tensor:
     """Of each pushed unit, its largest sum for any image."""
     return layer(images.flatten(1))[:, :_PUSHED].amax(dim=0)
-
-
-def _share(units: Tensor) -> float:
-    return float(units.float().mean())
 
 
 LAB = Lab(
