@@ -4,8 +4,10 @@ training loop."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,17 +121,11 @@ def fit(
 ) -> list[float]:
     """Train by SGD with softmax cross-entropy: the loss of each step. lr: the rate, or that of
     each step; batch: 0 is all images. Ends early, with infinity, where the loss is not finite."""
-    rng, losses = np.random.default_rng(seed), []
+    losses: list[float] = []
     rate = lr if callable(lr) else lambda _: lr
     rule = torch.optim.SGD(net.parameters(), lr=0.0, momentum=momentum)
-    order, at = np.array([], dtype=np.int64), 0
     net.train()
-    for step in range(steps):
-        chosen: Any = slice(None)
-        if batch:
-            if at + batch > len(order):
-                order, at = rng.permutation(len(y)), 0
-            chosen, at = torch.from_numpy(order[at : at + batch]), at + batch
+    for step, chosen in enumerate(islice(_batches(len(y), batch, seed), steps)):
         loss = cross_entropy(net(x[chosen]), y[chosen])
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
@@ -140,6 +136,51 @@ def fit(
         loss.backward()  # type: ignore[no-untyped-call]
         rule.step()
     return losses
+
+
+def _batches(count: int, size: int, seed: int) -> Iterator[Any]:
+    """The places of the images of each step, without end, epoch by epoch; size 0: all."""
+    rng = np.random.default_rng(seed)
+    while True:
+        if not size:
+            yield slice(None)
+            continue
+        order = torch.from_numpy(rng.permutation(count))
+        for at in range(0, max(count - size, 0) + 1, size):
+            yield order[at : at + size]
+
+
+def fit_each(
+    nets: Sequence[nn.Module], x: Tensor, y: Tensor, *, steps: int, lrs: Tensor, batch: int = 0,
+    momentum: float = 0.0, seed: int = 0,
+) -> Tensor:  # fmt: skip
+    """Train K networks of one form at once, each as `fit` would alone: the losses (K, steps).
+
+    x: (N, …), or (K, N, …) where each has images of its own; lrs: rates (K,), or (steps, K). A
+    network that diverges is left with numbers that are not finite.
+    """
+    own = x.shape[0] != len(y)
+    form = deepcopy(nets[0]).train()
+    weights, buffers = torch.func.stack_module_state(list(nets))
+
+    def loss(weights: Any, buffers: Any, x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(torch.func.functional_call(form, (weights, buffers), (x,)), y)
+
+    each = torch.func.vmap(loss, (0, 0, 0 if own else None, None), randomness="different")
+    rates = lrs.expand(steps, len(nets))
+    moves, losses = dict.fromkeys(weights, torch.zeros(())), []
+    for rate, chosen in zip(rates, _batches(len(y), batch, seed), strict=False):
+        seen = x[:, chosen] if own else x[chosen]
+        found = each(weights, buffers, seen, y[chosen])
+        losses.append(found.detach())
+        slopes = torch.autograd.grad(found.sum(), [*weights.values()])
+        with torch.no_grad():
+            for name, slope in zip(weights, slopes, strict=True):
+                moves[name] = momentum * moves[name] + slope
+                weights[name].sub_(rate.view(-1, *[1] * (slope.ndim - 1)) * moves[name])
+    for k, net in enumerate(nets):
+        net.load_state_dict({name: a[k] for name, a in (weights | buffers).items()})
+    return torch.stack(losses, dim=1)
 
 
 @torch.no_grad()
