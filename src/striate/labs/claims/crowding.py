@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 from striate.atlas.by_hand import cost, descend, joint, squared_distances
 from striate.core.arrays import Ids
-from striate.labs.bench import Images, digits
+from striate.labs.bench import Images, Share, digits, share_of
 from striate.labs.lab import Lab, Picture, Trial
 from striate.report.pictures import Cell, sheet
 from striate.textbook.arrays import Array
 
 _POINTS, _NEIGHBOURS, _PERPLEXITY, _WIDE = 300, 10, 20.0, 340
+_RATES, _BEYOND = (10.0, 30.0, 100.0, 300.0), 1e6
 
 
 def measure(seed: int, full: bool) -> Trial:
@@ -25,22 +28,52 @@ def on_images(data: Images, seed: int, full: bool) -> Trial:
     labels, near = data.y[:_POINTS].numpy(), _nearest(x)
     figures: dict[str, float] = {}
     maps = []
-    P = joint(x, _PERPLEXITY)
     for name, kernel in (("Gaussian", "gaussian"), ("Student", "student")):
-        steps = 1500 if full else 400
-        *_, places = descend(x, perplexity=_PERPLEXITY, kernel=kernel, steps=steps, seed=seed)
-        found = _nearest(places)
+        found = {rate: _laid_out(x, kernel, rate, 2000 if full else 600, seed) for rate in _RATES}
+        rate = min(found, key=lambda rate: found[rate][0])
+        divergence, places = found[rate]
+        beside = _nearest(places)
         figures |= {
-            f"{name}: neighbours of the data kept": _shared(near, found),
-            f"{name}: neighbours of the same class": float(
-                (labels[found] == labels[:, None]).mean()
-            ),
+            f"{name}: neighbours of the data kept": _shared(near, beside),
+            f"{name}: neighbours of the same class": share_of(labels[beside] == labels[:, None]),
             f"{name}: distance between classes / within a class": _islands(places, labels),
-            f"{name}: divergence of the neighbourhoods": cost(P, places, kernel),
+            f"{name}: distance of moderately far images / of neighbours": _room(x, places),
+            f"{name}: images in the middle of the map": _middle(places),
+            f"{name}: divergence of the neighbourhoods": divergence,
+            f"{name}: its rate": rate,
         }
         maps.append(Cell(_drawn(places, labels), (f"{name} neighbourhoods",)))
     caption = "The two maps; a point is an image, its colour the class."
     return Trial(figures, pictures=[Picture(caption, np.asarray(sheet([("", maps)])))])
+
+
+def _laid_out(x: Array, kernel: str, rate: float, steps: int, seed: int) -> tuple[float, Array]:
+    """The divergence at the end, infinite where the rate is too high, and the map."""
+    places: Array = np.zeros((len(x), 2))
+    with np.errstate(all="ignore"):
+        for found in descend(x, perplexity=_PERPLEXITY, kernel=kernel, steps=steps, rate=rate,
+                             seed=seed):  # fmt: skip
+            if not np.isfinite(found).all() or np.abs(found).max() > _BEYOND:
+                return math.inf, places
+            places = found
+    return cost(joint(x, _PERPLEXITY), places, kernel), places
+
+
+def _room(x: Array, places: Array) -> float:
+    """How far apart pairs stand on the map whose distance in the data is in the second quarter of
+    all, in distances of neighbours on the map (medians)."""
+    above = np.triu_indices(len(x), 1)
+    apart, on_map = (np.sqrt(squared_distances(points))[above] for points in (x, places))
+    low, high = np.quantile(apart, (0.25, 0.5))
+    near = np.sort(np.sqrt(squared_distances(places)), axis=1)[:, 1 : _NEIGHBOURS + 1]
+    return float(np.median(on_map[(apart > low) & (apart < high)]) / np.median(near.mean(axis=1)))
+
+
+def _middle(places: Array) -> Share:
+    """The share of points within half of the root mean square distance from the middle: 0.125 of an
+    even disc, 0.22 of a bell."""
+    squared = ((places - places.mean(axis=0)) ** 2).sum(axis=1)
+    return share_of(squared < squared.mean() / 4)
 
 
 def _drawn(places: Array, labels: Ids) -> Image.Image:
@@ -60,9 +93,9 @@ def _nearest(points: Array) -> Ids:
     return np.argsort(apart, axis=1, kind="stable")[:, :_NEIGHBOURS]
 
 
-def _shared(one: Ids, other: Ids) -> float:
+def _shared(one: Ids, other: Ids) -> Share:
     both = [len(set(a) & set(b)) for a, b in zip(one.tolist(), other.tolist(), strict=True)]
-    return float(np.mean(both)) / _NEIGHBOURS
+    return Share(np.mean(both) / _NEIGHBOURS)
 
 
 def _islands(places: Array, labels: Ids) -> float:
@@ -77,18 +110,21 @@ LAB = Lab(
     "D4", "crowding",
     "t-SNE compares Gaussian neighbourhoods of the data with Student's on the map, because with "
     "Gaussians on the map its middle is crowded.",
-    "300 digits are laid out twice by the same descent, with Gaussian and with Student "
-    "neighbourhoods on the map.",
+    "300 digits are laid out twice by gradient descent, with Gaussian and with Student "
+    "neighbourhoods on the map, each with its best of four rates.",
     measure,
     {
-        "confirmed": lambda f: f["Student: neighbours of the data kept"]
+        "conditional": lambda f: f["Student: neighbours of the data kept"]
         > f["Gaussian: neighbours of the data kept"]
-        and f["Student: distance between classes / within a class"]
-        > f["Gaussian: distance between classes / within a class"]
         and f["Student: neighbours of the same class"] > f["Gaussian: neighbours of the same class"]
+        and f["Student: distance of moderately far images / of neighbours"]
+        > f["Gaussian: distance of moderately far images / of neighbours"]
+        and f["Gaussian: images in the middle of the map"] < 0.22
     },
     "Student: neighbours of the data kept",
-    "The long tails let what is moderately far in 64 dimensions stand far on the map, so classes "
-    "become islands. Their sizes and the distances between them mean little.",
-    "confirmed", on=on_images,
+    "The long tails let what is moderately far in 64 dimensions stand farther off on the map, so "
+    "neighbours stay together and classes become islands. But it is not the middle that is crowded "
+    "without them: it holds no more images than with them, only everything is a little too near. "
+    "Sizes of islands and distances between them mean little.",
+    "conditional", on=on_images,
 )  # fmt: skip

@@ -16,10 +16,12 @@ _STEPS, _RATE, _CUT = 300, 0.1, 1e4
 
 
 class _Both(NamedTuple):
-    """A figure before and after the remedy, where the rule is right and where it misleads."""
+    """A figure before and after the remedy, where the rule is right and where it misleads. looks:
+    in both, what the curve shows before it, where that is another figure."""
 
     right: tuple[float, ...]
     misleading: tuple[float, ...]
+    looks: tuple[float, ...] = ()
 
 
 def _loss(net: nn.Module, x: Tensor, y: Tensor, *, lr: float = _RATE, steps: int = _STEPS) -> float:
@@ -45,12 +47,16 @@ def _explodes(data: Images) -> _Both:
     broken = data.x.clone()
     broken[::50] = 1e6  # images of another scale
 
-    def highest(x: Tensor, rate: float) -> float:
-        return min(max(fit(_wide(), x, data.y, steps=_STEPS, lr=rate, batch=64)), 1e9)
+    def lost(x: Tensor, rate: float) -> tuple[float, float]:
+        """The share of steps that are no better than guessing, and how high the loss jumps."""
+        losses, guess = fit(_wide(), x, data.y, steps=_STEPS, lr=rate, batch=64), math.log(10)
+        better = sum(loss < 0.9 * guess for loss in losses)
+        # a training that ended early learned nothing more
+        return 1 - better / _STEPS, min(max(losses) / guess, _CUT)
 
+    (right, jump), (wrong, other) = lost(data.x, 300.0), lost(broken, _RATE)
     return _Both(
-        (highest(data.x, 300.0), highest(data.x, _RATE)),
-        (highest(broken, _RATE), highest(broken, _RATE / 10)),
+        (right, lost(data.x, _RATE)[0]), (wrong, lost(broken, _RATE / 10)[0]), (jump, other)
     )
 
 
@@ -65,15 +71,18 @@ def _crawls(data: Images) -> _Both:
 
 
 def _test_above(data: Images) -> _Both:
-    def test_loss(count: int, test: Tensor) -> float:
-        net = _wide()
-        fit(net, data.x[:count], data.y[:count], steps=2 * _STEPS, lr=_RATE, batch=64)
-        return loss_of(net, test, data.test_y)
+    def losses(count: int, test: Tensor) -> tuple[float, float]:
+        """Of the test images, and of those that it learned."""
+        net, x, y = _wide(), data.x[:count], data.y[:count]
+        fit(net, x, y, steps=2 * _STEPS, lr=_RATE, batch=64)
+        return loss_of(net, test, data.test_y), loss_of(net, x, y)
 
     few, many, negatives = 60, len(data.y), 1 - data.test_x
+    (right, own), (wrong, other) = losses(few, data.test_x), losses(few, negatives)
     return _Both(
-        (test_loss(few, data.test_x), test_loss(many, data.test_x)),
-        (test_loss(few, negatives), test_loss(many, negatives)),
+        (right, losses(many, data.test_x)[0]),
+        (wrong, losses(many, negatives)[0]),
+        (right / own, wrong / other),
     )
 
 
@@ -107,13 +116,14 @@ def _under_dropout(data: Images) -> float:
 
 class _Rule(NamedTuple):
     """seen, reading: what the curve shows and how the deck reads it; the cases say what is wrong,
-    then what the remedy is."""
+    then what the remedy is; look: the figure that the curve shows."""
 
     tried: Callable[[Images], _Both]
     seen: str
     reading: str
     right: str
     misleading: str
+    look: str = ""
 
 
 _RULES = {
@@ -122,8 +132,10 @@ _RULES = {
         "1 unit, then 64", "all images are black: 64 units, then 512",
     ),
     "explodes": _Rule(
-        _explodes, "the highest training loss of a step is huge", "the rate is too high",
+        _explodes, "the training loss jumps; the share of steps that are no better than guessing",
+        "the rate is too high: a tenth or less",
         "rate 300, then 0.1", "one image of 50 has pixels of a million: rate 0.1, then 0.01",
+        "highest loss / that of guessing (cut at 10,000)",
     ),
     "crawls": _Rule(
         _crawls, "the training loss falls very slowly", "the rate is too low",
@@ -132,6 +144,7 @@ _RULES = {
     "test above": _Rule(
         _test_above, "the test loss is far above the training loss", "overfitting: more images",
         "60 images, then 1,397", "test images are negatives: 60 images, then 1,397",
+        "test loss / training loss",
     ),
     "train above": _Rule(
         _train_above, "training loss / test loss is above 1", "a bad split: another one",
@@ -148,6 +161,8 @@ def measure(seed: int, _: bool) -> Trial:
         both = rule.tried(data)
         figures[f"{name}, right: the remedy divides it by"] = both.right[0] / both.right[1]
         figures[f"{name}, misleading: it divides it by"] = both.misleading[0] / both.misleading[1]
+        for when, look in zip(("right", "misleading"), both.looks, strict=False):
+            figures[f"{name}, {when}: {rule.look}"] = look
         said = [f"{case}: {pair[0]:.3g} → {pair[1]:.3g}" for case, pair in
                 ((rule.right, both.right), (rule.misleading, both.misleading))]  # fmt: skip
         rows.append([rule.seen, rule.reading, *said])
@@ -159,6 +174,11 @@ def _each_has_a_twin(figures: Figures) -> bool:
         figures[f"{name}, right: the remedy divides it by"] > 1.4
         and figures[f"{name}, misleading: it divides it by"] < 1.4
         for name in _RULES
+    ) and all(
+        figures[f"{name}, {when}: {rule.look}"] > 3
+        for name, rule in _RULES.items()
+        if rule.look
+        for when in ("right", "misleading")
     )
 
 

@@ -73,8 +73,8 @@ LAB = Lab(
     "Plain SGD stalls on saddles and zig-zags in ravines; momentum does not.",
     "Update rules start nearly on the ridge of a saddle (10⁻¹² beside it), and in a ravine 300 "
     "times as steep across as along, with exact gradients and with noisy ones. Each has its best "
-    "of ten rates; counted are the steps until it has left the saddle for half of the way down, and "
-    "until a thousandth of the height in the ravine is left.",
+    "of ten rates; counted are the steps until it has left the saddle for half of the way down, "
+    "and until a thousandth of the height in the ravine is left.",
     measure,
     {
         "conditional": lambda f: f["saddle, momentum: steps"] < f["saddle, plain SGD: steps"] / 2
