@@ -28,8 +28,12 @@ OWN_SIDE, OWN_MOST = 32, 10_000
 _MEGAPIXELS = 64
 
 
-class Share(float):
-    """A number from 0 to 1, such as an accuracy: the interval of its mean ends there."""
+class Size(float):
+    """A number that cannot be below 0, such as a loss: the interval of its mean ends there."""
+
+
+class Share(Size):
+    """A number from 0 to 1, such as an accuracy."""
 
 
 class Images(NamedTuple):
@@ -184,10 +188,10 @@ def fit_each(
 
 
 @torch.no_grad()
-def loss_of(net: nn.Module, x: Tensor, y: Tensor) -> float:
+def loss_of(net: nn.Module, x: Tensor, y: Tensor) -> Size:
     """Mean cross-entropy in evaluation mode."""
     net.eval()
-    return float(cross_entropy(net(x), y))
+    return Size(cross_entropy(net(x), y))
 
 
 @torch.no_grad()
@@ -197,7 +201,7 @@ def accuracy_of(net: nn.Module, x: Tensor, y: Tensor) -> Share:
     return Share((net(x).argmax(dim=1) == y).float().mean())
 
 
-def share_of(flags: Tensor | NDArray[np.bool_]) -> Share:
+def share_of(flags: Tensor | NDArray[np.bool_] | np.bool_) -> Share:
     """The share of those that are true."""
     return Share(np.mean(np.asarray(flags)))
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.errors import StriateError, perhaps
-from striate.labs.bench import Images, Share, own_images
+from striate.labs.bench import Images, Share, Size, own_images
 from striate.metrics.intervals import mean_interval
 from striate.report.charts import Line
 
@@ -193,10 +193,14 @@ def judged(lab: Lab, trials: Sequence[Trial]) -> Verdict:
 
 
 def summary(name: str, values: Sequence[float]) -> Figure:
-    """Mean and interval of a figure's values; that of shares ends at 0 and 1."""
-    interval = mean_interval(values) if len(values) > 1 else None
+    """Mean and interval of a figure's values; that of sizes does not go below 0, nor that of shares
+    above 1. Values that are not all finite have no interval."""
+    several = len(values) > 1 and all(map(math.isfinite, values))
+    interval = mean_interval(values) if several else None
+    if interval and all(isinstance(value, Size) for value in values):
+        interval = (max(0.0, interval[0]), interval[1])
     if interval and all(isinstance(value, Share) for value in values):
-        interval = (max(0.0, interval[0]), min(1.0, interval[1]))
+        interval = (interval[0], min(1.0, interval[1]))
     return Figure(name, float(np.mean(values)), interval, float(min(values)), float(max(values)))
 
 

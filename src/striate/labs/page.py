@@ -29,7 +29,7 @@ def lab_html(finding: Finding) -> str:
     lab, trial = finding.lab, finding.trials[0]
     return render(
         "lab.html.j2", lab=lab, lesson=_coded(lab.lesson), verdict=finding.verdict,
-        meaning=VERDICTS[finding.verdict],
+        meaning=VERDICTS[finding.verdict], done=_coded(lab.done), first=_first(finding),
         seeds=len(finding.trials), seed=finding.seed, seconds=f"{finding.seconds:.1f}",
         figures=[_row(figure) for figure in finding.figures.values()], rows=trial.rows,
         charts=[_drawn(chart) for chart in trial.charts], version=striate.__version__,
@@ -58,6 +58,14 @@ def _often(finding: Finding) -> str:
     if more > 1:
         return f"With one seed; --full repeats it with {more}."
     return "Nothing in it is drawn by chance."
+
+
+def _first(finding: Finding) -> str:
+    """Whose the table, charts and pictures are."""
+    trial, count = finding.trials[0], len(finding.trials)
+    if count == 1 or not (trial.rows or trial.charts or trial.pictures):
+        return ""
+    return f"What follows is of the first of the {count} seeds."
 
 
 def _row(figure: Figure) -> dict[str, str]:
@@ -115,6 +123,8 @@ def _page(finding: Finding) -> str:
         last = f" {figure['interval']} |" if several else ""
         rows.append(f"| {md(figure['name'])} | {figure['mean']} |{last}")
     parts.append("\n".join(rows))
+    if said := _first(finding):
+        parts.append(said)
     if trial.rows:
         lines = ["| " + " | ".join(md(cell) for cell in row) + " |" for row in trial.rows]
         parts.append("\n".join([lines[0], "|---" * len(trial.rows[0]) + "|", *lines[1:]]))

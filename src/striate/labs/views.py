@@ -16,7 +16,7 @@ _BALLS = (  # centre, radius, colour
     ((0.15, 0.55, -0.5), 0.3, (0.95, 0.8, 0.2)),
 )
 _LIGHT = np.array([-0.5, 0.7, -0.6]) / np.linalg.norm([-0.5, 0.7, -0.6])
-_SPAN = 0.75
+SPAN = 0.75
 """Half the width of an image at distance 1."""
 
 
@@ -32,7 +32,7 @@ class Views(NamedTuple):
 
 def views_from(cameras: NDArray[np.float64], side: int) -> Views:
     """What cameras at these places (V, 3) see, all looking along +z."""
-    line = _SPAN * ((np.arange(side) + 0.5) / side * 2 - 1)
+    line = SPAN * ((np.arange(side) + 0.5) / side * 2 - 1)
     y, x = np.meshgrid(-line, line, indexing="ij")
     one = np.stack([x, y, np.ones_like(x)], -1).reshape(1, -1, 3)
     directions = np.broadcast_to(one, (len(cameras), side * side, 3))

@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from striate.labs.bench import Images, accuracy_of, dense, digits, fit, loss_of, partly_random
+from striate.labs.bench import Images, Size, accuracy_of, dense, digits, fit, loss_of, partly_random
 from striate.labs.lab import Chart, Figures, Lab, Trial
 from striate.report.charts import Line
 
@@ -49,7 +49,7 @@ def _rates(data: Images, seed: int, full: bool) -> tuple[dict[str, float], Chart
             loss = loss_of(net, data.test_x, data.test_y)
             reached.append(min(loss, 3.0) if math.isfinite(loss) else 3.0)
         learn = [rate for rate, loss in zip(_RATES, reached, strict=True) if loss < 1]
-        figures[f"{name}: highest rate that learns"] = max(learn, default=0.0)
+        figures[f"{name}: highest rate that learns"] = Size(max(learn, default=0.0))
         lines.append(Line(name, [math.log10(r) for r in _RATES], reached, dots=True))
     return figures, Chart("test loss by rate", "log10 of the rate", "loss (cut at 3)", lines)
 

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from striate.labs.bench import share_of
+from striate.labs.bench import Share, share_of
 from striate.labs.lab import Chart, Lab, Picture, Trial
 from striate.labs.scenes import (
     INVERSE,
@@ -93,16 +94,25 @@ def _places(side: int) -> Tensor:
     return torch.stack(torch.meshgrid(line, line, indexing="ij"))[None]
 
 
+class Said(NamedTuple):
+    """words (N, 6), and the attention on each place while each was said (N, 6, places)."""
+
+    words: Numbers
+    attention: NDArray[np.float32]
+
+
 @torch.no_grad()
-def greedy(net: Captioner, images: Tensor) -> Numbers:
-    """The likeliest word each time: (N, 6)."""
+def greedy(net: Captioner, images: Tensor, begin: Numbers | None = None) -> Said:
+    """The likeliest word each time, after given first words (N, ≤ 6) where there are any."""
     seen, state = net.look(images), images.new_zeros(len(images), _WIDTH)
-    word, said = torch.zeros(len(images), dtype=torch.long), []
-    for _ in range(_LENGTH):
-        scores, state, _ = net.step(seen, word, state)
-        word = scores.argmax(dim=1)
+    word, said, looks = torch.zeros(len(images), dtype=torch.long), [], []
+    given = [] if begin is None else [*torch.from_numpy(begin).T]
+    for i in range(_LENGTH):
+        scores, state, attention = net.step(seen, word, state)
+        word = given[i] if i < len(given) else scores.argmax(dim=1)
         said.append(word)
-    return torch.stack(said, 1).numpy()
+        looks.append(attention)
+    return Said(torch.stack(said, 1).numpy(), torch.stack(looks, 1).numpy())
 
 
 @torch.no_grad()
@@ -160,45 +170,47 @@ def measure(seed: int, full: bool) -> Trial:
     new = draw(_facts(held, seen, 400, rng), rng)
     old = draw(_facts(seen, seen, 400, rng), rng)
     images = torch.from_numpy(new.images)
-    said = greedy(net, images)
-    rows = [["said of a scene with a combination that was never seen", "true"]]
+    said, first = greedy(net, images).words, np.stack(
+        [new.facts[:, 0, 0] + 1, new.facts[:, 0, 1] + 5], axis=1)  # fmt: skip
+    rows = [["said of a scene with a combination that was never seen", "true", "begun with it"]]
     true = is_true(said, new)
+    begun = greedy(net, images, first)
+    begun_true = is_true(begun.words, new)
     strip = np.rint(255 * np.concatenate(list(new.images[:6].transpose(0, 2, 3, 1)), axis=1))
     strip = strip.astype(np.uint8)
     line = Line("loss", range(0, steps, 10), losses[::10])
-    rows += [[in_words(said[i]), "yes" if true[i] else "no"] for i in range(6)]
+    rows += [[in_words(said[i]), "yes" if true[i] else "no",
+              in_words(begun.words[i]) + (", true" if begun_true[i] else ", not true")]
+             for i in range(6)]  # fmt: skip
+    on_first, on_second, chance = _on_objects(begun.attention, new)
     return Trial(
         {
             "combinations seen in training: captions all true": share_of(is_true(
-                greedy(net, torch.from_numpy(old.images)), old)),
+                greedy(net, torch.from_numpy(old.images)).words, old)),
             "combinations never seen: captions all true": share_of(true),
+            "the same, begun with that combination": share_of(begun_true),
             "the same by beam search": share_of(is_true(beam(net, images), new)),
-            "attention on the object that is named": _on_object(net, new),
+            "attention on the first object while it is named": on_first,
+            "attention on the second object while it is named": on_second,
+            "attention on an object by chance": chance,
         },
         [Chart("training", "step", "loss of a word", [line])],
         rows, [Picture("The scenes of the table, in its order.", strip)],
     )  # fmt: skip
 
 
-@torch.no_grad()
-def _on_object(net: Captioner, scenes: Scenes) -> float:
-    """The share of attention within 5 pixels of the first object while its shape is said."""
-    images = torch.from_numpy(scenes.images)
-    seen, state = net.look(images), images.new_zeros(len(images), _WIDTH)
-    word, said, looks = torch.zeros(len(images), dtype=torch.long), [], []
-    for _ in range(2):
-        scores, state, attention = net.step(seen, word, state)
-        word = scores.argmax(dim=1)
-        said.append(word.numpy())
-        looks.append(attention.numpy())
-    side = round(seen.maps.shape[1] ** 0.5)
+def _on_objects(attention: NDArray[np.float32], scenes: Scenes) -> tuple[Share, Share, Share]:
+    """Shares of the attention within 5 pixels of the first object while its colour and shape are
+    said, of the second while its are, and of an even attention."""
+    side = round(attention.shape[2] ** 0.5)
     centre = (np.arange(side) + 0.5) * SIDE / side
-    first = np.stack([scenes.facts[:, 0, 0] + 1, scenes.facts[:, 0, 1] + 5], 1)
-    which = np.where((np.stack(said, 1) == first).all(axis=1), 0, 1)
-    place = scenes.centres[np.arange(len(which)), which]
-    near = (abs(centre[None, :, None] - place[:, 0, None, None]) <= 5) & (
-        abs(centre[None, None, :] - place[:, 1, None, None]) <= 5)  # fmt: skip
-    return float((looks[1].reshape(-1, side, side) * near).sum(axis=(1, 2)).mean())
+    down, right = (abs(centre - scenes.centres[..., axis, None]) <= 5 for axis in (0, 1))
+    near = (down[..., :, None] & right[..., None, :]).reshape(len(attention), 2, -1)
+    first, second = (
+        Share((attention[:, words] * near[:, [which]]).sum(axis=2).mean())
+        for which, words in ((0, [0, 1]), (1, [3, 4]))
+    )
+    return first, second, share_of(near)
 
 
 LAB = Lab(
@@ -211,8 +223,10 @@ LAB = Lab(
     measure,
     {
         "confirmed": lambda f: f["combinations never seen: captions all true"] >= 0.95
+        and f["the same, begun with that combination"] >= 0.95
         and f["combinations seen in training: captions all true"] >= 0.95
-        and f["attention on the object that is named"] > 0.3
+        and f["attention on the first object while it is named"] > 0.3
+        and f["attention on the second object while it is named"] > 0.3
     },
     "combinations never seen: captions all true",
     "The words are put together anew, not remembered: combinations that were never seen are "

@@ -56,8 +56,8 @@ def _filters(x: Tensor, y: Tensor, convolutions: int, seed: int, steps: int) -> 
 
 
 def _directed(filters: Tensor) -> Share:
-    """How much each filter rises and falls along one line, as an edge does, and not along the other:
-    (λ₁ − λ₂) / (λ₁ + λ₂) of its structure tensor over all colours, on average."""
+    """How much filters rise and fall along one line, as an edge does, and not along the other:
+    (λ₁ − λ₂) / (λ₁ + λ₂) of the structure tensor over all colours, on average."""
     down, right = torch.gradient(filters, dim=(2, 3))
     a, b, c = ((p * q).sum(dim=(1, 2, 3)) for p, q in
                ((down, down), (right, right), (down, right)))  # fmt: skip
@@ -91,12 +91,19 @@ def _shown(filters: Tensor) -> Pixels:
 def measure(seed: int, full: bool) -> Trial:
     x, y = _scenes(seed)
     images = {
-        "colour": x, "colour again": x, "colour, deeper": x, "grey": x.mean(dim=1, keepdim=True).expand_as(x),
+        "colour": x, "colour again": x, "colour, deeper": x,
+        "grey": x.mean(dim=1, keepdim=True).expand_as(x),
         "noise": 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)),
     }  # fmt: skip
-    steps = 1500 if full else 200
+    steps = 750 if full else 100  # a deeper network needs more of them
     found = {
-        name: _filters(images[name], y, convolutions, 10 * seed + number, steps)
+        name: _filters(
+            images[name],
+            y,
+            convolutions,
+            10 * seed + number,
+            (5 if convolutions > 2 else 2) * steps,
+        )
         for number, (name, convolutions) in enumerate(_KINDS.items())
     }
     torch.manual_seed(10 * seed + len(_KINDS))
@@ -134,14 +141,14 @@ LAB = Lab(
     "M5", "first-filters",
     "Filters of the first layer show edges and colours, in networks of very different depth.",
     "Networks of two and of six convolutions learn which colours and shapes a scene shows, the "
-    "former twice from other first weights; others the same from grey scenes, and from noise, which "
-    "shows nothing. A filter's direction is 1 for an edge and 0 for a spot.",
+    "former twice from other first weights; others the same from grey scenes, and from noise, "
+    "which shows nothing. A filter's direction is 1 for an edge and 0 for a spot.",
     measure,
     {"confirmed": _made_by_the_images},
     "colour and colour, deeper: likeness",
     "First filters are made by the images more than by the network: smooth and coloured from "
-    "coloured scenes at either depth, grey from grey ones, and from noise as rough as at the start. "
-    "Edges are some of them; many are spots of colour. Rough filters in a trained network are a bad "
-    "sign; `striate explain` shows yours.",
+    "coloured scenes at either depth, grey from grey ones, and from noise as rough as at the "
+    "start. Edges are some of them; many are spots of colour. Rough filters in a trained network "
+    "are a bad sign; `striate explain` shows yours.",
     "confirmed", seeds=3,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from striate.labs.bench import dense, digits
+from striate.labs.bench import Size, dense, digits
 from striate.labs.lab import Chart, Lab, Trial
 from striate.report.charts import Line
 
@@ -38,15 +38,15 @@ def measure(seed: int, full: bool) -> Trial:
             high, middle, low = loss(up), loss(weights), loss(down)
             errors["central"].append(abs((high - low) / (2 * h) - analytic[i]))
             errors["one"].append(abs((high - middle) / h - analytic[i]))
-        central.append(float(np.median(errors["central"])))
-        one_sided.append(float(np.median(errors["one"])))
+        central.append(Size(np.median(errors["central"])))
+        one_sided.append(Size(np.median(errors["one"])))
     at = int(np.flatnonzero(np.isclose(widths, _DECK))[0])
     powers = np.log10(widths).tolist()
     lines = [Line("central", powers, central), Line("one-sided", powers, one_sided)]
     chart = Chart("error of the numeric gradient", "log10 of h", "error", lines, logarithmic=True)
     return Trial(
         {
-            "best width of a central difference": float(widths[int(np.argmin(central))]),
+            "best width of a central difference": Size(widths[int(np.argmin(central))]),
             "central error at its best": min(central),
             "one-sided error at h = 0.0001": one_sided[at],
             "central error at h = 0.0001": central[at],

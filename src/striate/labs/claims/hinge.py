@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from striate.labs.bench import Size
 from striate.labs.lab import Lab, Trial
 
 
@@ -21,8 +22,8 @@ def measure(seed: int, _: bool) -> Trial:
     )
     return Trial(
         {
-            "with −W_y·x: error": abs(minus - float(theirs) * 10),
-            "with +W_y·x: error": abs(plus - defined),
+            "with −W_y·x: error": Size(abs(minus - float(theirs) * 10)),
+            "with +W_y·x: error": Size(abs(plus - defined)),
         }
     )
 

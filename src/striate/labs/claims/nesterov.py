@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from striate.labs.bench import Size
 from striate.labs.lab import Lab, Trial
 from striate.textbook.updates import descend, nesterov
 
@@ -30,10 +31,8 @@ def measure(seed: int, full: bool) -> Trial:
     ahead = path[1:] + _BETA * np.diff(path, axis=0)
     return Trial(
         {
-            "torch's parameter − (w + βv), at most": float(
-                np.abs(np.array(kept[1:]) - ahead).max()
-            ),
-            "torch's parameter − w, at most": float(np.abs(np.array(kept[1:]) - path[1:]).max()),
+            "torch's parameter − (w + βv), at most": Size(np.abs(np.array(kept[1:]) - ahead).max()),
+            "torch's parameter − w, at most": Size(np.abs(np.array(kept[1:]) - path[1:]).max()),
         }
     )
 

@@ -68,11 +68,12 @@ LAB = Lab(
     "1,000 random linear classifiers of digits, and as many steps along the gradient.",
     measure,
     {
-        "confirmed": lambda f: f["chance"] < f["best random accuracy"] < 0.5
-        and f["accuracy by the gradient"] > 1.5 * f["best random accuracy"]
+        "confirmed": lambda f: 0 < f["best random accuracy"] - f["chance"]
+        < 0.25 * (f["accuracy by the gradient"] - f["chance"])
     },
     "best random accuracy",
-    "Random search finds a direction that helps, and is lost: there are hundreds or thousands of "
+    "Random search goes less than a quarter of the way from chance to what the gradient reaches, "
+    "and is lost: there are hundreds or thousands of "
     "numbers to choose. The gradient says how to change all of them at once.",
     "confirmed", on=on_images,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from striate.labs.bench import Images, dense, digits, fit, loss_of
+from striate.labs.bench import Images, Size, dense, digits, fit, loss_of
 from striate.labs.lab import Figures, Lab, Trial
 
 _STEPS, _RATE, _CUT = 300, 0.1, 1e4
@@ -159,10 +159,12 @@ def measure(seed: int, _: bool) -> Trial:
     for name, rule in _RULES.items():
         torch.manual_seed(seed)
         both = rule.tried(data)
-        figures[f"{name}, right: the remedy divides it by"] = both.right[0] / both.right[1]
-        figures[f"{name}, misleading: it divides it by"] = both.misleading[0] / both.misleading[1]
+        figures[f"{name}, right: the remedy divides it by"] = Size(both.right[0] / both.right[1])
+        figures[f"{name}, misleading: it divides it by"] = Size(
+            both.misleading[0] / both.misleading[1]
+        )
         for when, look in zip(("right", "misleading"), both.looks, strict=False):
-            figures[f"{name}, {when}: {rule.look}"] = look
+            figures[f"{name}, {when}: {rule.look}"] = Size(look)
         said = [f"{case}: {pair[0]:.3g} → {pair[1]:.3g}" for case, pair in
                 ((rule.right, both.right), (rule.misleading, both.misleading))]  # fmt: skip
         rows.append([rule.seen, rule.reading, *said])

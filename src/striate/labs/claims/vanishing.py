@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from striate.labs.bench import digits
+from striate.labs.bench import Size, digits
 from striate.labs.lab import Chart, Figures, Lab, Trial
 from striate.report.charts import Line
 
@@ -61,7 +61,7 @@ def measure(seed: int, _: bool) -> Trial:
     for name, kind in _KINDS.items():
         torch.manual_seed(seed)
         norms = _slopes(kind, data.x.flatten(1), data.y)
-        figures[_figure(name)] = norms[0] / norms[-1]
+        figures[_figure(name)] = Size(norms[0] / norms[-1])
         lines.append(Line(name, range(1, _DEPTH + 1), norms))
     chart = Chart("gradient of each layer's output, before training", "layer", "norm", lines,
                   logarithmic=True)  # fmt: skip
