@@ -39,7 +39,8 @@ def _net(seed: int, depth: int, wide: int, norm: Callable[[int], nn.Module] | No
 
 
 def _rates(data: Images, seed: int, full: bool) -> tuple[dict[str, float], Chart]:
-    figures, lines = {}, []
+    figures: dict[str, float] = {}
+    lines = []
     for name, norm in (("with batch norm", nn.BatchNorm1d), ("without", None)):
         reached = []
         for rate in _RATES:

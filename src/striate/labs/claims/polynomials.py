@@ -32,8 +32,9 @@ def measure(seed: int, full: bool) -> Trial:
         variance.append(float(np.median(np.mean((at - middle) ** 2, axis=1))))
         train.append(float(np.median(own)))
     total = np.array(bias) + np.array(variance)
-    lines = [Line("bias², of the median fit", degrees.tolist(), bias), Line("variance (median)", degrees.tolist(), variance),
-             Line("error on the points themselves (median)", degrees.tolist(), train)]  # fmt: skip
+    shown = {"bias², of the median fit": bias, "variance (median)": variance,
+             "error on the points themselves (median)": train}  # fmt: skip
+    lines = [Line(name, degrees.tolist(), values) for name, values in shown.items()]
     return Trial(
         {
             "best degree": int(degrees[int(np.argmin(total))]),
