@@ -114,7 +114,7 @@ def test_a_lab_finds_its_verdict_and_its_opposite_does_not(key, once, tmp_path):
 
 def test_the_lectures_figures(once):
     cut = once("O3-momentum").figures
-    assert [round(cut[f"{form} after 6 steps when the rate is cut"], 3) for form in "ADE"] == [
+    assert [round(cut[f"{form} when the rate is cut"], 3) for form in "ADE"] == [
         0.113,
         0.113,
         0.602,

@@ -68,8 +68,11 @@ def _name(each: int, way: str) -> str:
 
 
 def _learn(net: nn.Sequential, x: Tensor, y: Tensor, rate: float, steps: int) -> None:
+    if rate == 0:  # the layers below stay as they are, and so does what they make of an image
+        with torch.no_grad():
+            x, net = net[:-1](x), net[-1:]
     groups: list[dict[str, Any]] = [
-        {"params": net[:-1].parameters(), "lr": rate}, {"params": net[-1].parameters()}
+        {"params": [*net[:-1].parameters()], "lr": rate}, {"params": net[-1].parameters()}
     ]  # fmt: skip
     rule = torch.optim.SGD(groups, lr=_RATE, momentum=0.9)
     for _ in range(steps):

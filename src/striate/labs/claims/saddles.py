@@ -14,6 +14,7 @@ from striate.textbook.updates import RULES, descend
 
 _STEPS, _NOISE = 2000, 0.05
 _NEAR = 1e-12
+_SHOWN, _TOP = 500, 0.3
 _GOALS = {"saddle": -0.125, "ravine": 0.02}
 """Half of the way down beyond the saddle; a thousandth of the height in the ravine."""
 _STEEPEST = {"saddle": 30.0, "ravine": 300.0}
@@ -64,8 +65,10 @@ def measure(seed: int, _: bool) -> Trial:
             figures[f"{place}, {name}: steps"] = float(arrived[best])
             figures[f"{place}, {name}: its rate"] = float(_rates(place)[best])
             if place == "saddle":
-                lines.append(Line(name, range(300), values[:300, best].tolist()))
-    return Trial(figures, [Chart("value on the way over a saddle", "step", "value", lines)])
+                way = np.minimum(values[:_SHOWN, best], _TOP).tolist()
+                lines.append(Line(name, range(_SHOWN), way))
+    chart = Chart(f"value on the way over a saddle (cut at {_TOP})", "step", "value", lines)
+    return Trial(figures, [chart])
 
 
 LAB = Lab(

@@ -63,7 +63,7 @@ def measure(seed: int, _: bool) -> Trial:
         norms = _slopes(kind, data.x.flatten(1), data.y)
         figures[_figure(name)] = Size(norms[0] / norms[-1])
         lines.append(Line(name, range(1, _DEPTH + 1), norms))
-    chart = Chart("gradient of each layer's output, before training", "layer", "norm", lines,
+    chart = Chart("gradient of each layer's output, before training", "layer", "norm", lines[:-1],
                   logarithmic=True)  # fmt: skip
     return Trial(figures, [chart])
 
