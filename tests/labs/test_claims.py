@@ -21,6 +21,7 @@ from striate.labs.page import explained, lab_html, write_book
 from striate.labs.scenes import SIDE, draw, every_triple, in_words, is_true
 from striate.labs.scenes import captions as captions_of
 from striate.labs.views import SPAN, views_from
+from tests.conftest import write_tree
 
 SOURCES = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
 
@@ -229,6 +230,12 @@ class TestOwnImages:
         assert data.inputs == 3 * OWN_SIDE**2
         other = own_images(str(tree), 1)
         assert not torch.equal(data.test_x, other.test_x)
+
+    def test_a_handful_of_images_is_refused(self, tmp_path):
+        counts = {"train/a": 14, "train/b": 15, "val/a": 3, "val/b": 3}
+        write_tree(tmp_path / "few", counts)
+        with pytest.raises(DataError, match="training images with a class"):
+            own_images(str(tmp_path / "few"), 0)
 
     def test_a_file_that_is_no_image_is_named(self, tree):
         next(tree.rglob("*.png")).write_bytes(b"no image")

@@ -23,8 +23,8 @@ from striate.data.sources import open_source
 from striate.data.splits import Splitting
 from striate.data.targets import class_numbers
 
-OWN_SIDE, OWN_MOST = 32, 10_000
-"""Pixels of a side of one's own images, and how many a lab takes for training."""
+OWN_SIDE, OWN_LEAST, OWN_MOST = 32, 30, 10_000
+"""Pixels of a side of one's own images, how many a lab needs for training and takes at most."""
 _MEGAPIXELS = 64
 
 
@@ -91,6 +91,11 @@ def own_images(source: str, seed: int) -> Images:
     tested = "test" if "test" in found.splits and found.splits["test"].targets.labelled() else "val"
     kept = {"train": OWN_MOST, tested: OWN_MOST // 4}
     parts = [_tensors(found.splits[name], most, seed) for name, most in kept.items()]
+    if len(parts[0][1]) < OWN_LEAST:
+        raise DataError(
+            f"{found.source}: {len(parts[0][1])} training images with a class",
+            f"A lab needs at least {OWN_LEAST} of them; fewer would tell nothing.",
+        )
     return Images(*parts[0], *parts[1])
 
 

@@ -54,9 +54,10 @@ LAB = Lab(
     {
         "conditional": lambda f: f["dropout 0.7: training loss as printed"]
         > 1.5 * f["dropout 0.7: test loss"]
-        and f["dropout 0.7: training loss in evaluation mode"] < f["dropout 0.7: test loss"]
+        and f["dropout 0.7: training loss in evaluation mode"]
+        < 1.3 * f["dropout 0.7: test loss"]
         and f["no dropout: training loss as printed"] < f["no dropout: test loss"]
-        and f["bad split: training loss in evaluation mode"] > 1.2 * f["bad split: test loss"]
+        and f["bad split: training loss in evaluation mode"] > 1.3 * f["bad split: test loss"]
     },
     "dropout 0.7: training loss as printed",
     "Under dropout (or strong augmentation) the printed loss is that of a handicapped network. "
