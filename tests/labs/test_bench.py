@@ -42,16 +42,14 @@ def test_networks_trained_together_learn_as_alone(activation, batch):
             torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)
 
 
-def test_each_may_have_a_schedule_and_images_of_its_own():
+def test_each_may_have_a_schedule_of_its_own():
     data = digits(0)
-    lrs = torch.stack([torch.full((3,), 0.1), torch.full((3,), 0.02)]).repeat_interleave(5, dim=0)
-    scales = [0.5, 1.0, 2.0]
-    x = torch.stack([scale * data.x for scale in scales])
-    together = three(nn.ReLU)
-    found = fit_each(together, x, data.y, steps=10, lrs=lrs, batch=32)
-    for k, (net, scale) in enumerate(zip(three(nn.ReLU), scales, strict=True)):
-        expected = fit(net, scale * data.x, data.y, steps=10, batch=32,
-                       lr=lambda step: 0.1 if step < 5 else 0.02)  # fmt: skip
+    before, after = torch.tensor(RATES), torch.tensor([0.02, 0.1, 0.01])
+    lrs = torch.stack([before, after]).repeat_interleave(5, dim=0)
+    found = fit_each(three(nn.ReLU), data.x, data.y, steps=10, lrs=lrs, batch=32)
+    for k, net in enumerate(three(nn.ReLU)):
+        expected = fit(net, data.x, data.y, steps=10, batch=32,
+                       lr=lambda step, k=k: float(lrs[step, k]))  # fmt: skip
         torch.testing.assert_close(found[k], torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
 

@@ -31,9 +31,9 @@ LONG = ("M6-captions", "T4-radiance")
 
 
 SLOW = {
-    "D1-preparation", "D2-augmentations", "D7-synthetic", "L12-batch-norm", "M1-depth",
-    "M3-pretrained", "M5-first-filters", "O7-all-schedules", "T2-initialisation",
-    "T4-random-labels", "T4-regularisers", "T5-reading-rules",
+    "D2-augmentations", "D4-crowding", "D7-synthetic", "L12-batch-norm", "M1-depth", "M2-top-five",
+    "M3-pretrained", "M5-first-filters", "T2-initialisation", "T4-random-labels",
+    "T4-regularisers", "T5-reading-rules",
 }  # fmt: skip
 """Labs that train for several seconds a seed."""
 

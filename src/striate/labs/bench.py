@@ -163,24 +163,19 @@ def fit_each(
     nets: Sequence[nn.Module], x: Tensor, y: Tensor, *, steps: int, lrs: Tensor, batch: int = 0,
     momentum: float = 0.0, seed: int = 0,
 ) -> Tensor:  # fmt: skip
-    """Train K networks of one form at once, each as `fit` would alone: the losses (K, steps).
-
-    x: (N, …), or (K, N, …) where each has images of its own; lrs: rates (K,), or (steps, K). A
-    network that diverges is left with numbers that are not finite.
-    """
-    own = x.shape[0] != len(y)
+    """Train K networks of one form at once, each as `fit` would alone: the losses (K, steps). lrs:
+    rates (K,), or (steps, K). A network that diverges is left with numbers that are not finite."""
     form = deepcopy(nets[0]).train()
     weights, buffers = torch.func.stack_module_state(list(nets))
 
     def loss(weights: Any, buffers: Any, x: Tensor, y: Tensor) -> Tensor:
         return cross_entropy(torch.func.functional_call(form, (weights, buffers), (x,)), y)
 
-    each = torch.func.vmap(loss, (0, 0, 0 if own else None, None), randomness="different")
+    each = torch.func.vmap(loss, (0, 0, None, None), randomness="different")
     rates = lrs.expand(steps, len(nets))
     moves, losses = dict.fromkeys(weights, torch.zeros(())), []
     for rate, chosen in zip(rates, _batches(len(y), batch, seed), strict=False):
-        seen = x[:, chosen] if own else x[chosen]
-        found = each(weights, buffers, seen, y[chosen])
+        found = each(weights, buffers, x[chosen], y[chosen])
         losses.append(found.detach())
         slopes = torch.autograd.grad(found.sum(), [*weights.values()])
         with torch.no_grad():
