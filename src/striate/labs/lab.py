@@ -137,8 +137,8 @@ class Finding:
     @property
     def surprise(self) -> str:
         """What is said where the verdict is not the known one."""
-        known = self.lab.verdict
-        return "" if self.verdict == known else f"With the lab's own images it is {known}:"
+        known, where = self.lab.verdict, "its own images" if self.data else "the seeds of the book"
+        return "" if self.verdict == known else f"On {where} the lab found {known}:"
 
     def to_json(self) -> dict[str, object]:
         """As plain values."""

@@ -85,7 +85,7 @@ LAB = Lab(
     "constant: above the least loss, best rate",
     "With a constant rate the noise of small batches keeps the loss above its least value, the "
     "more the higher the rate. A schedule that ends low loses that noise, and so bears a peak "
-    "three to ten times as high; at a rate as low as the constant one needs, it only slows. Which "
-    "of them matters less than that the peak suits.",
+    "three to ten times as high; at a rate as low as the constant one needs it gains little "
+    "or slows. Which of them matters less than that the peak suits.",
     "confirmed",
 )  # fmt: skip

@@ -74,7 +74,7 @@ LAB = Lab(
         "conditional": lambda f: f["3 shapes: objects without a place"]
         < 0.6 * f["1 shape: objects without a place"]
         and f["9 shapes: objects without a place"] < f["3 shapes: objects without a place"]
-        and f["9 shapes: objects that no anchor overlaps by 0.7"] > 0.1
+        and f["9 shapes: objects that no anchor overlaps by 0.7"] > 0.5
     },
     "9 shapes: objects that no anchor overlaps by 0.7",
     "Shapes make room, as the deck says. But by the rule of 0.7 alone most objects would have no "

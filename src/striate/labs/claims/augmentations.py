@@ -95,8 +95,8 @@ LAB = Lab(
     {"conditional": _those_that_stay_true},
     "affine: accuracy",
     "What helps is what can happen to such images and leaves them what they are: digits slant and "
-    "differ in size. A mirrored digit is none, so flips cost accuracy here. And each helps "
-    "against what it imitates: brightness saves the accuracy on darker images, and changes little "
-    "on the others.",
+    "differ in size. A mirrored digit is none, so flips cost accuracy here. (Cutout "
+    "imitates nothing that happens to digits and helps as much.) Brightness saves the accuracy on "
+    "darker images, and changes little on the others.",
     "conditional", seeds=3,
 )  # fmt: skip

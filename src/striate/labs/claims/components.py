@@ -50,8 +50,8 @@ def _nearest(points: Array) -> list[list[int]]:
 
 LAB = Lab(
     "D4", "components",
-    "The variance along a principal component is its eigenvalue; two dimensions cannot keep the "
-    "neighbourhoods of many (crowding), so t-SNE uses Student's t on the map.",
+    "The variance along a principal component is its eigenvalue, and the plane of the first two "
+    "shows the data; but it cannot keep the neighbourhoods of many dimensions.",
     "Eigenvectors of the digits' covariance; distances and the ten nearest neighbours of 500 "
     "digits in all 64 dimensions and on the plane of the first two components.",
     measure,
@@ -62,8 +62,9 @@ LAB = Lab(
         > 5 * f["nearest / farthest distance in these two"]
     },
     "share of the first two components",
-    "In many dimensions nearest and farthest images are of similar distance; on a plane they "
-    "cannot be, and the plane of most variance loses most neighbours. Student's heavy tails let "
-    "middling neighbours stand further apart (see crowding). `striate map` draws both.",
+    "The plane of most variance loses most neighbours: in all dimensions the nearest digit is "
+    "about a third as far as the farthest, on the plane a fortieth, since many fall onto one "
+    "place. Maps that bend, such as t-SNE's, keep more of them (see crowding). `striate map` "
+    "draws both.",
     "confirmed", on=on_images,
 )  # fmt: skip

@@ -41,7 +41,7 @@ LAB = Lab(
     },
     "missed by all, each right with p = 0.55",
     "The sum is right for independent workers, and only for them. If people miss the same objects "
-    "– small, hidden, odd – a crowd of the same skill misses twenty times as many as the product "
-    "says.",
+    "– small, hidden, odd – a crowd of the same skill misses many times as many as the product "
+    "says: here more than twenty times.",
     "confirmed",
 )  # fmt: skip

@@ -87,9 +87,9 @@ LAB = Lab(
     measure,
     {"confirmed": _depth_does_no_harm},
     "residual, 102 layers: accuracy",
-    "The plain network of 102 layers does not even learn its own training images, whatever the "
-    "rate, so this is no overfitting: it cannot be optimised, and batch norm alone does not rescue "
-    "it. With identity paths depth does no harm; it costs a little where the blocks do not begin "
-    "with nothing to add.",
+    "The plain network of 102 layers does not even learn its own training images, at none of the "
+    "rates, so this is no overfitting: it is hard to optimise, and batch norm alone does not "
+    "rescue it. With identity paths depth does no harm where each block begins with nothing to "
+    "add; where it does not, the deep network learns as well, but more slowly.",
     "confirmed", seeds=1, full_seeds=5,
 )  # fmt: skip

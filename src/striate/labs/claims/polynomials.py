@@ -18,11 +18,11 @@ def measure(seed: int, full: bool) -> Trial:
     truth = grid**2 + grid
     degrees = np.arange(1, 21)
     bias, variance, train = [], [], []
+    xs = rng.uniform(-1, 1, (sets, _POINTS))
+    ys = xs**2 + xs + rng.normal(0, _NOISE, xs.shape)
     for degree in degrees:
         fits, own = [], []
-        for _ in range(sets):
-            x = rng.uniform(-1, 1, _POINTS)
-            y = x**2 + x + rng.normal(0, _NOISE, _POINTS)
+        for x, y in zip(xs, ys, strict=True):
             found = np.polynomial.Polynomial.fit(x, y, degree, domain=[-1, 1])
             own.append(float(np.mean((found(x) - y) ** 2)))
             fits.append(found(grid))
@@ -62,7 +62,7 @@ LAB = Lab(
         and f["degree 15: error on its points"] < f["degree 2: error on its points"]
     },
     "degree 15: error",
-    "The error on the seen points falls with every degree and says nothing; the error elsewhere is "
+    "The error on the seen points falls on and on and soon says nothing; the error elsewhere is "
     "least where the polynomial is as simple as the truth. What helps is more points, a simpler "
     "model, or a penalty – and looking at validation images.",
     "confirmed", seeds=3,

@@ -45,15 +45,25 @@ def on_images(data: Images, seed: int, full: bool) -> Trial:
         nets = [_net(x, data.classes, seed) for _ in _RATES]
         fit_each(nets, x, data.y, steps=600 if full else 150, lrs=torch.tensor(_RATES), batch=64,
                  seed=seed)  # fmt: skip
-        found = [loss if math.isfinite(loss := loss_of(net, test, data.test_y)) else math.inf
-                 for net in nets]  # fmt: skip
+        half = len(test) // 2  # chooses the rate, the other half tells what it reaches
+        found = [loss if math.isfinite(loss := loss_of(net, test[:half], data.test_y[:half]))
+                 else math.inf for net in nets]  # fmt: skip
         best = int(np.argmin(found))
-        figures[f"{name}: best loss"] = found[best]
-        figures[f"{name}: accuracy"] = accuracy_of(nets[best], test, data.test_y)
+        rest = (nets[best], test[half:], data.test_y[half:])
+        figures[f"{name}: best loss"] = loss_of(*rest)
+        figures[f"{name}: accuracy"] = accuracy_of(*rest)
         figures[f"{name}: its rate"] = _RATES[best]
         lines.append(Line(name, [math.log10(r) for r in _RATES], [min(v, 3.0) for v in found]))
     return Trial(
-        figures, [Chart("test loss by rate", "log10 of the rate", "loss (cut at 3)", lines)]
+        figures,
+        [
+            Chart(
+                "loss by rate, on images that choose it",
+                "log10 of the rate",
+                "loss (cut at 3)",
+                lines,
+            )
+        ],
     )
 
 
@@ -75,12 +85,14 @@ LAB = Lab(
     measure,
     {
         "confirmed": lambda f: f["standardised: best loss"]
-        < 0.85 * min(f["as they are: best loss"], f["divided by 255: best loss"])
+        < 0.9 * min(f["as they are: best loss"], f["divided by 255: best loss"])
+        and f["mean taken off: best loss"] < 0.75 * f["as they are: best loss"]
         and f["standardised: its rate"] >= 100 * f["mean taken off: its rate"]
     },
     "standardised: best loss",
-    "The mean is what hinders: without it the loss on test images is about half of what it is with "
-    "it, be the pixels large or divided by 255. Dividing by the deviation changes only which rate "
-    "suits, from some 0.0003 to the usual ones. Whitening, which costs far more, gains nothing.",
+    "The mean is what hinders: without it the loss on new images is about half of that of pixels "
+    "as they are, and lower than that of pixels divided by 255. Dividing by the deviation then "
+    "changes little but the rate that suits, from some 0.0003 to the usual ones. Whitening costs "
+    "far more and is no better on average.",
     "confirmed", on=on_images,
 )  # fmt: skip

@@ -23,8 +23,8 @@ from striate.labs.lab import Chart, Figures, Lab, Trial
 from striate.labs.letters import rendered
 from striate.report.charts import Line
 
-_DRAWS = {1: 4, 5: 4, 20: 1, 80: 1}
-"""Images of each class → how often they are drawn: few of them say little once."""
+_DRAWS = {1: 3, 5: 3, 20: 2, 80: 2}
+"""Images of each class → how often they are drawn: once says little."""
 _RATE = 0.05
 _WAYS = {
     "from scratch": _RATE, "a new last layer": 0.0, "all layers, a tenth": _RATE / 10,
@@ -50,12 +50,19 @@ def measure(seed: int, full: bool) -> Trial:
                 if way != "from scratch":
                     net[:-1].load_state_dict(known[:-1].state_dict())
                 _learn(net, data.x[few], data.y[few], rate, 800 if full else 150)
-                reached[way].append(accuracy_of(net, data.test_x, data.test_y))
+                reached[way].append(accuracy_of(net, *_others(data, few)))
         figures |= {_name(each, way): Share(fmean(found)) for way, found in reached.items()}
     lines = [Line(way, [*_DRAWS], [figures[_name(each, way)] for each in _DRAWS], dots=True)
              for way in _WAYS]  # fmt: skip
     return Trial(figures, [Chart("accuracy on test images", "images of each class", "accuracy",
                                  lines)])  # fmt: skip
+
+
+def _others(data: Images, few: Tensor) -> tuple[Tensor, Tensor]:
+    """The test images, and those for training that were not drawn."""
+    kept = torch.ones(len(data.y), dtype=torch.bool)
+    kept[few] = False
+    return torch.cat([data.test_x, data.x[kept]]), torch.cat([data.test_y, data.y[kept]])
 
 
 def _few(data: Images, each: int, draw: int) -> Tensor:
@@ -90,8 +97,9 @@ def _the_rate_counts_more_than_the_layers(figures: Figures) -> bool:
     tenth, full = "all layers, a tenth", "all layers, full rate"
     return (
         lead(5, "from scratch") > 0.02
-        and lead(1, full) + lead(5, full) > 0 > lead(20, full) + lead(80, full)
+        and lead(1, full) + lead(5, full) > 0.005
         and max(abs(lead(each, tenth)) for each in _DRAWS) < 0.02
+        and abs(lead(80, full)) < 0.02
     )
 
 
@@ -101,14 +109,15 @@ LAB = Lab(
     "about a tenth of the rate.",
     "A network learns 3,000 rendered letters. Then it learns real digits from 1 to 80 images of "
     "each: from scratch, with a new last layer only, or with all layers, at a tenth of the rate "
-    "and at the full one. Where there are 1 or 5 images of each they are drawn four times.",
+    "and at the full one. They are drawn two or three times, and all digits that were not drawn "
+    "are tested.",
     measure,
     {"conditional": _the_rate_counts_more_than_the_layers},
     "5 images a class, a new last layer: accuracy",
     "What was learned from letters helps where digits are few, although no digit was among them. "
-    "With few images all layers at the full rate forget some of it, with more they gain a little. "
-    "A tenth of the rate does neither: here it is as good as a new last layer alone at every "
-    "number of images. `striate transfer` measures on your images which layers to take and to "
-    "train.",
+    "With few images all layers at the full rate forget some of it; a tenth of the rate does not, "
+    "and is as good as a new last layer alone. With 20 and 80 of each it makes hardly a difference "
+    "which are trained: letters are so like digits that the other layers suit as they are. "
+    "`striate transfer` measures on your images which layers to take and to train.",
     "conditional", seeds=3, full_seeds=5,
 )  # fmt: skip

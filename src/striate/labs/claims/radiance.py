@@ -136,7 +136,7 @@ def learn(
 
 _KINDS: dict[str, Callable[[], nn.Module]] = {
     "field": lambda: Field(56), "large field": lambda: Field(104),
-    "planes": lambda: Planes(32, 48), "few planes": lambda: Planes(6, 16),
+    "planes": lambda: Planes(32, 48), "fewer planes": lambda: Planes(12, 23),
 }  # fmt: skip
 
 
@@ -176,8 +176,8 @@ def _by_form_not_by_number(figures: Figures) -> bool:
         and size["planes"] >= 15 * size["field"]
         and size["large field"] > figures["numbers in the views"]
         and new["large field"] > new["planes"] + 3
-        and size["few planes"] < size["field"]
-        and new["few planes"] < new["field"] - 3
+        and 0.9 < size["fewer planes"] / size["large field"] < 1.1
+        and new["fewer planes"] < new["large field"] - 3
     )
 
 
@@ -187,15 +187,15 @@ LAB = Lab(
     "fails on new ones; a radiance field of few parameters does not.",
     "Eight rendered views of spheres before a wall are fitted by 32 planes of colour and opacity "
     "and by a small network (positional encoding, volume rendering), until both reproduce them "
-    "equally well; then ten new views are drawn. Then a network with more parameters than the "
-    "views have numbers, and planes with fewer than the small network, try the same.",
+    "equally well; then ten new views are drawn. Then a network with a few more parameters than "
+    "the views have numbers, and planes with as many as that network, try the same.",
     measure,
     {"conditional": _by_form_not_by_number},
     "field − planes on new views, dB",
-    "Both know the fitted views equally well, and the planes fail on new ones. But it is not the "
-    "number of parameters: a field with more of them than the views have numbers does as well on "
-    "new views, and planes with hardly any fail on new and old ones. Planes have a number for "
-    "every place and nothing that ties them together; the network is one smooth function of "
-    "place, and so a guess about what was not seen.",
+    "Both know the fitted views equally well, and the planes fail on new ones. But it is not only "
+    "the number of parameters: with one and the same number a field does well on new views and "
+    "planes fail, on old ones too. Planes have a number for every place and nothing that ties them "
+    "together; the network is one smooth function of place, and so a guess about what was not "
+    "seen.",
     "conditional", seeds=1, full_seeds=3,
 )  # fmt: skip

@@ -39,14 +39,14 @@ def _right(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
 def on_images(data: Images, seed: int, full: bool) -> Trial:
     tries = 10_000 if full else 1000
     torch.manual_seed(seed)
+    data = data.standardised()
     curve, kept = _random(data, tries)
-    x, _, test, _ = data.standardised()
     net = nn.Sequential(nn.Flatten(), nn.Linear(data.inputs, data.classes))
     rate = 2.0 / data.inputs  # the steepest direction grows with the number of inputs
     accuracies, parts = [], 20
     for _ in range(parts):
-        fit(net, x, data.y, steps=tries // parts, lr=rate, batch=64, momentum=0.9, seed=seed)
-        accuracies.append(accuracy_of(net, x, data.y))
+        fit(net, data.x, data.y, steps=tries // parts, lr=rate, batch=64, momentum=0.9, seed=seed)
+        accuracies.append(accuracy_of(net, data.x, data.y))
     chart = Chart("accuracy on training images", "classifiers tried, or steps", "accuracy", [
         Line("best of the random ones", range(_AT_ONCE, tries + 1, _AT_ONCE), curve),
         Line("gradient", [(i + 1) * tries / parts for i in range(parts)], accuracies)])  # fmt: skip
@@ -55,7 +55,7 @@ def on_images(data: Images, seed: int, full: bool) -> Trial:
             "best random accuracy": curve[-1], "its accuracy on test images": kept,
             "chance": 1 / data.classes,
             "accuracy by the gradient": accuracies[-1],
-            "the same on test images": accuracy_of(net, test, data.test_y),
+            "the same on test images": accuracy_of(net, data.test_x, data.test_y),
         },
         [chart],
     )  # fmt: skip
@@ -73,7 +73,7 @@ LAB = Lab(
     },
     "best random accuracy",
     "Random search goes less than a quarter of the way from chance to what the gradient reaches, "
-    "and is lost: there are hundreds or thousands of "
-    "numbers to choose. The gradient says how to change all of them at once.",
+    "and is lost: there are hundreds or thousands of numbers to choose. The gradient says how to "
+    "change all of them at once.",
     "confirmed", on=on_images,
 )  # fmt: skip

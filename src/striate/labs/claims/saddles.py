@@ -75,9 +75,10 @@ LAB = Lab(
     "O8", "saddles",
     "Plain SGD stalls on saddles and zig-zags in ravines; momentum does not.",
     "Update rules start nearly on the ridge of a saddle (10⁻¹² beside it), and in a ravine 300 "
-    "times as steep across as along, with exact gradients and with noisy ones. Each has its best "
-    "of ten rates; counted are the steps until it has left the saddle for half of the way down, "
-    "and until a thousandth of the height in the ravine is left.",
+    "times as steep across as along, with exact gradients and with Gaussian noise of deviation "
+    "0.05 on them, which stands for that of mini-batches. Each has its best of ten rates; counted "
+    "are the steps until it has left the saddle for half of the way down, and until a thousandth "
+    "of the height in the ravine is left.",
     measure,
     {
         "conditional": lambda f: f["saddle, momentum: steps"] < f["saddle, plain SGD: steps"] / 2
@@ -86,7 +87,8 @@ LAB = Lab(
         and f["ravine, SGD with noise: steps"] > 2 * f["ravine, momentum: steps"]
     },
     "saddle, plain SGD: steps",
-    "Exact gradient descent stalls on a saddle. The noise of mini-batches leaves it as soon as "
-    "momentum does, and sooner. In a ravine noise is no help: there it is momentum that counts.",
+    "Exact gradient descent stalls on a saddle, the longer the nearer it begins to the ridge. "
+    "Noise leaves it without momentum, wherever it begins; momentum with noise leaves it soonest. "
+    "In a ravine noise is no help: there it is momentum that counts.",
     "conditional",
 )  # fmt: skip

@@ -66,8 +66,8 @@ LAB = Lab(
     measure,
     {"confirmed": lambda f: f["what choosing pretends"] > max(0, f["what a single use pretends"])},
     "what choosing pretends",
-    "The score that chose a setting is the score of a lucky one. The more settings and the fewer "
-    "images, the larger the lie; images that chose nothing are right on average, and only as "
-    "exact as their number allows. Striate reads the test images once, at the end.",
+    "The score that chose a setting is the score of a lucky one. Images that chose nothing are "
+    "right on average, and as exact as their number allows. Striate reads the test images once, "
+    "at the end.",
     "confirmed",
 )  # fmt: skip

@@ -41,8 +41,9 @@ LAB = Lab(
     "E2", "windows",
     "Sliding windows over place, scale and shape at 1 ms each take months for a data set; Fast "
     "R-CNN takes 47 + 2 s an image.",
-    "Windows of 8 sizes and 3 shapes on images of 500×500 are counted; `striate ladder` measures "
-    "the detectors themselves.",
+    "Windows of 8 sizes and 3 shapes on images of 500×500 are counted; the seconds of R-CNN "
+    "and Fast R-CNN are those of their papers (Girshick et al. 2014, Girshick 2015). "
+    "`striate ladder` measures the detectors themselves.",
     measure,
     {
         "wrong": lambda f: f["years for 10,000 images, every pixel"] > 0.5
