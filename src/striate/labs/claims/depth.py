@@ -90,6 +90,6 @@ LAB = Lab(
     "The plain network of 102 layers does not even learn its own training images, at none of the "
     "rates, so this is no overfitting: it is hard to optimise, and batch norm alone does not "
     "rescue it. With identity paths depth does no harm where each block begins with nothing to "
-    "add; where it does not, the deep network learns as well, but more slowly.",
+    "add; where it does not, the deep network learns too, but more slowly.",
     "confirmed", seeds=1, full_seeds=5,
 )  # fmt: skip

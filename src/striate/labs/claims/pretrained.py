@@ -109,8 +109,8 @@ LAB = Lab(
     "about a tenth of the rate.",
     "A network learns 3,000 rendered letters. Then it learns real digits from 1 to 80 images of "
     "each: from scratch, with a new last layer only, or with all layers, at a tenth of the rate "
-    "and at the full one. They are drawn two or three times, and all digits that were not drawn "
-    "are tested.",
+    "and at the full one. The digits to learn are drawn two or three times, and all others are "
+    "tested.",
     measure,
     {"conditional": _the_rate_counts_more_than_the_layers},
     "5 images a class, a new last layer: accuracy",
