@@ -159,6 +159,13 @@ def _batches(count: int, size: int, seed: int) -> Iterator[Any]:
             yield order[at : at + size]
 
 
+def alike(make: Callable[[], nn.Module], count: int, seed: int) -> list[nn.Module]:
+    """So many networks with the same first weights."""
+    torch.manual_seed(seed)
+    net = make()
+    return [deepcopy(net) for _ in range(count)]
+
+
 def fit_each(
     nets: Sequence[nn.Module], x: Tensor, y: Tensor, *, steps: int, lrs: Tensor, batch: int = 0,
     momentum: float = 0.0, seed: int = 0,
@@ -198,7 +205,7 @@ def loss_of(net: nn.Module, x: Tensor, y: Tensor) -> Size:
 def accuracy_of(net: nn.Module, x: Tensor, y: Tensor) -> Share:
     """The share of right answers, in evaluation mode."""
     net.eval()
-    return Share((net(x).argmax(dim=1) == y).float().mean())
+    return share_of(net(x).argmax(dim=1) == y)
 
 
 def share_of(flags: Tensor | NDArray[np.bool_] | np.bool_) -> Share:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from striate.labs.bench import digits, fit_each, loss_of, partly_random
+from striate.labs.bench import alike, digits, fit_each, loss_of, partly_random
 from striate.labs.lab import Chart, Figures, Lab, Trial
 from striate.optim.schedules import SCHEDULES, make_schedule
 from striate.report.charts import Line
@@ -43,9 +41,7 @@ def measure(seed: int, full: bool) -> Trial:
     epochs, each = 30 if full else _EPOCHS, len(y) // _BATCH
     factors = {name: _factors(name, epochs, each) for name in SCHEDULES}
     lrs = torch.cat([factor[:, None] * torch.tensor(_RATES) for factor in factors.values()], dim=1)
-    torch.manual_seed(seed)
-    start = nn.Linear(x.shape[1], 10)
-    nets = [deepcopy(start) for _ in range(lrs.shape[1])]
+    nets = alike(lambda: nn.Linear(x.shape[1], 10), lrs.shape[1], seed)
     fit_each(nets, x, y, steps=len(lrs), lrs=lrs, batch=_BATCH, seed=seed)
     above = np.reshape([loss_of(net, x, y) - least for net in nets], (len(factors), -1))
     rows = [["schedule", *(f"{rate:g}" for rate in _RATES)]]

@@ -6,10 +6,11 @@ import numpy as np
 
 from striate.atlas.by_hand import squared_distances
 from striate.labs.bench import Images, Share, digits
+from striate.labs.claims.crowding import nearest, shared
 from striate.labs.lab import Lab, Trial
 from striate.textbook.arrays import Array
 
-_POINTS, _NEIGHBOURS = 500, 10
+_POINTS = 500
 
 
 def measure(seed: int, full: bool) -> Trial:
@@ -23,12 +24,11 @@ def on_images(data: Images, seed: int, _: bool) -> Trial:
     variances = (x @ vectors).var(axis=0, ddof=1)
     some = np.random.default_rng(seed).permutation(len(x))[:_POINTS]
     high, low = x[some], x[some] @ vectors[:, -2:]
-    kept = [len(set(a) & set(b)) for a, b in zip(_nearest(high), _nearest(low), strict=True)]
     return Trial(
         {
             "variance along a component − its eigenvalue": float(np.abs(variances - values).max()),
             "share of the first two components": float(values[-2:].sum() / values.sum()),
-            "neighbours that these two keep": Share(np.mean(kept) / _NEIGHBOURS),
+            "neighbours that these two keep": shared(nearest(high), nearest(low)),
             "nearest / farthest distance in all dimensions": _spread(high),
             "nearest / farthest distance in these two": _spread(low),
         }
@@ -39,13 +39,6 @@ def _spread(points: Array) -> Share:
     apart = np.sqrt(squared_distances(points))
     np.fill_diagonal(apart, np.nan)
     return Share(np.mean(np.nanmin(apart, axis=1) / np.nanmax(apart, axis=1)))
-
-
-def _nearest(points: Array) -> list[list[int]]:
-    apart = squared_distances(points)
-    np.fill_diagonal(apart, np.inf)
-    found: list[list[int]] = np.argsort(apart, axis=1)[:, :_NEIGHBOURS].tolist()
-    return found
 
 
 LAB = Lab(

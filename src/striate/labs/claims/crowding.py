@@ -25,16 +25,16 @@ def measure(seed: int, full: bool) -> Trial:
 
 def on_images(data: Images, seed: int, full: bool) -> Trial:
     x = data.x[:_POINTS].flatten(1).double().numpy()
-    labels, near = data.y[:_POINTS].numpy(), _nearest(x)
+    labels, near = data.y[:_POINTS].numpy(), nearest(x)
     figures: dict[str, float] = {}
     maps = []
     for name, kernel in (("Gaussian", "gaussian"), ("Student", "student")):
         found = {rate: _laid_out(x, kernel, rate, 2000 if full else 600, seed) for rate in _RATES}
         rate = min(found, key=lambda rate: found[rate][0])
         divergence, places = found[rate]
-        beside = _nearest(places)
+        beside = nearest(places)
         figures |= {
-            f"{name}: neighbours of the data kept": _shared(near, beside),
+            f"{name}: neighbours of the data kept": shared(near, beside),
             f"{name}: neighbours of the same class": share_of(labels[beside] == labels[:, None]),
             f"{name}: distance between classes / within a class": _islands(places, labels),
             f"{name}: distance of moderately far images / of neighbours": _room(x, places),
@@ -87,13 +87,15 @@ def _drawn(places: Array, labels: Ids) -> Image.Image:
     return page
 
 
-def _nearest(points: Array) -> Ids:
+def nearest(points: Array) -> Ids:
+    """Of each point its ten nearest others (N, 10)."""
     apart = squared_distances(points)
     np.fill_diagonal(apart, np.inf)
     return np.argsort(apart, axis=1, kind="stable")[:, :_NEIGHBOURS]
 
 
-def _shared(one: Ids, other: Ids) -> Share:
+def shared(one: Ids, other: Ids) -> Share:
+    """The share of neighbours that two such tables have in common."""
     both = [len(set(a) & set(b)) for a, b in zip(one.tolist(), other.tolist(), strict=True)]
     return Share(np.mean(both) / _NEIGHBOURS)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from striate.labs.bench import accuracy_of, digits, fit_each
+from striate.labs.bench import accuracy_of, alike, digits, fit_each
 from striate.labs.lab import Chart, Figures, Lab, Trial
 from striate.report.charts import Line
 
@@ -49,10 +51,9 @@ def measure(seed: int, full: bool) -> Trial:
     rows = [["network", *(f"rate {rate:g}" for rate in _RATES)]]
     for kind, (identity, gamma) in _KINDS.items():
         for blocks in _BLOCKS:
-            nets, name = [], f"{kind}, {2 * blocks + 2} layers"
-            for _ in _RATES:
-                torch.manual_seed(seed)
-                nets.append(_net(blocks, identity=identity, gamma=gamma))
+            name = f"{kind}, {2 * blocks + 2} layers"
+            make = partial(_net, blocks, identity=identity, gamma=gamma)
+            nets = alike(make, len(_RATES), seed)
             steps, lrs = 300 if full else 100, torch.tensor(_RATES)
             losses = fit_each(nets, data.x, data.y, steps=steps, lrs=lrs, batch=64, momentum=0.9,
                               seed=seed)  # fmt: skip

@@ -73,15 +73,19 @@ def _coloured(filters: Tensor) -> Share:
 def _smooth(filters: Tensor) -> Share:
     """The share of energy in the waves of five pixels and longer."""
     power = torch.fft.fft2(filters).abs() ** 2
+    return Share(power[..., _slow()].sum() / power.sum())
+
+
+def _slow() -> Tensor:
+    """Which waves these are, (5, 5)."""
     slow = torch.fft.fftfreq(_SIDE).abs() <= 1 / _SIDE
-    return Share(power[..., slow[:, None] & slow].sum() / power.sum())
+    return slow[:, None] & slow
 
 
 def _smoothed(smooth: float, coloured: float) -> Tensor:
     """Random filters with these shares of energy in smooth waves and in colour."""
     filters = torch.randn(20 * _FILTERS, 3, _SIDE, _SIDE)
-    slow = torch.fft.fftfreq(_SIDE).abs() <= 1 / _SIDE
-    slow, waves = slow[:, None] & slow, torch.fft.fft2(filters)
+    slow, waves = _slow(), torch.fft.fft2(filters)
     weight = torch.where(slow, (smooth / slow.sum()).sqrt(), ((1 - smooth) / (~slow).sum()).sqrt())
     filters = torch.fft.ifft2(waves * weight).real
     grey = filters.mean(dim=1, keepdim=True)
@@ -138,15 +142,15 @@ def _made_by_the_images(figures: Figures) -> bool:
     def least(figure: str, *names: str) -> float:
         return min(figures[f"{name}: {figure}"] for name in names)
 
-    likeness = {name: figures[f"colour and {name}: likeness"] for name in _KINDS | {"untrained": 2}
-                if name != "colour"}  # fmt: skip
-    again, deeper = likeness.pop("colour again"), likeness.pop("colour, deeper")
+    def alike(name: str) -> float:
+        return figures[f"colour and {name}: likeness"]
+
     rough, learned = ("noise", "untrained"), ("colour", "colour, deeper", "grey")
     return (
         least("energy in smooth waves", *learned) > 1.5 * most("energy in smooth waves", *rough)
         and least("in one direction", *learned) > most("in one direction", *rough)
         and figures["grey: energy in colour"] < 0.2 < figures["colour: energy in colour"]
-        and again > deeper > max(likeness[name] for name in rough)
+        and alike("colour again") > alike("colour, deeper") > max(map(alike, rough))
         and figures["colour: in one direction"]
         < 1.5 * figures["smooth by chance: in one direction"]
     )

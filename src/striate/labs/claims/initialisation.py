@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
-from striate.labs.bench import accuracy_of, dense, digits, fit_each
+from striate.labs.bench import accuracy_of, alike, dense, digits, fit_each
 from striate.labs.lab import Chart, Lab, Trial
 from striate.report.charts import Line
 
@@ -22,10 +24,8 @@ def measure(seed: int, full: bool) -> Trial:
     for name, std in _STDS.items():
         reached: list[float] = []
         for depth in _DEPTHS:
-            nets = []
-            for _ in _RATES:
-                torch.manual_seed(seed)
-                nets.append(dense([64, *[64] * depth, 10], nn.ReLU, std))
+            make = partial(dense, [64, *[64] * depth, 10], nn.ReLU, std)
+            nets = alike(make, len(_RATES), seed)
             fit_each(nets, data.x, data.y, steps=2000 if full else 300, lrs=torch.tensor(_RATES),
                      batch=64, momentum=0.9, seed=seed)  # fmt: skip
             half = len(data.test_y) // 2  # chooses the rate, the other half tells what it reaches

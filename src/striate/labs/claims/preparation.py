@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from striate.labs.bench import Images, accuracy_of, dense, digits, fit_each, loss_of
+from striate.labs.bench import Images, accuracy_of, alike, dense, digits, fit_each, loss_of
 from striate.labs.lab import Chart, Lab, Trial
 from striate.report.charts import Line
 
@@ -42,7 +43,7 @@ def on_images(data: Images, seed: int, full: bool) -> Trial:
     figures: dict[str, float] = {}
     lines = []
     for name, (x, test) in _prepared(data).items():
-        nets = [_net(x, data.classes, seed) for _ in _RATES]
+        nets = alike(partial(_net, x, data.classes), len(_RATES), seed)
         fit_each(nets, x, data.y, steps=600 if full else 150, lrs=torch.tensor(_RATES), batch=64,
                  seed=seed)  # fmt: skip
         half = len(test) // 2  # chooses the rate, the other half tells what it reaches
@@ -67,9 +68,8 @@ def on_images(data: Images, seed: int, full: bool) -> Trial:
     )
 
 
-def _net(x: Tensor, classes: int, seed: int) -> nn.Module:
+def _net(x: Tensor, classes: int) -> nn.Module:
     """One hidden layer, whose first weights suit the size of these inputs as He's suit 1."""
-    torch.manual_seed(seed)
     net = dense([x.shape[1], 64, classes], nn.ReLU)
     with torch.no_grad():
         next(net.parameters()).div_(x.square().mean().sqrt())
