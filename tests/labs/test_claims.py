@@ -205,6 +205,9 @@ def test_the_command(striate_cli, tmp_path):
     code, _, err = striate_cli("lab", "O3", "--seed", "-1")
     assert code == 2
     assert "--seed -1" in err
+    code, _, err = striate_cli("lab", "M5", "--seed", str(10**20))
+    assert code == 2
+    assert "at most 4,294,967,296" in err
     (tmp_path / "file").write_text("")
     assert striate_cli("lab", "O3", "--out", tmp_path / "file")[0] == 2
 

@@ -28,6 +28,8 @@ VERDICTS: dict[Verdict, str] = {
     "wrong": "it is not so",
     "undetermined": "the figures of the seeds meet no rule",
 }
+MOST_SEED = 2**32
+"""Some labs draw from multiples of it."""
 Figures = Mapping[str, float]
 Rule = Callable[[Figures], bool]
 
@@ -158,6 +160,8 @@ def run_lab(
     """The trials of a lab, then its finding. seeds: at most so many; data: a source of one's own
     images. Raises StriateError where the lab cannot be done on them."""
     refuse_data(lab, data)
+    if seed > MOST_SEED:
+        raise StriateError(f"--seed {seed}", f"The seed of a lab is at most {MOST_SEED:,}.")
     own = max(lab.seeds, lab.full_seeds) if full else lab.seeds
     count = own if seeds is None else min(seeds, own)
     began, trials = time.perf_counter(), []
