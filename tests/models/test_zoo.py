@@ -106,6 +106,25 @@ def test_batch_norm_with_one_value_is_refused_with_the_layer():
         check_fits(net, "resnet18", 32, 3, 1, (1, 5))
 
 
+def test_a_network_that_has_weights_is_tried_with_two_images():
+    """Its own weights, running averages and torch's generator stay as they are; sizes that do not
+    fit are named as they are on shapes alone."""
+    net = build("resnet18", num_classes=5)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    torch.manual_seed(0)
+    check_fits(net, "resnet18", 32, 3, 64, (64, 5))
+    assert bytes_per_image(net, 3, 64) > 0
+    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(0)))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    with pytest.raises(ModelError, match=r"layer4.0.bn1.*one value per channel"):
+        check_fits(net, "resnet18", 32, 3, 1, (1, 5))
+    with pytest.raises(ModelError, match=r"gives \(2, 5\) for 2 images; expected \(2, 7\)"):
+        check_fits(net, "resnet18", 32, 3, 64, (64, 7))
+    deep = build("alexnet", num_classes=5)
+    with pytest.raises(ModelError, match=r"too deep for 16×16.*features.5 \(MaxPool2d\)"):
+        check_fits(deep, "alexnet", 16, 3, 4, (4, 5))
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

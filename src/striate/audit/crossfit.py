@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from striate.core.arrays import Pixels
 from striate.core.randomness import permutation
 from striate.core.runtime import Runtime, choose_precision, keep_pages
+from striate.core.uncompiled import uncompiled
 from striate.data.splits import stratified_folds
 from striate.data.targets import Labels
 from striate.models.linear import cross_validated, fitted
@@ -119,7 +120,7 @@ def _trained(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _Quick(images.shape[3], classes).to(memory_format=torch.channels_last)
-        rule = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
+        rule = uncompiled(torch.optim.AdamW)(net.parameters(), lr=1e-3, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(rule, 1e-2, total_steps=steps)
         batches = (
             batch_of(_shifted(x[ids], ids, seed), Labels(labels[ids]))

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a check failed, 2 the user's input is wrong, 130 interrupt
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -14,6 +15,9 @@ from collections.abc import Sequence
 from striate.core.errors import StriateError, perhaps
 from striate.core.group import leave
 from striate.core.sharing import giving_way
+
+_NEW_OBJECTS = 20_000
+"""After which Python looks for cycles among them; usually 700."""
 
 VERBS = {
     "train": ("striate.cli.train:train", "train on images: a folder, an archive, IDX, CSV, digits"),
@@ -92,7 +96,12 @@ def _bear_any_encoding() -> None:
 
 
 def entry() -> None:
-    """The console script."""
+    """The console script.
+
+    What is imported makes hundreds of thousands of objects that stay. Python would go through them
+    again and again, looking for cycles to free: half a second of each start.
+    """
+    gc.set_threshold(_NEW_OBJECTS)
     sys.exit(main(sys.argv[1:]))
 
 

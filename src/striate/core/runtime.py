@@ -141,6 +141,9 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
     return ("bfloat16" if gain >= BFLOAT16_GAIN else "float32"), why
 
 
+_FEW_ROWS, _HOPELESS = 16, 4
+
+
 def bfloat16_gain(size: int = 512, repeats: int = 6) -> float:
     """How much faster a bfloat16 matrix product is than a float32 one, on one CPU thread.
 
@@ -150,15 +153,17 @@ def bfloat16_gain(size: int = 512, repeats: int = 6) -> float:
     import torch
 
     pairs = {d: torch.ones(2, size, size, dtype=d) for d in (torch.float32, torch.bfloat16)}
-    best = dict.fromkeys(pairs, float("inf"))
     with one_thread():
-        for _ in range(repeats):
-            for dtype, (a, b) in pairs.items():
-                start = time.thread_time()
-                a @ b
-                best[dtype] = min(best[dtype], time.thread_time() - start)
-            if best[torch.bfloat16] > best[torch.float32]:
-                break  # without units for it, bfloat16 is several times slower
+        best: dict[torch.dtype, float] = {}
+        for rows in (_FEW_ROWS, size):
+            best = dict.fromkeys(pairs, float("inf"))
+            for _ in range(repeats):
+                for dtype, (a, b) in pairs.items():
+                    start = time.thread_time()
+                    a[:rows] @ b
+                    best[dtype] = min(best[dtype], time.thread_time() - start)
+            if best[torch.bfloat16] > _HOPELESS * best[torch.float32]:
+                break  # without units for it; the larger product would take a second
     return best[torch.float32] / max(best[torch.bfloat16], 1e-9)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from striate.core.uncompiled import uncompiled
 from striate.models.hooks import evaluating, maps_of
 
 _VIEWS = 4
@@ -43,7 +44,7 @@ def maximised(
     )
     spectrum = spectrum.to(like.device).requires_grad_()
     waves, colours = _amplitudes(height, width).to(like.device), _colours(like)
-    optimiser = torch.optim.Adam([spectrum], lr=_RATE)
+    optimiser = uncompiled(torch.optim.Adam)([spectrum], lr=_RATE)
     with torch.no_grad(), evaluating(net):
         spread = _answers(net, like, layer)[:, units].std(dim=0, correction=0)
         spread = torch.where(spread > 0, spread, 1.0)

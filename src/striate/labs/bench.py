@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from striate.core.errors import DataError
+from striate.core.uncompiled import uncompiled
 from striate.data.dataset import Split, open_dataset
 from striate.data.decode import UndecodableError, Unified
 from striate.data.sources import open_source
@@ -132,7 +133,7 @@ def fit(
     each step; batch: 0 is all images. Ends early, with infinity, where the loss is not finite."""
     losses: list[float] = []
     rate = lr if callable(lr) else lambda _: lr
-    rule = torch.optim.SGD(net.parameters(), lr=0.0, momentum=momentum)
+    rule = uncompiled(torch.optim.SGD)(net.parameters(), lr=0.0, momentum=momentum)
     net.train()
     for step, chosen in enumerate(islice(_batches(len(y), batch, seed), steps)):
         loss = cross_entropy(net(x[chosen]), y[chosen])

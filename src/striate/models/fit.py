@@ -1,4 +1,4 @@
-"""Does a network fit the images? Tried on shapes alone, without computing anything."""
+"""Does a network fit the images? Tried with two of noise, before the first step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from striate.core.errors import ModelError
+from striate.core.errors import ModelError, counted
+
+_TRIED = 2
+"""Images that tell whether a network fits; batch norm needs two of a map of one value."""
 
 
 def check_fits(
@@ -21,35 +24,46 @@ def check_fits(
     batch_size: int,
     expected: tuple[int, ...] | None,
 ) -> None:
-    """Run `net` on shapes (the meta device) in training mode.
+    """Run a copy of `net` on noise in training mode: two images, or one if that is the whole batch.
 
-    Raises ModelError that names the layer where the map collapses, where batch norm sees one value,
-    or where the shapes do not match; and if the output has not the `expected` shape.
+    A network whose weights are on the meta device is tried on shapes alone. Raises ModelError that
+    names the layer where the map collapses, where batch norm sees one value, or where the shapes do
+    not match; and if the output has not the `expected` shape, of which the first side is the batch.
     """
-    shadow = copy.deepcopy(net).to("meta").train()
+    shadow = copy.deepcopy(net).train()
     trail = trail_of(shadow)
-    images = torch.empty(batch_size, channels, image_size, image_size, device="meta")
+    count = min(batch_size, _TRIED)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            output = shadow(images)
+            output = shadow(_noise(net, count, channels, image_size))
     except NotImplementedError:
         return  # an operation without a shape rule: the first real step will tell
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
         size = f"{image_size}×{image_size}"
         raise explained(str(error), name, trail, size, batch_size) from None
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if expected is not None and shape != expected:
-        raise ModelError(f"{name} gives {shape} for {batch_size} images; expected {expected}")
+    wanted = None if expected is None else (count, *expected[1:])
+    if wanted is not None and shape != wanted:
+        raise ModelError(f"{name} gives {shape} for {counted(count, 'image')}; expected {wanted}")
 
 
 def bytes_per_image(net: nn.Module, channels: int, image_size: int) -> int:
-    """What a training step keeps of each image for its backward pass, in float32, found on shapes
-    alone; 0 where the network has an operation without a shape rule."""
-    shadow = copy.deepcopy(net).to("meta").train()
-    shape = (channels, image_size, image_size)
-    two, four = (_kept_bytes(shadow, torch.empty(n, *shape, device="meta")) for n in (2, 4))
-    return (four - two) // 2
+    """What a training step keeps of each image for its backward pass, in float32, found on two
+    images of noise and a third; 0 where the network does not take them."""
+    shadow = copy.deepcopy(net).train()
+    with torch.random.fork_rng(devices=[]):
+        two, three = (
+            _kept_bytes(shadow, _noise(net, n, channels, image_size)) for n in (_TRIED, _TRIED + 1)
+        )
+    return three - two
+
+
+def _noise(net: nn.Module, count: int, channels: int, side: int) -> torch.Tensor:
+    """Images (N, C, S, S) where the network is. torch needs seconds of its own for its first
+    operation on shapes alone, far more than two images take."""
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    return torch.randn(count, channels, side, side, device=device)
 
 
 def _kept_bytes(net: nn.Module, images: torch.Tensor) -> int:

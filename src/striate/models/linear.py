@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.runtime import one_thread
+from striate.core.uncompiled import uncompiled
 
 Floats = NDArray[np.float64]
 Start = tuple[Floats, Floats] | None
@@ -113,7 +114,7 @@ def _fit(
     target = torch.from_numpy(np.ascontiguousarray(truth))
     first = start or (np.zeros((classes, x.shape[1])), np.zeros(classes))
     weight, bias = (torch.from_numpy(part).float().requires_grad_() for part in first)
-    rule = torch.optim.LBFGS(
+    rule = uncompiled(torch.optim.LBFGS)(
         [weight, bias], max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
     )
 

@@ -93,6 +93,7 @@ def make_optimiser(
     """
     import torch
 
+    from striate.core.uncompiled import uncompiled
     from striate.optim.muon import Muon
 
     rule = find_rule(name)
@@ -110,10 +111,10 @@ def make_optimiser(
     }  # fmt: skip
     groups = parameter_groups(net, l2, scales, factors or {}, orthogonalise=rule.orthogonalises)
     if rule.orthogonalises:
-        return Muon(groups, lr, dtype=torch.bfloat16 if bfloat16 else torch.float32, **options)
+        return uncompiled(Muon)(
+            groups, lr, dtype=torch.bfloat16 if bfloat16 else torch.float32, **options
+        )
     fused = rule.optimiser in _FUSED and next(net.parameters()).is_cuda
     options["fused" if fused else "foreach"] = True
-    optimiser: torch.optim.Optimizer = getattr(torch.optim, rule.optimiser)(
-        groups, lr=lr, **options
-    )
-    return optimiser
+    kind: type[torch.optim.Optimizer] = uncompiled(getattr(torch.optim, rule.optimiser))
+    return kind(groups, lr=lr, **options)  # type: ignore[call-arg]

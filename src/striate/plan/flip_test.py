@@ -7,7 +7,7 @@ traffic sign changes its meaning, a frog does not.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from striate.core.arrays import Ids, Pixels
 from striate.core.geometry import identity
 from striate.core.randomness import permutation
 from striate.core.runtime import Runtime, one_thread
+from striate.core.uncompiled import uncompiled
 from striate.data.targets import Targets, concatenated
 from striate.tasks.scorer import joined
 from striate.tasks.task import Predictions, Task
@@ -32,6 +33,8 @@ _CLEAR = 4.0
 """Standard deviations from the limit at which the answer is clear."""
 _RUNTIME = Runtime(torch.device("cpu"), "float32")
 _IMAGES, _VAL, _FEW, _STEPS, _BATCH, _SIDE = 3000, 1000, 1500, 240, 64, 32
+_FIRST_LOOK = 60
+"""Steps after which the network is asked for the first time."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,9 @@ def flip_test(
     """Train a tiny network on upright images, compare its scores on upright and mirrored ones.
 
     train, val: (uint8 (N, H, W, C), targets). A third of the training sample joins validation; with
-    few images each third has its turn until the answer is clear. Undecided (no skill
-    beyond chance) means no flips. `turn` may be another change than mirroring.
+    few images each third has its turn until the answer is clear. A network that is clearly worse on
+    mirrored images after some steps learns no more. Undecided (no skill beyond chance) means no
+    flips. `turn` may be another change than mirroring.
     """
     count = len(train[0]) + len(val[0])
     if task.chance_score(train[1]) is None:
@@ -67,15 +71,18 @@ def flip_test(
     thirds = np.array_split(np.arange(len(images)), 3)
     for held in thirds if len(images) < _FEW else thirds[:1]:
         rest = np.setdiff1d(np.arange(len(images)), held)
-        with one_thread() if images.shape[1] <= _TINY else contextlib.nullcontext():
-            net = _trained(images[rest], targets.take(rest), task, classes, seed)
         unseen = np.concatenate([images[held], more])
-        upright, turned = (_ask(task, net, x) for x in (unseen, turn(unseen)))
         truth = concatenated([targets.take(held), more_targets])
-        found.append(_Answers(upright, turned, truth))
-        verdict, clear = _verdict(found, task)
+        with one_thread() if images.shape[1] <= _TINY else contextlib.nullcontext():
+            for net in _trained(images[rest], targets.take(rest), task, classes, seed):
+                upright, turned = (_ask(task, net, x) for x in (unseen, turn(unseen)))
+                answers = _Answers(upright, turned, truth)
+                verdict, clear = _verdict([*found, answers], task)
+                if clear and not verdict.flip:
+                    return verdict  # more training sees mirrored images no better
         if clear:
             break
+        found.append(answers)
     return verdict
 
 
@@ -122,18 +129,23 @@ def _small(images: Pixels) -> Pixels:
     return blocks.mean(axis=(2, 4), dtype=np.float32).astype(np.uint8)
 
 
-def _trained(images: Pixels, targets: Targets, task: Task, classes: int, seed: int) -> nn.Module:
+def _trained(
+    images: Pixels, targets: Targets, task: Task, classes: int, seed: int
+) -> Iterator[nn.Module]:
+    """The network after some steps, and when it is trained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = task.network(lambda outputs: _Small(images.shape[3], outputs), classes)
-        rule = torch.optim.AdamW(net.parameters(), lr=4e-3)
+        rule = uncompiled(torch.optim.AdamW)(net.parameters(), lr=4e-3, foreach=True)
         steps = min(_STEPS, max(80, len(images)))
         schedule = torch.optim.lr_scheduler.OneCycleLR(rule, 8e-3, total_steps=steps)
         chosen = (_batch_ids(len(images), step, seed) for step in range(steps))
         batches = (batch_of(images[ids], targets.take(ids)) for ids in chosen)
-        for _ in learn(task, net, batches, rule, _RUNTIME, schedule=schedule):
-            pass
-    return net.eval()
+        for step, _ in enumerate(learn(task, net, batches, rule, _RUNTIME, schedule=schedule)):
+            if step == _FIRST_LOOK:
+                yield net.eval()
+                net.train()
+        yield net.eval()
 
 
 def _batch_ids(count: int, step: int, seed: int) -> Ids:

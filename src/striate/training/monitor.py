@@ -22,6 +22,7 @@ from striate.core.geometry import after, identity
 from striate.core.randomness import permutation
 from striate.core.records import Measured
 from striate.core.runtime import Runtime
+from striate.core.uncompiled import uncompiled
 from striate.data.augment import Pipeline, centre, centring
 from striate.data.dataset import Split
 from striate.data.loader import Store, SubStore
@@ -232,7 +233,7 @@ class Monitor:
                 if isinstance(m, nn.modules.dropout._DropoutNd):
                     m.p = 0.0
             learning = [p for p in pupil.parameters() if p.requires_grad]
-            rule = torch.optim.Adam(learning, lr=1e-3)
+            rule = uncompiled(torch.optim.Adam)(learning, lr=1e-3)
             for _ in range(count):
                 losses = self.task.losses(pupil, batch, plain)
                 scores = self.task.scores(self.task.read(losses.outputs), targets)
