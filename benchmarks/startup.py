@@ -36,7 +36,7 @@ def note(name):
 began = time.perf_counter()
 import torch
 note("import torch")
-import striate.api.train
+import striate.api.stream
 note("import striate")
 import striate.plan.prepare as prepare
 import striate.training.loop as loop

@@ -16,7 +16,6 @@ from striate.explain.sample import Sample, sample_of
 from striate.metrics.intervals import difference
 from striate.plan.predictor import Predictor
 from striate.plan.prepare import Prepared
-from striate.report.facts import FORMS, REPORTED, ReportInputs, facts_of
 from striate.tasks.evaluation import Evaluation
 from striate.tasks.task import Scored
 from striate.training import checkpoints
@@ -38,6 +37,8 @@ def reported(
     done: Finished,
 ) -> Iterator[Record]:
     """Write report.html. A training is never lost to its report: what fails there is said."""
+    from striate.report.facts import FORMS, REPORTED, ReportInputs, facts_of  # not before it ends
+
     size, data = prepared.settled.image_size, prepared.data
 
     def shown(name: str, images: int | None) -> Sample:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from striate.core.errors import RecipeError, perhaps
 from striate.core.recipe import PRESETS, SHORT_FLAGS, Recipe
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def preset(name: str) -> Recipe:
@@ -31,13 +35,20 @@ def knob_names(node: Any = Recipe, prefix: str = "") -> list[str]:
 
 def from_dict(tree: Mapping[str, Any], where: str = "recipe", base: Recipe | None = None) -> Recipe:
     """Validate a nested dictionary laid over `base`. Raises RecipeError naming every bad knob."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     merged = _laid_over(asdict(base or Recipe()), tree)
     try:
-        return TypeAdapter(Recipe).validate_python(merged)
+        return _checks().validate_python(merged)
     except ValidationError as error:
         raise _explained(error, where) from None
+
+
+@cache
+def _checks() -> TypeAdapter[Recipe]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Recipe)
 
 
 def validated(recipe: Recipe) -> Recipe:
