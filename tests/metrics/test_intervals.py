@@ -4,10 +4,19 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binom, binomtest
 
 from striate.metrics.classification import balanced_accuracy, confusion, macro_f1
-from striate.metrics.intervals import difference, mcnemar, of_mean, of_table, wilson
+from striate.metrics.intervals import (
+    difference,
+    exact,
+    mcnemar,
+    mean_interval,
+    of_mean,
+    of_table,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 5), (5, 5), (1, 3), (90, 100), (4998, 5000)])
@@ -77,3 +86,28 @@ def test_without_images():
     assert of_mean(np.arange(40) % 4 == 0) == wilson(10, 40)
     assert np.isnan(of_table(np.zeros((3, 3), dtype=int), {"f1": macro_f1})["f1"]).all()
     assert np.isnan(difference(np.zeros(0), np.zeros(0))[0])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7.5, 30, 1e6])
+def test_clopper_and_pearson_by_the_beta_distribution(n):
+    for right in (0, n / 3, n - 1, n):
+        low, high = exact(right, n)
+        assert low == pytest.approx(stats.beta.ppf(0.025, right, n - right + 1) if right else 0)
+        assert high == pytest.approx(
+            stats.beta.ppf(0.975, right + 1, n - right) if right < n else 1
+        )
+
+
+def test_mean_interval_by_students_distribution():
+    values = [0.3, 0.5, 0.45]
+    wanted = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert mean_interval(values) == pytest.approx(wanted)
+
+
+def test_mcnemar_by_the_binomial_test():
+    for only_ours, only_theirs in ((0, 0), (0, 5), (3, 3), (7, 2), (40, 71)):
+        ours = np.repeat([True, False, True], (only_ours, only_theirs, 4))
+        theirs = np.repeat([False, True, True], (only_ours, only_theirs, 4))
+        both = only_ours + only_theirs
+        wanted = stats.binomtest(only_ours, both).pvalue if both else 1.0
+        assert mcnemar(ours, theirs) == pytest.approx(wanted)
