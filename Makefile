@@ -59,20 +59,25 @@ chaos: setup
 
 setup: $(READY)
 
-# Every package is installed from the lock by its hash; ours is built with the locked hatchling.
-$(READY): requirements.lock pyproject.toml
+# Every package is installed from the lock by its hash, by uv in a quarter of pip's time, or by pip
+# where uv cannot; ours is built with the locked hatchling.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+$(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Striate needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	{ $(PIP_INSTALL) --require-hashes -r requirements-uv.lock \
+		&& $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; } \
+		|| $(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet
 
 lock:
-	$(LOCK) --all-extras -o requirements.lock
-	$(LOCK) --extra serve --extra export --extra pretrained -c requirements.lock \
+	echo uv | $(LOCK) - -o requirements-uv.lock
+	$(LOCK) pyproject.toml --all-extras -o requirements.lock
+	$(LOCK) pyproject.toml --extra serve --extra export --extra pretrained -c requirements.lock \
 		-o requirements-serve.lock
 
 clean:

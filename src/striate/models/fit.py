@@ -36,7 +36,7 @@ def check_fits(
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            output = shadow(_noise(net, count, channels, image_size))
+            output = shadow(noise(net, count, channels, image_size))
     except NotImplementedError:
         return  # an operation without a shape rule: the first real step will tell
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
@@ -54,16 +54,17 @@ def bytes_per_image(net: nn.Module, channels: int, image_size: int) -> int:
     shadow = copy.deepcopy(net).train()
     with torch.random.fork_rng(devices=[]):
         two, three = (
-            _kept_bytes(shadow, _noise(net, n, channels, image_size)) for n in (_TRIED, _TRIED + 1)
+            _kept_bytes(shadow, noise(net, n, channels, image_size)) for n in (_TRIED, _TRIED + 1)
         )
     return three - two
 
 
-def _noise(net: nn.Module, count: int, channels: int, side: int) -> torch.Tensor:
-    """Images (N, C, S, S) where the network is. torch needs seconds of its own for its first
-    operation on shapes alone, far more than two images take."""
+def noise(net: nn.Module, count: int, channels: int, side: int) -> torch.Tensor:
+    """Images (N, C, S, S) where the network is. Shapes alone (the meta device) would do, but torch
+    needs two seconds for its first operation on them, and more than two images' for a network."""
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
-    return torch.randn(count, channels, side, side, device=device)
+    images = torch.randn(count, channels, side, side, generator=torch.Generator().manual_seed(0))
+    return images.to(device)
 
 
 def _kept_bytes(net: nn.Module, images: torch.Tensor) -> int:

@@ -1,7 +1,7 @@
 """Stages of a network: the parts between changes of resolution, and the head.
 
 Freezing, learning rates by stage, probes and detection features all ask for stages. They are found
-by running the network once on shapes alone, so they exist for every network: ours, the zoo's, one
+by running the network once on noise, so they exist for every network: ours, the zoo's, one
 written on a line, timm's, a user's own.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from striate.models.fit import noise
 from striate.models.hooks import evaluating
 
 
@@ -87,8 +88,9 @@ def stages_of(net: nn.Module, channels: int, image_size: int) -> list[Stage]:
     """The stages of a network for images (channels, image_size, image_size).
 
     A stage begins where the resolution has fallen by half; the head begins after the last part that
-    has both weights and maps. A network without maps (a transformer), or one that cannot be run on
-    shapes, is cut into up to four stages with equally many parts, and its last layer is the head.
+    has both weights and maps. A network without maps (a transformer), or one that does not take
+    such images, is cut into up to four stages with equally many parts, and its last layer is the
+    head.
     """
     if callable(getattr(type(net), "stages", None)):  # a detector knows those of its body
         found: list[Stage] = net.stages()  # type: ignore[operator]
@@ -193,7 +195,7 @@ def _shapes(
     net: nn.Module, parts: list[str], channels: int, image_size: int
 ) -> dict[str, tuple[int, ...]] | None:
     """The shape of each part's last output, in the order in which they end."""
-    shadow = copy.deepcopy(net).to("meta")
+    shadow = copy.deepcopy(net)
     found: dict[str, tuple[int, ...]] = {}
 
     def note(name: str) -> Any:
@@ -206,11 +208,10 @@ def _shapes(
 
     for name in parts:
         shadow.get_submodule(name).register_forward_hook(note(name))
-    images = torch.empty(2, channels, image_size, image_size, device="meta")
     try:
         with torch.no_grad(), evaluating(shadow):
-            shadow(images)
-    except (NotImplementedError, RuntimeError, ValueError, IndexError, TypeError):
+            shadow(noise(net, 2, channels, image_size))
+    except (NotImplementedError, RuntimeError, ValueError, IndexError, AssertionError, TypeError):
         return None
     return found
 

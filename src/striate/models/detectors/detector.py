@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +17,8 @@ from striate.core.boxes import Found
 from striate.core.errors import ModelError, RecipeError, perhaps
 from striate.models.detectors import DETECTORS
 from striate.models.detectors.suppress import suppress, voted
+from striate.models.fit import noise
+from striate.models.hooks import evaluating
 from striate.models.stages import Stage, stages_of
 
 MOST, ASKED, LEAST, OVERLAP = 100, 400, 0.01, 0.6
@@ -206,12 +207,12 @@ def _refuse_others(body: nn.Module, own: Sequence[Stage], channels: int, finest:
             f"{', '.join(map(str, strides)) or '–'}",
             _OTHER,
         )
-    x = torch.zeros(1, channels, _TRIED[0], _TRIED[0], device="meta")
+    x = noise(body, 1, channels, _TRIED[0])
     try:
-        shadow = copy.deepcopy(body).to("meta").eval()
-        for stage in own:
-            for name in stage.modules:
-                x = shadow.get_submodule(name)(x)
+        with torch.no_grad(), evaluating(body):
+            for stage in own:
+                for name in stage.modules:
+                    x = body.get_submodule(name)(x)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
             f"the network's parts do not follow one another: {str(error).splitlines()[0]}", _OTHER
