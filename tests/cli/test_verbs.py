@@ -212,7 +212,9 @@ def test_version(striate_cli):
     assert striate_cli("--version")[1].strip() == f"striate {striate.__version__}"
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_says_how_to_resume(sent, tmp_path):
     """F3, one of each: the step is finished, a checkpoint is written, resume works, code 130."""
     data = write_tree(tmp_path / "d", dict.fromkeys(COLOURS, 30))

@@ -382,6 +382,7 @@ def sources(root):
     }
 
 
+@pytest.mark.slow
 def test_of_three_thousand_mutated_annotations_none_crashes_or_is_swallowed(tmp_path):
     """A damaged file gives the boxes that it gave before, fewer or others that its text says, with
     what was wrong said, or an error that names it; never another exception."""

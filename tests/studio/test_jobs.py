@@ -130,6 +130,7 @@ def request(port, token, path, body=None):
     return found
 
 
+@pytest.mark.slow
 def test_killing_the_studio_loses_nothing_and_two_see_the_same(home, tmp_path):
     first, port, token = own_process(tmp_path)
     second, other, secret = own_process(tmp_path)

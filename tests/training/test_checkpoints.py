@@ -144,6 +144,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kill_at_random_moments(tmp_path):
     """F1, a small sample: after kill −9 the newest sound checkpoint is at most one save behind."""
     rng = np.random.default_rng(0)

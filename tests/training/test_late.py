@@ -25,7 +25,7 @@ KNOBS = {
 }  # fmt: skip
 RECIPES = [
     {}, {"optim.rule": "adamw", "regularise.average": "ema"},
-    {"optim.rule": "muon", "model": "fastnet", "regularise.dropout": 0.3},
+    {"optim.rule": "muon", "model": "fastnet", "model.width": 0.25, "regularise.dropout": 0.3},
     {"data.sampler": "hard", "device.micro_batch": 5, "optim.clip_norm": 0.5},
     {"optim.rule": "nesterov", "regularise.max_norm": 1.0, "checkpoints.every_steps": 2},
 ]  # fmt: skip

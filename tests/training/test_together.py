@@ -132,6 +132,7 @@ def test_a_killed_process_is_replaced(alone, tree_for_module, tmp_path):
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.slow
 def test_nobody_outlives_the_launcher(tree_for_module, tmp_path):
     """F4: kill −9 of the launcher; its processes save and end within ten seconds."""
     folder = tmp_path / "run"
