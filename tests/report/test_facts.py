@@ -163,7 +163,7 @@ def test_a_report_that_fails_loses_no_training(tree, tmp_path, monkeypatch):
     def fails(*_, **__):
         raise ValueError("for a test")
 
-    monkeypatch.setattr("striate.api.finish.facts_of", fails)
+    monkeypatch.setattr("striate.report.facts.facts_of", fails)
     records = list(striate.stream(tree, run=tmp_path / "run", **QUICK))
     told = [r.text for r in records if isinstance(r, Note) and "the report" in r.text]
     assert told
