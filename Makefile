@@ -67,7 +67,7 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	{ $(PIP_INSTALL) --require-hashes -r requirements-uv.lock \
 		&& $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; } \
-		|| $(PIP_INSTALL) --require-hashes -r requirements.lock
+		|| { echo "uv could not install the packages: pip does it" && $(PIP_INSTALL) --require-hashes -r requirements.lock; }
 	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 

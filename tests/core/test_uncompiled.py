@@ -1,5 +1,6 @@
 """torch's optimisers without its compiler, beside torch's own."""
 
+import copy
 import subprocess
 import sys
 from functools import partial
@@ -68,3 +69,20 @@ def test_no_rule_imports_the_compiler():
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_it_is_copied_and_kept_in_files(kind, tmp_path):
+    net = nn.Linear(5, 3)
+    rule = uncompiled(kind)(net.parameters(), lr=0.1)
+    loss(net, rule).backward()
+    rule.step(*([partial(again, net, rule)] if kind is torch.optim.LBFGS else []))
+    torch.save(rule, tmp_path / "rule.pt")
+    copies = [copy.deepcopy(rule), torch.load(tmp_path / "rule.pt", weights_only=False)]
+    for made in copies:
+        assert isinstance(made, kind)
+        assert made.state_dict().keys() == rule.state_dict().keys()
+        for ours, theirs in zip(made.param_groups[0]["params"], net.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+            assert ours is not theirs
+    assert uncompiled(kind) is type(rule)

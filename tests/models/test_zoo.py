@@ -118,11 +118,45 @@ def test_a_network_that_has_weights_is_tried_with_two_images():
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     with pytest.raises(ModelError, match=r"layer4.0.bn1.*one value per channel"):
         check_fits(net, "resnet18", 32, 3, 1, (1, 5))
-    with pytest.raises(ModelError, match=r"gives \(2, 5\) for 2 images; expected \(2, 7\)"):
+    with pytest.raises(ModelError, match=r"gives \(64, 5\) for 64 images; expected \(64, 7\)"):
         check_fits(net, "resnet18", 32, 3, 64, (64, 7))
     deep = build("alexnet", num_classes=5)
     with pytest.raises(ModelError, match=r"too deep for 16×16.*features.5 \(MaxPool2d\)"):
         check_fits(deep, "alexnet", 16, 3, 4, (4, 5))
+
+
+class OfFour(nn.Module):
+    """Normalises quarters of a batch, as some fast recipes do: it takes no two images."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = build("fastnet", num_classes=5, channels=3, image_size=16)
+
+    def forward(self, x):
+        if len(x) % 4:
+            raise ZeroDivisionError("a batch has four parts")
+        return self.body(x)
+
+
+def test_a_network_for_whole_batches_is_tried_with_one():
+    check_fits(OfFour(), "ghost", 16, 3, 64, (64, 5))
+    assert bytes_per_image(OfFour(), 3, 16) == 0  # nothing is known of two images
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_noise_and_shapes_keep_the_same_bytes(side):
+    """Small images are tried on noise, large ones on shapes; per pixel it is the same."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    assert bytes_per_image(net, 3, side) == 4 * (3 + 8) * side**2
+
+
+def test_large_images_are_not_computed(monkeypatch):
+    monkeypatch.setattr("striate.models.fit.noise", None)
+    net = build("resnet18", num_classes=5)
+    check_fits(net, "resnet18", 2048, 3, 64, (64, 5))
+    assert bytes_per_image(net, 3, 2048) > 1e9
 
 
 @pytest.mark.parametrize(

@@ -52,3 +52,29 @@ def test_no_skill_means_no_flips():
 def test_the_same_answer_twice():
     first, again = (flip_test(arrows(90, 0), arrows(30, 1), TASK, 2, seed=3) for _ in range(2))
     assert first == again
+
+
+def one_sided(count, seed, size=16):
+    """A bar left or right that nearly always tells the class is learnt first, a fine texture that a
+    mirror does not change later."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 2, count)
+    images = rng.integers(80, 140, (count, size, size, 1))
+    right = np.where(rng.random(count) < 0.97, targets, 1 - targets)
+    y, x = np.indices((size, size))
+    for image, target, here in zip(images, targets, right, strict=True):
+        image[:, 10:14] += 90 * here
+        image[:, 2:6] += 90 * (1 - here)
+        image[..., 0] += 14 * ((x * target + y) % 2)
+    return images.clip(0, 255).astype(np.uint8), Labels(targets)
+
+
+def test_who_wants_to_know_exactly_waits_for_the_end():
+    """After some steps mirrored images look hopeless, at the end they are read."""
+    images, targets = one_sided(4000, 0)
+    cut = np.arange(3000)
+    train, val = (
+        (images[:3000], targets.take(cut)),
+        (images[3000:], targets.take(cut[:1000] + 3000)),
+    )
+    assert flip_test(train, val, TASK, 2, seed=0, early=False).flip

@@ -37,8 +37,6 @@ def reported(
     done: Finished,
 ) -> Iterator[Record]:
     """Write report.html. A training is never lost to its report: what fails there is said."""
-    from striate.report.facts import FORMS, REPORTED, ReportInputs, facts_of  # not before it ends
-
     size, data = prepared.settled.image_size, prepared.data
 
     def shown(name: str, images: int | None) -> Sample:
@@ -50,6 +48,13 @@ def reported(
         temperature=found.temperature,
     )  # fmt: skip
     try:
+        from striate.report.facts import (  # not needed before
+            FORMS,
+            REPORTED,
+            ReportInputs,
+            facts_of,
+        )
+
         inputs = ReportInputs(found, shown(found.split, None), shown("train", REPORTED), predictor)
         text = FORMS["html"](facts_of(directory, prepared.recipe, inputs, done=done))
         write_atomically(directory.path / "report.html", text)

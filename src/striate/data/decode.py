@@ -44,7 +44,8 @@ _MARKERS = 2**17
 _MIRRORED_SIDES = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _ORIENTATION_TAG = 0x0112
 for _name in ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "Tiff", "WebP"):
-    importlib.import_module(f"PIL.{_name}ImagePlugin")  # each registers what it reads
+    with contextlib.suppress(ImportError):  # not every Pillow has them all
+        importlib.import_module(f"PIL.{_name}ImagePlugin")  # it registers what it reads
 if not Image.OPEN.keys() >= set(_FORMATS):
     Image.init()  # all of them, and `formats=` below takes known formats only
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on every header, with a better message

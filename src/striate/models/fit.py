@@ -1,19 +1,22 @@
-"""Does a network fit the images? Tried with two of noise, before the first step."""
+"""Does a network fit the images? Tried on noise where they are small, else on shapes alone."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from striate.core.errors import ModelError, counted
+from striate.core.errors import ModelError
 
-_TRIED = 2
-"""Images that tell whether a network fits; batch norm needs two of a map of one value."""
+_SMALL, _TRIED = 64, 2
+"""Side up to which two images of noise are quicker than torch's first operation on shapes alone
+(the meta device), which imports its compiler: two seconds. Above it they cost time and memory."""
 
 
 def check_fits(
@@ -24,47 +27,69 @@ def check_fits(
     batch_size: int,
     expected: tuple[int, ...] | None,
 ) -> None:
-    """Run a copy of `net` on noise in training mode: two images, or one if that is the whole batch.
+    """Run a copy of `net` in training mode: on two small images of noise, and if that fails, as
+    always with large ones, on the shape of the whole batch.
 
-    A network whose weights are on the meta device is tried on shapes alone. Raises ModelError that
-    names the layer where the map collapses, where batch norm sees one value, or where the shapes do
-    not match; and if the output has not the `expected` shape, of which the first side is the batch.
+    Raises ModelError that names the layer where the map collapses, where batch norm sees one value,
+    or where the shapes do not match; and if the output has not the `expected` shape.
     """
-    shadow = copy.deepcopy(net).train()
+    if image_size <= _SMALL and batch_size >= _TRIED and expected is not None:
+        shadow, wanted = copy.deepcopy(net).train(), (_TRIED, *expected[1:])
+        try:
+            with torch.no_grad(), unmoved(net), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if shadow(noise(net, _TRIED, channels, image_size)).shape == wanted:
+                    return
+        except Exception:  # perhaps only because two images are not a batch
+            del shadow
+    shadow = copy.deepcopy(net).to("meta").train()
     trail = trail_of(shadow)
-    count = min(batch_size, _TRIED)
+    images = torch.empty(batch_size, channels, image_size, image_size, device="meta")
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            output = shadow(noise(net, count, channels, image_size))
+            output = shadow(images)
     except NotImplementedError:
         return  # an operation without a shape rule: the first real step will tell
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
         size = f"{image_size}×{image_size}"
         raise explained(str(error), name, trail, size, batch_size) from None
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    wanted = None if expected is None else (count, *expected[1:])
-    if wanted is not None and shape != wanted:
-        raise ModelError(f"{name} gives {shape} for {counted(count, 'image')}; expected {wanted}")
+    if expected is not None and shape != expected:
+        raise ModelError(f"{name} gives {shape} for {batch_size} images; expected {expected}")
 
 
 def bytes_per_image(net: nn.Module, channels: int, image_size: int) -> int:
-    """What a training step keeps of each image for its backward pass, in float32, found on two
-    images of noise and a third; 0 where the network does not take them."""
-    shadow = copy.deepcopy(net).train()
-    with torch.random.fork_rng(devices=[]):
-        two, three = (
-            _kept_bytes(shadow, noise(net, n, channels, image_size)) for n in (_TRIED, _TRIED + 1)
-        )
-    return three - two
+    """What a training step keeps of each image for its backward pass, in float32, found on noise or
+    on shapes alone; 0 where the network takes neither."""
+    counts = (_TRIED, 2 * _TRIED)
+    kept = []
+    if image_size <= _SMALL:
+        shadow = copy.deepcopy(net).train()
+        with unmoved(net):
+            kept = [_kept_bytes(shadow, noise(net, n, channels, image_size)) for n in counts]
+    if not all(kept) or not kept:
+        shadow, shape = copy.deepcopy(net).to("meta").train(), (channels, image_size, image_size)
+        kept = [_kept_bytes(shadow, torch.empty(n, *shape, device="meta")) for n in counts]
+    return (kept[1] - kept[0]) // _TRIED if all(kept) else 0
 
 
 def noise(net: nn.Module, count: int, channels: int, side: int) -> torch.Tensor:
-    """Images (N, C, S, S) where the network is. Shapes alone (the meta device) would do, but torch
-    needs two seconds for its first operation on them, and more than two images' for a network."""
-    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    """Images (N, C, S, S) where the network is, the same each time."""
     images = torch.randn(count, channels, side, side, generator=torch.Generator().manual_seed(0))
-    return images.to(device)
+    return images.to(_device_of(net))
+
+
+@contextlib.contextmanager
+def unmoved(net: nn.Module) -> Iterator[None]:
+    """Within it a network may draw random numbers: torch's generators are as before afterwards."""
+    device = _device_of(net)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
+def _device_of(net: nn.Module) -> torch.device:
+    return next((p.device for p in net.parameters()), torch.device("cpu"))
 
 
 def _kept_bytes(net: nn.Module, images: torch.Tensor) -> int:

@@ -1,8 +1,8 @@
 """Stages of a network: the parts between changes of resolution, and the head.
 
 Freezing, learning rates by stage, probes and detection features all ask for stages. They are found
-by running the network once on noise, so they exist for every network: ours, the zoo's, one
-written on a line, timm's, a user's own.
+by running the network once on noise, or on shapes alone where images are large, so they exist for
+every network: ours, the zoo's, one written on a line, timm's, a user's own.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from striate.models.fit import noise
+from striate.models.fit import noise, unmoved
 from striate.models.hooks import evaluating
+
+_SMALL = 256
+"""Side up to which a network is run on noise; larger images would cost more than shapes do."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,8 @@ def _shapes(
     net: nn.Module, parts: list[str], channels: int, image_size: int
 ) -> dict[str, tuple[int, ...]] | None:
     """The shape of each part's last output, in the order in which they end."""
-    shadow = copy.deepcopy(net)
+    small = image_size <= _SMALL
+    shadow = copy.deepcopy(net) if small else copy.deepcopy(net).to("meta")
     found: dict[str, tuple[int, ...]] = {}
 
     def note(name: str) -> Any:
@@ -209,8 +213,8 @@ def _shapes(
     for name in parts:
         shadow.get_submodule(name).register_forward_hook(note(name))
     try:
-        with torch.no_grad(), evaluating(shadow):
-            shadow(noise(net, 2, channels, image_size))
+        with torch.no_grad(), unmoved(net), evaluating(shadow):
+            shadow(noise(shadow, 2, channels, image_size))
     except (NotImplementedError, RuntimeError, ValueError, IndexError, AssertionError, TypeError):
         return None
     return found

@@ -31,6 +31,8 @@ _TINY = 16
 """Side up to which a second thread only waits for the first."""
 _CLEAR = 4.0
 """Standard deviations from the limit at which the answer is clear."""
+_BLIND = 0.4
+"""Share of the skill that is left at most, for the answer to be given early."""
 _RUNTIME = Runtime(torch.device("cpu"), "float32")
 _IMAGES, _VAL, _FEW, _STEPS, _BATCH, _SIDE = 3000, 1000, 1500, 240, 64, 32
 _FIRST_LOOK = 60
@@ -52,13 +54,16 @@ def flip_test(
     classes: int,
     seed: int,
     turn: Callable[[Pixels], Pixels] = lambda images: images[:, :, ::-1],
+    *,
+    early: bool = True,
 ) -> FlipVerdict:
     """Train a tiny network on upright images, compare its scores on upright and mirrored ones.
 
     train, val: (uint8 (N, H, W, C), targets). A third of the training sample joins validation; with
-    few images each third has its turn until the answer is clear. A network that is clearly worse on
-    mirrored images after some steps learns no more. Undecided (no skill beyond chance) means no
-    flips. `turn` may be another change than mirroring.
+    few images each third has its turn until the answer is clear. early: a network that after some
+    steps reads upright images and makes next to nothing of mirrored ones learns no more, though it
+    might have come to read them. Undecided (no skill beyond chance) means no flips. `turn` may be
+    another change than mirroring.
     """
     count = len(train[0]) + len(val[0])
     if task.chance_score(train[1]) is None:
@@ -78,8 +83,8 @@ def flip_test(
                 upright, turned = (_ask(task, net, x) for x in (unseen, turn(unseen)))
                 answers = _Answers(upright, turned, truth)
                 verdict, clear = _verdict([*found, answers], task)
-                if clear and not verdict.flip:
-                    return verdict  # more training sees mirrored images no better
+                if early and clear and not verdict.flip and _blind(answers, task):
+                    return verdict
         if clear:
             break
         found.append(answers)
@@ -111,6 +116,17 @@ def _verdict(found: list[_Answers], task: Task) -> tuple[FlipVerdict, bool]:
     margin = turned - chance - KEPT_SKILL * skill
     spread = (turned * (1 - turned) + KEPT_SKILL**2 * score * (1 - score)) / len(truth)
     return FlipVerdict(margin >= 0, measured), abs(margin) > _CLEAR * spread**0.5
+
+
+def _blind(answers: _Answers, task: Task) -> bool:
+    """Whether upright images are read, and little of that is left on mirrored ones."""
+    chance = task.chance_score(answers.truth)
+    assert chance is not None
+    skill, left = (
+        task.scores(said, answers.truth)[task.main_score] - chance
+        for said in (answers.upright, answers.turned)
+    )
+    return skill >= (1 - chance) / 2 and left <= _BLIND * skill
 
 
 def _sample(images: Pixels, targets: Targets, seed: int) -> tuple[Pixels, Targets]:

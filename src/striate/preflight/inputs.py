@@ -85,7 +85,9 @@ def augmentation(bench: Bench) -> list[Finding]:
         if not on:
             continue
         train, val = bench.images("train", 3000), bench.images("val", 1000)
-        verdict = flip_test(train, val, bench.task, bench.classes, bench.settled.seed, turn=turn)
+        verdict = flip_test(
+            train, val, bench.task, bench.classes, bench.settled.seed, turn, early=False
+        )
         if verdict.flip:
             found.append(Finding("augmentation", "pass", f"{word}: {verdict.why}"))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +18,7 @@ from striate.core.boxes import Found
 from striate.core.errors import ModelError, RecipeError, perhaps
 from striate.models.detectors import DETECTORS
 from striate.models.detectors.suppress import suppress, voted
-from striate.models.fit import noise
-from striate.models.hooks import evaluating
+from striate.models.fit import noise, unmoved
 from striate.models.stages import Stage, stages_of
 
 MOST, ASKED, LEAST, OVERLAP = 100, 400, 0.01, 0.6
@@ -209,10 +209,11 @@ def _refuse_others(body: nn.Module, own: Sequence[Stage], channels: int, finest:
         )
     x = noise(body, 1, channels, _TRIED[0])
     try:
-        with torch.no_grad(), evaluating(body):
+        shadow = copy.deepcopy(body).eval()
+        with torch.no_grad(), unmoved(body):
             for stage in own:
                 for name in stage.modules:
-                    x = body.get_submodule(name)(x)
+                    x = shadow.get_submodule(name)(x)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
             f"the network's parts do not follow one another: {str(error).splitlines()[0]}", _OTHER
