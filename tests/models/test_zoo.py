@@ -190,6 +190,26 @@ def test_a_users_factory(tmp_path, monkeypatch):
         check_fits(net, "mynets:tiny", 6, 1, 2, (2, 3))
 
 
+def test_layers_that_find_their_sizes_by_an_image(tmp_path, monkeypatch):
+    (tmp_path / "lazynets.py").write_text(
+        "from torch import nn\n"
+        "def lazy(num_classes):\n"
+        "    return nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.ReLU(),\n"
+        "                         nn.Flatten(), nn.LazyLinear(num_classes))\n"
+        "def deep(num_classes):\n"
+        "    return nn.Sequential(nn.LazyConv2d(8, 9), nn.Flatten(), nn.LazyLinear(num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.manual_seed(0)
+    net = build("lazynets:lazy", num_classes=3, channels=1, image_size=5)
+    assert [tuple(p.shape) for p in net.parameters()][:1] == [(8, 1, 3, 3)]
+    assert net.training
+    assert net(torch.rand(2, 1, 5, 5)).shape == (2, 3)
+    check_fits(net, "lazynets:lazy", 5, 1, 2, (2, 3))
+    with pytest.raises(ModelError, match="lazynets:deep does not take 5×5 images: .*Kernel size"):
+        build("lazynets:deep", num_classes=3, channels=1, image_size=5)
+
+
 def test_timm_by_name():
     pytest.importorskip("timm", reason="the timm extra is not installed")
     net = build("timm:resnet10t", num_classes=4)

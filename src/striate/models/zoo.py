@@ -106,7 +106,27 @@ def build(name: str, *, insist: dict[str, Any] | None = None, **wanted: Any) -> 
             f"{name} gives a {type(net).__name__}, not a torch.nn.Module",
             "A factory returns the network that it builds.",
         )
+    if {"channels", "image_size"} <= wanted.keys():
+        _fix_sizes(net, name, wanted["channels"], wanted["image_size"])
     return net
+
+
+def _fix_sizes(net: nn.Module, name: str, channels: int, side: int) -> None:
+    """Show an image to a network whose layers (torch's Lazy…) find their sizes by the first one."""
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    from striate.models.fit import place_of
+
+    if not any(map(is_lazy, net.parameters())):
+        return
+    was = net.training
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, channels, side, side))
+    except Exception as error:  # the user's own code can raise anything
+        raise ModelError(f"{name} does not take {side}×{side} images: {place_of(error)}") from error
+    net.train(was)
 
 
 def _imported(module: str, function: str, name: str) -> Callable[..., nn.Module]:
