@@ -27,12 +27,13 @@ def spent():
     times = os.times()
     return times.user + times.system
 
-parts, last = {}, spent()
+parts, last = {}, 0.0
 
 def note(name):
     global last
     parts[name], last = parts.get(name, 0) + spent() - last, spent()
 
+note("Python and the command")
 began = time.perf_counter()
 import torch
 note("import torch")

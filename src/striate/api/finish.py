@@ -48,15 +48,11 @@ def reported(
         temperature=found.temperature,
     )  # fmt: skip
     try:
-        from striate.report.facts import (  # not needed before
-            FORMS,
-            REPORTED,
-            ReportInputs,
-            facts_of,
-        )
+        from striate.report import facts  # not needed before
 
-        inputs = ReportInputs(found, shown(found.split, None), shown("train", REPORTED), predictor)
-        text = FORMS["html"](facts_of(directory, prepared.recipe, inputs, done=done))
+        test, train = shown(found.split, None), shown("train", facts.REPORTED)
+        inputs = facts.ReportInputs(found, test, train, predictor)
+        text = facts.FORMS["html"](facts.facts_of(directory, prepared.recipe, inputs, done=done))
         write_atomically(directory.path / "report.html", text)
     except Exception as error:
         why = f"{type(error).__name__}: {error}"

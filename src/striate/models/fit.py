@@ -35,13 +35,13 @@ def check_fits(
     """
     if image_size <= _SMALL and batch_size >= _TRIED and expected is not None:
         shadow, wanted = copy.deepcopy(net).train(), (_TRIED, *expected[1:])
-        try:
-            with torch.no_grad(), unmoved(net), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                if shadow(noise(net, _TRIED, channels, image_size)).shape == wanted:
-                    return
-        except Exception:  # perhaps only because two images are not a batch
-            del shadow
+        with (
+            contextlib.suppress(Exception),  # perhaps only because two images are not a batch
+            torch.no_grad(), unmoved(net), warnings.catch_warnings(),
+        ):  # fmt: skip
+            warnings.simplefilter("ignore")
+            if shadow(noise(net, _TRIED, channels, image_size)).shape == wanted:
+                return
     shadow = copy.deepcopy(net).to("meta").train()
     trail = trail_of(shadow)
     images = torch.empty(batch_size, channels, image_size, image_size, device="meta")

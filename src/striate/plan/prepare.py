@@ -1,4 +1,4 @@
-"""Preparing a training: the data checked, every "auto" decided, the network tried on noise."""
+"""Preparing a training: the data checked, every "auto" decided, the network tried out."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def settle(source: Any, recipe: Recipe) -> Generator[Record, None, Recipe]:
 def prepare(
     wanted: Recipe, source: Any, began: float, processes: int = 1, *, begun: bool = False
 ) -> Generator[Record, None, tuple[Prepared, Decisions]]:
-    """Check the data, settle every "auto", try the network on noise. Writes nothing.
+    """Check the data, settle every "auto", try the network out. Writes nothing.
 
     begun: the training goes on from a checkpoint, so the weights that it started from are not
     needed any more.
@@ -300,7 +300,7 @@ def _settle_rest(
     weights: Weights | None,
     runtime: Runtime,
 ) -> Start | None:
-    """Training and augmentation knobs; the network is tried on noise first (refused early), as part
+    """Training and augmentation knobs; the network is tried first (refused early), with part or all
     of the smallest share of a batch that one of the processes gets. Returns the weights with their
     mapping onto the network."""
     dataset = data.dataset
