@@ -2,6 +2,7 @@
 
 import graphlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from striate.core.records import (
 from striate.doctor.diagnosis import EXPLAINED_BY, diagnose
 from striate.doctor.history import of_records
 from striate.doctor.rules import RULES
+from striate.doctor.saying import Lacking
 
 CHANCE = math.log(10)
 LAYERS = {
@@ -362,6 +364,23 @@ def test_a_network_that_has_only_begun_to_learn_has_no_wrong_labels():
     found = diagnose(of_records(told_, KNOBS)).findings
     assert [f.rule for f in found] == ["too_few_epochs"]
     assert "only begun to learn" in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "said"),
+    [(5, 5, "lacking"), (3, 5, "lacking"), (1, 5, "at_chance"), (15, 30, "at_chance"),
+     (24, 30, "lacking"), (60, 120, "at_chance"), (30, 30, ""), (100, 120, "")],
+)  # fmt: skip
+def test_of_a_handful_of_validation_images_nobody_says_that_they_are_guessed(right, images, said):
+    """Two classes: 5 of 5 right may be luck, and is no sign that nothing was learnt, either."""
+    recall = ((20.0, images // 2, 0.5), (20.0, images - images // 2, 0.5))
+    records = told(
+        FLAT, FLAT, recall=recall, val_score=right / images, val_images=images,
+        class_images=(20, 20),
+    )  # fmt: skip
+    records = [replace(r, val_score=right / images) if isinstance(r, Epoch) else r for r in records]
+    answer = RULES["at_chance"](of_records(records))
+    assert said == ("lacking" if isinstance(answer, Lacking) else answer.rule if answer else "")
 
 
 def test_splits_that_look_alike_are_not_surely_unlike():

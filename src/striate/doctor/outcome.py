@@ -28,18 +28,20 @@ def guessing(h: History) -> float:
     return max(groups[0][1] / seen / together, 1 / h.classes)
 
 
-def never_above_chance(h: History) -> bool:
-    """Whether no validation accuracy of the training was clearly above guessing."""
+def never_above_chance(h: History) -> bool | None:
+    """Whether no validation accuracy of the training was clearly above guessing; None where they are
+    of so few images that a network which knows half of what there is to know has such ones, too."""
     chance = guessing(h)
     scores = [m.val_score for m in h.measured]
     images = h.measured[-1].val_images if h.measured else 0
     if math.isnan(chance) or not images or (h.plan and h.plan.score != "accuracy"):
         return False
     known = h.epochs.val_score[np.isfinite(h.epochs.val_score)]
-    best = max([*scores, *known.tolist()])
-    floor = chance
+    best, half = max([*scores, *known.tolist()]), (1 + chance) / 2
     tries = math.sqrt(2 * math.log(max(2, len(known))))  # the best of many is above the mean
-    return best <= floor + (1.5 + tries) * math.sqrt(floor * (1 - floor) / images) + 0.5 / images
+    if best > chance + (1.5 + tries) * math.sqrt(chance * (1 - chance) / images) + 0.5 / images:
+        return False
+    return True if best < half - 1.645 * math.sqrt(half * (1 - half) / images) else None
 
 
 def labels_random(h: History) -> Answer:
@@ -96,7 +98,11 @@ def at_chance(h: History) -> Answer:
     """Validation never rose above guessing: whatever the reason, nothing useful was learnt (T5)."""
     if not h.measured or not h.ended:
         return Lacking("the end of the training, with measurements")
-    if not never_above_chance(h):
+    stuck = never_above_chance(h)
+    if stuck is None:
+        images = h.measured[-1].val_images
+        return Lacking(f"more validation images: with {images}, luck and learning look alike")
+    if not stuck:
         return None
     last, chance = h.measured[-1], guessing(h)
     each = h.plan.images / max(1, h.classes) if h.plan else math.nan
