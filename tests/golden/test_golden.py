@@ -15,11 +15,11 @@ from tests.golden import trainings
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all trainings
 
 
-UNITS = not trainings.kind().endswith("amx_tile no, avx512_bf16 no")
-"""Without units for bfloat16 a training in it takes half a minute instead of a few seconds."""
+SLOW = {"resnet18_mixup", "two_processes"}
+if trainings.kind().endswith("amx_tile no, avx512_bf16 no"):
+    SLOW |= {"fastnet_bfloat16"}  # half a minute instead of a few seconds
 CASES = [
-    pytest.param(case, marks=[] if UNITS or case != "fastnet_bfloat16" else [pytest.mark.slow])
-    for case in trainings.CASES
+    pytest.param(case, marks=[pytest.mark.slow] if case in SLOW else []) for case in trainings.CASES
 ]
 
 

@@ -339,11 +339,12 @@ def _differences(judged: dict[str, Judged]) -> list[Finding]:
         if name == "train" or min((train.by == 0).sum(), len(other.by)) < 30:
             continue
         found = told_apart(train.features[train.by == 0], other.features)
-        text = (
-            f"train and {name} can be told apart with an area under the curve of {found.area:.3f} "
-            f"({found.low:.3f} to {found.high:.3f}; 0.5: not at all)"
-        )
         verdict = "warn" if found.low > UNLIKE else "pass"
+        how = "can" if verdict == "warn" else "can hardly" if found.low > 0.5 else "cannot"
+        text = (
+            f"train and {name} {how} be told apart: area under the curve {found.area:.3f} "
+            f"({found.low:.3f} to {found.high:.3f}; 0.5 or less: not at all)"
+        )
         findings.append(
             Finding(
                 "split difference", verdict, text,  # type: ignore[arg-type]
