@@ -1,6 +1,7 @@
 """Labs: every claim has one, its verdict is measured, and a claim turned around changes it."""
 
 import html
+import json
 import re
 from dataclasses import replace
 from functools import cache
@@ -225,6 +226,13 @@ class TestOwnImages:
         _, listed, _ = striate_cli("lab")
         marked = {line.split()[1] for line in listed.splitlines() if line.endswith("--data")}
         assert marked == {lab.name for lab in LABS.values() if lab.on}
+
+    def test_of_several_labs_those_that_take_images_run(self, striate_cli, tree):
+        code, out, err = striate_cli("lab", "T4", "--data", tree, "--json")
+        assert code == 0, err
+        assert "3 labs of 4 not run" in out
+        ran = json.loads(out.splitlines()[-1])["findings"]
+        assert [one["name"] for one in ran] == ["random-labels"]
 
     def test_squares_of_three_channels_split_anew_for_each_seed(self, tree):
         data = own_images(str(tree), 0)

@@ -42,8 +42,8 @@ def _lab(
         full: the long form, with more steps and repetitions
         seed: the first of the seeds
         slow: show each line for a moment, to be watched
-        data: images of your own for the labs that are marked in the list (a folder, an archive,
-            a table; as for `striate train`)
+        data: images of your own (a folder, an archive, a table; as for `striate train`); only
+            the labs that are marked in the list are run then
         out: folder for the page, or for the book of all
         json: print one JSON object as the last line
     """
@@ -56,8 +56,12 @@ def _lab(
     if not which:
         return _listed(as_json=json)
     wanted = find_labs(which, LABS)
-    for one in wanted:
-        refuse_data(one, data)
+    if data and any(one.on for one in wanted):
+        able = [one for one in wanted if one.on]
+        if left := len(wanted) - len(able):
+            _say(f"{left} lab{'s' * (left > 1)} of {len(wanted)} not run: no use for --data")
+        wanted = able
+    refuse_data(wanted[0], data)
     with disk_faults_explained(out):
         out.mkdir(parents=True, exist_ok=True)
     found: list[Finding] = []

@@ -29,8 +29,8 @@ def guessing(h: History) -> float:
 
 
 def never_above_chance(h: History) -> bool | None:
-    """Whether no validation accuracy of the training was clearly above guessing; None where they are
-    of so few images that a network which knows half of what there is to know has such ones, too."""
+    """Whether no validation accuracy of the training was clearly above guessing; None where they
+    are of so few images that a network which knows half of all there is has such ones, too."""
     chance = guessing(h)
     scores = [m.val_score for m in h.measured]
     images = h.measured[-1].val_images if h.measured else 0

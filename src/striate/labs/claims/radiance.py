@@ -193,8 +193,8 @@ LAB = Lab(
     {"conditional": _by_form_not_by_number},
     "field − planes on new views, dB",
     "Both know the fitted views equally well, and the planes fail on new ones. But it is not only "
-    "the number of parameters: with one and the same number a field does well on new views and "
-    "planes fail, on old ones too. Planes have a number for every place and nothing that ties them "
+    "the number of parameters: with as many as the field, planes are far behind it on new views, "
+    "and on the fitted ones, too. Planes have a number for every place and nothing that ties them "
     "together; the network is one smooth function of place, and so a guess about what was not "
     "seen.",
     "conditional", seeds=1, full_seeds=3,
