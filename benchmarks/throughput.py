@@ -55,7 +55,7 @@ TARGETS = {("fastnet", "ours, float32"): 3.5, ("resnet18", "eager"): 3.5,
 FLOAT32 = {("fastnet", "eager"): 1.3, ("resnet18", "eager"): 1.3, ("resnet18", "timm"): 1.3,
            ("resnet50", "eager"): 1.3, ("resnet50", "timm"): 1.3}  # fmt: skip
 """The same for a processor without units for bfloat16, which would only be emulated."""
-_STEPS, _TURNS = 5, 3
+_STEPS, _TURNS = 4, 3
 
 
 def main(names: list[str]) -> int:

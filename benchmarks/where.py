@@ -5,7 +5,8 @@
 
 Shares are of the step's wall time, as torch's profiler tells them. The second table takes each kind
 of convolution of the network by itself: its rate forward, for the gradient of its input and for
-that of its weights, in multiples of the rate of a 2048×2048 matrix product in the same format.
+that of its weights, as torch computes it and by striate.models.patches (bold where a training takes
+that), in multiples of the rate of a 2048×2048 matrix product in the same format.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from striate.core.runtime import choose_precision, keep_pages, product_gflops
+from striate.models import patches
 from striate.models.zoo import build
 
 KINDS = {
@@ -79,6 +81,8 @@ def _kind(event: Any) -> str:
     while above is not None:
         if above.name.startswith("Optimizer.step"):
             return "update rule"
+        if "_ConvolutionBackward" in above.name:  # striate.models.patches
+            return "convolutions, gradients"
         above = above.cpu_parent
     plain = event.name.removeprefix("aten::")
     if plain.endswith("convolution_backward"):
@@ -101,8 +105,8 @@ def of_convolutions(name: str, precision: str) -> None:
     with torch.no_grad():
         net(torch.zeros(2, 3, side, side))
     print(f"\na matrix product: {peak:.0f} · 10⁹ operations a second\n")
-    print("| convolution | how many | ms | forward | of the input | of the weights |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| convolution | how many | ms | forward | of the input | of the weights | by patches |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for (shape, (outputs, kernel, stride, padding)), count in shapes.items():
         x = torch.randn(batch, *shape, dtype=dtype).to(memory_format=torch.channels_last)
         w = torch.randn(outputs, shape[0], *kernel, dtype=dtype)
@@ -115,10 +119,14 @@ def of_convolutions(name: str, precision: str) -> None:
             _best(lambda: torch.nn.functional.conv2d(x, w, None, stride, padding)),  # noqa: B023
             _best(lambda: backward(y, x, w, *rest, [True, False, False])),  # noqa: B023
             _best(lambda: backward(y, x, w, *rest, [False, True, False])),  # noqa: B023
+            _best(lambda: patches.weight_gradient(y, x, kernel, stride, padding)),  # noqa: B023
         ]
-        rates = " | ".join(f"{work / seconds / peak:.2f}" for seconds in times)
-        print(f"| {shape[0]} → {outputs}, {kernel[0]}×{kernel[1]}, {shape[1]} px, step {stride[0]} "
-              f"| {count} | {1000 * sum(times):.0f} | {rates} |", flush=True)  # fmt: skip
+        rates = [f"{work / seconds / peak:.2f}" for seconds in times]
+        if patches._taken(x, w.requires_grad_(), None, stride, padding):
+            rates[3] = f"**{rates[3]}**"
+        what = f"{shape[0]} → {outputs}, {kernel[0]}×{kernel[1]}, {shape[1]} px, step {stride[0]}"
+        cells = [what, str(count), f"{1000 * sum(times[:3]):.0f}", *rates]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def _key(conv: nn.Conv2d) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 Pair = tuple[int, int]
 """Of rows and of columns."""
 
-_PATCHES = 8_000_000
+_PATCHES = 6_000_000
 """Bytes of patches that are copied at a time."""
 _LEAST_WORK = 5e8
 """Operations of a gradient from which on the choice is worth making."""
@@ -58,22 +58,13 @@ def _taken(
     )
     if 2 * len(x) * places * weight.numel() < _LEAST_WORK:
         return None
-    alone = weight.shape[2:] == (1, 1) and stride == (1, 1) and padding == (0, 0)
-    faster = _faster_alone(places) if alone else _faster(weight, places)
+    units, size = len(weight), weight.shape[2:]
+    faster = False
+    if size == (3, 3):  # many units share the cost of a copied patch, or maps too large for oneDNN
+        faster = units >= 256 or (units >= 64 and units * places >= 100_000)
+    elif size == (1, 1) and padding == (0, 0):  # a patch is the input itself
+        faster = places <= 800
     return (x, weight, bias, stride, padding) if faster else None
-
-
-def _faster(weight: Tensor, places: int) -> bool:
-    """Of 3×3: many units, which share the cost of a copied patch, or maps too large for oneDNN."""
-    units = len(weight)
-    return weight.shape[2:] == (3, 3) and (
-        units >= 256 or (units >= 64 and units * places >= 100_000)
-    )
-
-
-def _faster_alone(places: int) -> bool:
-    """Of 1×1, where nothing is copied: small maps."""
-    return places <= 400
 
 
 def _suits(x: Tensor) -> bool:
@@ -135,13 +126,20 @@ def weight_gradient(gradient: Tensor, x: Tensor, size: Pair, stride: Pair, paddi
         (images, rows, columns, high, wide * channels),
         (image, row * stride[0], column * stride[1], row, 1),
     )
-    each = rows * columns * high * wide * channels * x.element_size()
-    at_once = images if size == (1, 1) else max(1, _PATCHES // each)
     found: Tensor | None = None
-    for first in range(0, images, at_once):
-        part = slice(first, first + at_once)
-        left = given[part].reshape(-1, units).t()
-        right = patches[part].reshape(-1, high * wide * channels)
+    for share in _shares(images, rows, patches[0, 0].numel() * x.element_size()):
+        left = given[share].reshape(-1, units).t()
+        right = patches[share].reshape(-1, high * wide * channels)
         found = left @ right if found is None else found.addmm_(left, right)
     assert found is not None
     return found.view(units, high, wide, channels).permute(0, 3, 1, 2)
+
+
+def _shares(images: int, rows: int, each: int) -> Iterator[tuple[slice, slice]]:
+    """(images, rows) whose patches, `each` bytes a row, are copied and multiplied at a time."""
+    at_once = max(1, _PATCHES // (each * rows))
+    parts = -(-each * rows // _PATCHES)
+    high = -(-rows // parts)
+    for first in range(0, images, at_once):
+        for top in range(0, rows, high):
+            yield slice(first, first + at_once), slice(top, top + high)
