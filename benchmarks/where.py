@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import throughput
 import torch
 from common import machine
@@ -35,7 +36,7 @@ KINDS = {
     "pooling": ("pool",),
     "copies, fills, conversions": ("copy", "fill", "zero", "contiguous", "_to", "cat"),
 }
-_STEPS, _REPEATS = 3, 3
+_STEPS, _REPEATS, _TURNS = 3, 3, 10
 
 
 def main(arguments: list[str]) -> int:
@@ -45,35 +46,47 @@ def main(arguments: list[str]) -> int:
     precision = precision or choose_precision(torch.device("cpu"))[0]
     for name in [a for a in arguments if a in throughput.ROWS] or throughput.ROWS:
         of_step(name, precision)
+        of_patches(name, precision)
         of_convolutions(name, precision)
     return 0
 
 
 def of_step(name: str, precision: str) -> None:
     found: Counter[str] = Counter()
-
-    def profiled(step: Callable[[], Any]) -> float:
-        for _ in range(3):
-            step()
-        began = time.perf_counter()
-        with profile(activities=[ProfilerActivity.CPU]) as profiled_steps:
-            for _ in range(_STEPS):
-                step()
-            wall = time.perf_counter() - began
-        for event in profiled_steps.events():
-            found[_kind(event)] += event.self_cpu_time_total / 1e6 / wall
-        found["Python, waiting for images"] = 1 - found.total()
-        return wall / _STEPS
-
-    throughput._best = profiled
     side, batch = throughput.ROWS[name]
-    rate = throughput._ours(name, precision)
-    print(
-        f"\n{name}, {batch} images of {side} px, {precision}: {1000 * batch / rate:.0f} ms a step\n"
-    )
+    step = throughput.ours(name, precision)
+    for _ in range(3):
+        step()
+    began = time.perf_counter()
+    with profile(activities=[ProfilerActivity.CPU]) as steps:
+        for _ in range(_STEPS):
+            step()
+        wall = time.perf_counter() - began
+    for event in steps.events():
+        found[_kind(event)] += event.self_cpu_time_total / 1e6 / wall
+    found["Python, waiting for images"] = 1 - found.total()
+    each = 1000 * wall / _STEPS
+    print(f"\n{name}, {batch} images of {side} px, {precision}: {each:.0f} ms a step\n")
     print("| kind | share |\n|---|---|")
     for kind, share in found.most_common():
         print(f"| {kind} | {share:.1%} |")
+
+
+def of_patches(name: str, precision: str) -> None:
+    """A step with torch's gradients and with those of striate.models.patches, in turn."""
+    step, usual = throughput.ours(name, precision), patches._LEAST_WORK
+    times: dict[float, list[float]] = {usual: [], float("inf"): []}
+    for _ in range(_TURNS + 1):
+        for least, seconds in times.items():
+            patches._LEAST_WORK = least
+            began = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - began)
+    patches._LEAST_WORK = usual
+    ours, of_torch = (np.array(t[1:]) for t in times.values())
+    best, middle = of_torch.min() / ours.min(), np.median(of_torch) / np.median(ours)
+    print(f"\nwith gradients by patches where they are taken a step is {best:.2f}× as fast by the "
+          f"best of {_TURNS}, {middle:.2f}× by the median")  # fmt: skip
 
 
 def _kind(event: Any) -> str:

@@ -1,9 +1,13 @@
 """Gradients by patches are torch's own, and are taken where shapes say so."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from striate.core.runtime import Runtime
 from striate.models import patches
 from striate.models.patches import patched_gradients, weight_gradient
 
@@ -14,7 +18,14 @@ CASES = [
     ((4, 6, 5, 5), 3, (1, 1), (1, 1), (0, 0)),
     ((2, 3, 12, 12), 2, (5, 3), (3, 2), (2, 1)),
     ((1, 1, 3, 3), 1, (3, 3), (1, 1), (0, 0)),
+    ((5, 1, 4, 4), 2, (3, 3), (1, 1), (1, 1)),
 ]
+STRIDES = [
+    ((4, 5, 1, 7), (35, 1, 1, 5)), ((4, 5, 1, 1), (5, 1, 1, 5)), ((4, 1, 6, 1), (6, 6, 1, 6)),
+    ((4, 5, 1, 1), (5, 1, 5, 5)),
+]  # fmt: skip
+"""Of channels last, where a side of one has any."""
+CPU = Runtime(torch.device("cpu"), "float32")
 
 
 def of_torch(gradient, x, weight, stride, padding):
@@ -33,6 +44,18 @@ def test_the_gradient_is_that_of_torch(shape, units, size, stride, padding, room
     gradient = torch.randn_like(y).contiguous(memory_format=torch.channels_last)
     found = weight_gradient(gradient, x, size, stride, padding)
     assert torch.allclose(found, of_torch(gradient, x, weight, stride, padding), atol=1e-10)
+
+
+@pytest.mark.parametrize(("shape", "strides"), STRIDES)
+@pytest.mark.parametrize(("size", "padding"), [((3, 3), (1, 1)), ((1, 1), (0, 0))])
+def test_sides_of_one(shape, strides, size, padding):
+    x = torch.empty_strided(shape, strides, dtype=torch.float64).copy_(torch.randn(shape))
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(3, shape[1], *size, dtype=torch.float64)
+    y = torch.nn.functional.conv2d(x, weight, None, 1, padding)
+    gradient = torch.randn_like(y).contiguous(memory_format=torch.channels_last)
+    found = weight_gradient(gradient, x, size, (1, 1), padding)
+    assert torch.allclose(found, of_torch(gradient, x, weight, [1, 1], padding), atol=1e-10)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -97,16 +120,18 @@ def test_a_network_has_the_same_gradients(counted):
     images = torch.randn(4, 3, 16, 16).to(memory_format=torch.channels_last)
     plain = gradients_of(net, images, torch.enable_grad())
     assert not counted
-    found = gradients_of(net, images, patched_gradients())
+    found = gradients_of(net, images, patched_gradients(CPU))
     assert len(counted) == 2  # wide and point; others are too narrow, grouped, in words, by keyword
     assert plain.keys() == found.keys()
     for name, gradient in plain.items():
         assert torch.allclose(found[name], gradient, rtol=1e-3, atol=1e-5), name
-    again = gradients_of(net, images, patched_gradients())
+    again = gradients_of(net, images, patched_gradients(CPU))
     assert all(torch.equal(again[name], gradient) for name, gradient in found.items())
 
 
-@pytest.mark.parametrize("how", ["float64", "rows first", "no gradient", "autocast", "AVX512"])
+@pytest.mark.parametrize(
+    "how", ["float64", "rows first", "no gradient", "autocast", "AVX512", "bfloat16"]
+)
 def test_where_it_was_not_measured_torch_computes(counted, how, monkeypatch):
     conv = nn.Conv2d(8, 256, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.randn(2, 8, 6, 6).to(memory_format=torch.channels_last)
@@ -117,7 +142,11 @@ def test_where_it_was_not_measured_torch_computes(counted, how, monkeypatch):
     if how == "AVX512":
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     conv.weight.requires_grad_(how != "no gradient")
-    with patched_gradients(), torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+    runtime = replace(CPU, precision="bfloat16") if how == "bfloat16" else CPU
+    with (
+        patched_gradients(runtime),
+        torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"),
+    ):
         conv(x).float().sum().backward()
     assert not counted
 
@@ -127,10 +156,10 @@ def test_small_convolutions_keep_their_bits(counted, monkeypatch):
     monkeypatch.setattr(patches, "_LEAST_WORK", 5e8)
     conv = nn.Conv2d(64, 256, 3, padding=1).to(memory_format=torch.channels_last)
     images = torch.randn(64, 64, 4, 4).to(memory_format=torch.channels_last)
-    gradients_of(conv, images, patched_gradients())
+    gradients_of(conv, images, patched_gradients(CPU))
     assert not counted
     more = images.repeat(4, 1, 1, 1).contiguous(memory_format=torch.channels_last)
-    gradients_of(conv, more, patched_gradients())
+    gradients_of(conv, more, patched_gradients(CPU))
     assert counted
 
 
@@ -144,6 +173,35 @@ def test_with_checkpointed_activations(counted, reentrant):
         return torch.utils.checkpoint.checkpoint(conv, images, use_reentrant=reentrant)
 
     plain = gradients_of(conv, x, torch.enable_grad())
-    found = gradients_of(net, x, patched_gradients(), of=conv)
+    found = gradients_of(net, x, patched_gradients(CPU), of=conv)
     assert bool(counted) != reentrant
     assert all(torch.allclose(found[n], g, rtol=1e-4, atol=1e-4) for n, g in plain.items())
+
+
+class Doubling(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        found = super().__torch_function__(func, types, args, kwargs)
+        return 2 * found if func is torch.conv2d else found
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own jvp asks it
+def test_what_users_do_with_a_convolution_goes_on(counted):
+    conv = nn.Conv2d(8, 256, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 8, 6, 6).to(memory_format=torch.channels_last)
+    convolved, weight = torch.nn.functional.conv2d, conv.weight
+    with patched_gradients(CPU):
+        each = torch.vmap(lambda one: convolved(one, weight, None, 1, 1))(x[None])
+        _, slope = torch.func.jvp(lambda x: convolved(x, weight, None, 1, 1), (x,), (x,))
+        with torch.autograd.forward_ad.dual_level():
+            dual = convolved(torch.autograd.forward_ad.make_dual(x, x), weight, None, 1, 1)
+            assert torch.autograd.forward_ad.unpack_dual(dual).tangent is not None
+        assert torch.equal(convolved(x, weight, None, np.int64(1), 1), each[0])
+        assert torch.equal(convolved(x, weight, None, [1], (1,)), each[0])
+        doubled = convolved(x.as_subclass(Doubling), weight, None, 1, 1)
+        assert torch.fx.symbolic_trace(nn.Sequential(conv)) is not None
+        with pytest.raises(RuntimeError):
+            convolved(x, weight, None, 0, 1)
+    assert torch.allclose(slope, each[0], atol=1e-5)
+    assert torch.allclose(doubled.as_subclass(torch.Tensor), 2 * each[0])
+    assert not counted

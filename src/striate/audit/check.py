@@ -340,9 +340,9 @@ def _differences(judged: dict[str, Judged]) -> list[Finding]:
             continue
         found = told_apart(train.features[train.by == 0], other.features)
         verdict = "warn" if found.low > UNLIKE else "pass"
-        how = "can" if verdict == "warn" else "can hardly" if found.low > 0.5 else "cannot"
+        how = "can be" if verdict == "warn" else "can hardly be" if found.low > 0.5 else "are not"
         text = (
-            f"train and {name} {how} be told apart: area under the curve {found.area:.3f} "
+            f"train and {name} {how} told apart: area under the curve {found.area:.3f} "
             f"({found.low:.3f} to {found.high:.3f}; 0.5 or less: not at all)"
         )
         findings.append(

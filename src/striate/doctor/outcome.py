@@ -31,17 +31,23 @@ def guessing(h: History) -> float:
 def never_above_chance(h: History) -> bool | None:
     """Whether no validation accuracy of the training was clearly above guessing; None where they
     are of so few images that a network which knows half of all there is has such ones, too."""
+    from scipy.special import bdtr
+
     chance = guessing(h)
     scores = [m.val_score for m in h.measured]
     images = h.measured[-1].val_images if h.measured else 0
-    if math.isnan(chance) or not images or (h.plan and h.plan.score != "accuracy"):
+    if not chance < 1 or not images or (h.plan and h.plan.score != "accuracy"):
         return False
     known = h.epochs.val_score[np.isfinite(h.epochs.val_score)]
     best, half = max([*scores, *known.tolist()]), (1 + chance) / 2
     tries = math.sqrt(2 * math.log(max(2, len(known))))  # the best of many is above the mean
     if best > chance + (1.5 + tries) * math.sqrt(chance * (1 - chance) / images) + 0.5 / images:
         return False
-    return True if best < half - 1.645 * math.sqrt(half * (1 - half) / images) else None
+    return True if bdtr(round(best * images), images, half) < 0.05 else None
+
+
+def _too_few(h: History) -> Lacking:
+    return Lacking(f"more validation images: {h.measured[-1].val_images} are too few to be sure")
 
 
 def labels_random(h: History) -> Answer:
@@ -56,8 +62,9 @@ def labels_random(h: History) -> Answer:
         return Lacking("the end of the training, with measurements")
     images = sorted(h.plan.class_images) if h.plan else []
     enough = bool(images) and images[len(images) // 2] >= _FEW_A_CLASS
-    if not enough or not never_above_chance(h) or splits_apart(h):
-        return None
+    stuck = never_above_chance(h)
+    if not enough or not stuck or splits_apart(h):
+        return _too_few(h) if enough and stuck is None else None
     if turnover(h) < LITTLE / 2 or len(h.steps) < _STEPS_TO_LEARN:
         return None  # 20 images were given more steps than all of them
     if last.by_heart is not None:
@@ -100,8 +107,7 @@ def at_chance(h: History) -> Answer:
         return Lacking("the end of the training, with measurements")
     stuck = never_above_chance(h)
     if stuck is None:
-        images = h.measured[-1].val_images
-        return Lacking(f"more validation images: with {images}, luck and learning look alike")
+        return _too_few(h)
     if not stuck:
         return None
     last, chance = h.measured[-1], guessing(h)

@@ -230,7 +230,7 @@ def _out_of_memory(error: Exception, job: Job, images: int) -> TrainingError:
 def _backward(job: Job, state: State, part: Batch, weight: float, *, last: bool) -> Losses:
     """Add a part's gradients; returns its losses. Processes average gradients with the last."""
     wait = contextlib.nullcontext() if last or not state.parallel else _unsynchronised(state)
-    with wait, patched_gradients():
+    with wait, patched_gradients(job.runtime):
         losses = job.task.losses(state.forward, part, job.runtime)
         (losses.total * weight).backward()  # type: ignore[no-untyped-call]
     each = None if losses.per_image is None else losses.per_image.detach()
