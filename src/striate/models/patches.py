@@ -3,8 +3,8 @@
 dL/dw of a convolution is a sum over images and places: the upstream gradient there times the patch
 of the input under the kernel. With all places as rows that is one matrix product: patches,
 transposed, times gradients ("im2col"). On processors with AVX2 and no wider units oneDNN, which
-torch calls, takes up to twice as long in float32 (benchmarks/where.py prints it). Patches are copied
-a few megabytes at a time, so that they are still in the cache when they are multiplied.
+torch calls, takes up to twice as long in float32 (benchmarks/where.py prints it). Patches are
+copied a few megabytes at a time, so that they are still in the cache when they are multiplied.
 """
 
 from __future__ import annotations
