@@ -56,10 +56,10 @@ def _lab(
     if not which:
         return _listed(as_json=json)
     wanted = find_labs(which, LABS)
-    if data and any(one.on for one in wanted):
-        able = [one for one in wanted if one.on]
+    if data and (able := [one for one in wanted if one.on]):
         if left := len(wanted) - len(able):
-            _say(f"{left} lab{'s' * (left > 1)} of {len(wanted)} not run: no use for --data")
+            whose = "which bring their own images or numbers"
+            _say(f"not run: {left} of {len(wanted)} labs, {whose}")
         wanted = able
     refuse_data(wanted[0], data)
     with disk_faults_explained(out):

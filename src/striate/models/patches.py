@@ -20,9 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from striate.core.runtime import Runtime
-
-Pair = tuple[int, int]
-"""Of rows and of columns."""
+from striate.models.depthwise import Pair
 
 _PATCHES = 6_000_000
 """Bytes of patches that are copied at a time."""
@@ -132,7 +130,8 @@ def weight_gradient(gradient: Tensor, x: Tensor, size: Pair, stride: Pair, paddi
     channels, (high, wide) = x.shape[1], size
     given, seen = gradient.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
     each = columns * high * wide * channels * x.element_size()  # bytes of a row's patches
-    at_once, tall = max(1, _PATCHES // (each * rows)), -(-rows // -(-each * rows // _PATCHES))
+    parts = -(-each * rows // _PATCHES)  # of an image whose patches are too many
+    at_once, tall = max(1, _PATCHES // (each * rows)), -(-rows // parts)
     if size == (1, 1):
         at_once, tall = images, rows
     found: Tensor | None = None
